@@ -1,0 +1,7 @@
+"""Networks by name: timm's, and skinclf's own under `skinclf/...`."""
+
+from __future__ import annotations
+
+from skinclf.architectures.build import build_network, load_tensors
+
+__all__ = ["build_network", "load_tensors"]

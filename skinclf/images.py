@@ -1,0 +1,168 @@
+"""From a path, bytes, PIL image or array to an upright RGB `uint8` array, or a typed failure.
+
+Declared rules, in this order: EXIF orientation is applied first; of an animation the first frame
+counts; alpha (LA, PA, RGBA, transparent P) is composited over white; 16-bit grey is divided by 257;
+every other mode goes through Pillow's own conversion; ICC profiles are ignored, as they were when
+the published models were trained. Nothing is repaired: a truncated file is a failure.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from skinclf.errors import ImageError
+
+RGBArray: TypeAlias = npt.NDArray[np.uint8]
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | RGBArray"
+
+#: Larger pictures fail with `too_large` (Pillow's own warning level, about 9,459 x 9,459).
+MAX_PIXELS = 89_478_485
+#: Extensions that directory scans take, compared in lower case.
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2"})
+
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+                  EOFError, OverflowError, NotImplementedError, struct.error, zlib.error)  # fmt: skip
+
+
+def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> RGBArray:
+    """Decode one image to an upright RGB array.
+
+    Args:
+        source: Path, encoded bytes, PIL image, or an array of shape (H, W, 3), dtype uint8, RGB.
+        draft: (width, height) that a JPEG may be decoded down to by libjpeg's scaled decoding; the
+            result is never smaller than this. Changes pixel values slightly, hence only used when
+            a model's `Preprocess` declares it.
+
+    Returns:
+        Array of shape (H, W, 3), dtype uint8, RGB, values 0 to 255.
+
+    Raises:
+        ImageError: The source is missing, empty, no image, damaged, too large or of an unsupported kind.
+    """
+    if isinstance(source, np.ndarray):
+        return _check_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+        if not data:
+            raise ImageError("empty", "Received 0 bytes; expected an encoded image.")
+        return _open_and_decode(io.BytesIO(data), f"{len(data)} bytes", draft)
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), draft)
+    raise ImageError(
+        "unsupported",
+        f"Received {type(source).__name__}; expected a path, bytes, a PIL image or a uint8 array (H, W, 3).",
+    )
+
+
+def _load_path(path: Path, draft: tuple[int, int] | None) -> RGBArray:
+    try:
+        info = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("missing", f"{path}: no such file.") from None
+    except (OSError, ValueError) as error:
+        raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
+    if not stat.S_ISREG(info.st_mode):
+        raise ImageError("unreadable", f"{path}: not a regular file.")
+    if info.st_size == 0:
+        raise ImageError("empty", f"{path}: the file is empty.")
+    try:
+        with path.open("rb") as file:
+            return _open_and_decode(file, str(path), draft)
+    except ImageError:
+        raise
+    except OSError as error:
+        raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
+
+
+def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) -> RGBArray:
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        raise ImageError("not_an_image", f"{name}: not an image in a format that can be read.") from None
+    except Image.DecompressionBombError:
+        raise ImageError("too_large", f"{name}: more than {MAX_PIXELS:,} pixels.") from None
+    except PermissionError as error:
+        raise ImageError("unreadable", f"{name}: {_reason(error)}.") from None
+    except _DECODE_ERRORS as error:
+        raise ImageError("not_an_image", f"{name}: {_reason(error)}.") from None
+    with image:
+        if draft is not None and image.format == "JPEG" and image.mode == "RGB":
+            # A square request: EXIF may still swap the sides.
+            side = max(draft)
+            image.draft("RGB", (side, side))
+        return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> RGBArray:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError("zero_size", f"{name}: the picture is {width} x {height} pixels.")
+    if width * height > MAX_PIXELS:
+        raise ImageError("too_large", f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
+    try:
+        image.load()
+        rgb = _to_rgb(ImageOps.exif_transpose(image), name)
+        return np.array(rgb, dtype=np.uint8)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError("too_large", f"{name}: not enough memory for {width} x {height} pixels.") from None
+    except _DECODE_ERRORS as error:
+        text = _reason(error)
+        cut = isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
+        raise ImageError("truncated" if cut else "unreadable", f"{name}: {text}.") from None
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode in _ALPHA_MODES or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if mode in _DIRECT_MODES:
+        return image.convert("RGB")
+    if mode == "I" or mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("unsupported", f"{name}: grey values outside 16 bits.")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    raise ImageError("unsupported", f"{name}: colour mode {mode} has no declared conversion to RGB.")
+
+
+def _check_array(array: npt.NDArray[Any]) -> RGBArray:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            "unsupported",
+            f"Received an array of shape {array.shape} and dtype {array.dtype}; expected (H, W, 3) uint8 RGB.",
+        )
+    if 0 in array.shape:
+        raise ImageError("zero_size", f"Received an array of shape {array.shape}.")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError("too_large", f"Received an array of shape {array.shape}; at most {MAX_PIXELS:,} pixels.")
+    return array
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+# Another package in the process may have asked Pillow to fill truncated files with grey.
+ImageFile.LOAD_TRUNCATED_IMAGES = False

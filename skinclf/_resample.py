@@ -15,14 +15,12 @@ _BITS = 11  # OpenCV's INTER_RESIZE_COEF_BITS
 
 
 def _positions(size: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Both neighbours of every sample, clipped to the image, and the weight of the second."""
     where = ((np.arange(target) + 0.5) * (size / target) - 0.5).astype(np.float32)
     low = np.floor(where)
     weight = (where - low).astype(np.float32)
-    low = low.astype(np.intp)
-    weight[low < 0] = 0.0
-    weight[low >= size - 1] = 0.0
-    first = np.clip(low, 0, size - 1)
-    return first, np.minimum(first + 1, size - 1), weight
+    first = low.astype(np.intp)
+    return np.clip(first, 0, size - 1), np.clip(first + 1, 0, size - 1), weight
 
 
 def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_point: bool) -> npt.NDArray[Any]:

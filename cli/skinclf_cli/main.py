@@ -1,0 +1,107 @@
+"""The `skinclf` command: a lazy table of commands, one place for errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from skinclf._version import __version__
+from skinclf.errors import SkinclfError
+from skinclf_cli import console
+
+#: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "predict": ("skinclf_cli.commands.predict:predict", "Classify images and write one row for each."),
+    "tune-threshold": (
+        "skinclf_cli.commands.tune_threshold:tune_threshold",
+        "Choose an operating point that one can defend.",
+    ),
+    "calibrate": ("skinclf_cli.commands.calibrate:calibrate", "Fit a calibration on held-out predictions."),
+    "evaluate": ("skinclf_cli.commands.evaluate:evaluate", "Metrics and a report from predictions and labels."),
+    "models": ("skinclf_cli.commands.models:models", "List, show, fetch, check and convert models."),
+    "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
+    "data": ("skinclf_cli.commands.data:data", "Prepare training data."),
+    "train": ("skinclf_cli.commands.train:train", "Train a model."),
+}
+INTERRUPTED = 130
+_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKINCLF", "max_content_width": 100}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Help lines from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value and not ctx.resilient_parsing:
+        click.echo(f"skinclf {__version__} (Python {platform.python_version()}, {platform.system()})")
+        ctx.exit()
+
+
+@click.command(cls=LazyGroup, context_settings=_CONTEXT)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice for debugging.")
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:  # noqa: FBT001
+    """Classify dermoscopic skin-lesion images from published weights.
+
+    For research and education; not a medical device and never a diagnosis.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some inputs failed, 130 interrupted.
+    """
+    ctx.obj = -1 if quiet else verbose
+    console.setup_logging(ctx.obj)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: run a command and turn what it raises into a message and an exit code."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    try:
+        code: Any = cli.main(args=args, prog_name="skinclf", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except SkinclfError as error:
+        if os.environ.get("SKINCLF_DEBUG"):
+            raise
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`| head`): silence, and no second error when stdout is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,62 @@
+"""Parameter types that check a value before any work starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from skinclf.errors import SkinclfError
+
+
+class Device(click.ParamType):
+    """`auto`, `cpu`, `cuda[:n]` or `mps`."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form; whether it is there is known when torch is loaded."""
+        from skinclf.runtimes.device import check_device_name
+
+        try:
+            return check_device_name(value)
+        except SkinclfError as error:
+            self.fail(str(error), param, ctx)
+
+
+class OutputFile(click.ParamType):
+    """A file that can be written, or `-` for stdout; nothing is created by the check."""
+
+    name = "file"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Check that the folder is there and writable."""
+        path = Path(value)
+        if str(path) == "-":
+            return path
+        parent = path.parent
+        if path.is_dir():
+            self.fail(f"{path} is a folder; expected a file.", param, ctx)
+        if not parent.is_dir():
+            self.fail(f"The folder {parent} does not exist.", param, ctx)
+        if not os.access(path if path.exists() else parent, os.W_OK):
+            self.fail(f"{path} cannot be written: permission denied.", param, ctx)
+        return path
+
+
+class Codes(click.ParamType):
+    """Comma-separated label codes."""
+
+    name = "codes"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split at commas."""
+        if isinstance(value, tuple):
+            return value
+        codes = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not codes:
+            self.fail("Expected codes such as 'mel,bcc'.", param, ctx)
+        return codes

@@ -1,0 +1,36 @@
+"""skinclf: classify dermoscopic skin-lesion images from published weights.
+
+For research and education; not a medical device and never a diagnosis.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from skinclf._version import __version__
+
+if TYPE_CHECKING:
+    from skinclf.errors import SkinclfError as SkinclfError
+    from skinclf.images import load_image as load_image
+    from skinclf.preprocess import Preprocess as Preprocess
+    from skinclf.spec import ModelSpec as ModelSpec
+
+_LAZY = {
+    "SkinclfError": "skinclf.errors",
+    "load_image": "skinclf.images",
+    "Preprocess": "skinclf.preprocess",
+    "ModelSpec": "skinclf.spec",
+}
+__all__ = ["ModelSpec", "Preprocess", "SkinclfError", "__version__", "load_image"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `skinclf --version` imports neither numpy nor torch.
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'skinclf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,64 @@
+"""What importers take and give: the statements a user makes about a foreign file, and a model ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skinclf.errors import ModelError
+from skinclf.labels import LabelSet
+from skinclf.preprocess import Preprocess
+from skinclf.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What is said about a model file that cannot say it itself (by the registry or by the user).
+
+    Attributes:
+        labels: Labels in output order.
+        preprocess: How images become its input.
+        architecture: Needed for bare weights, such as a timm name.
+    """
+
+    labels: LabelSet | None = None
+    preprocess: Preprocess | None = None
+    architecture: str | None = None
+
+    def need_labels(self, name: str) -> LabelSet:
+        """The labels, or an error that says how to state them."""
+        if self.labels is None:
+            raise ModelError(
+                f"{name}: the file does not say which output is which class. State the labels in output order, "
+                "for example --labels ham10000 or --labels benign,malignant."
+            )
+        return self.labels
+
+    def need_preprocess(self, name: str) -> Preprocess:
+        """The preprocessing, or an error that says how to state it."""
+        if self.preprocess is None:
+            raise ModelError(
+                f"{name}: the file does not say how images were prepared. State it with "
+                "--preprocess caffe|tf|torch|unit|raw or a JSON file."
+            )
+        return self.preprocess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model ready for a runtime.
+
+    Attributes:
+        spec: Its contract.
+        network: Torch module in eval mode, float32: input (N, 3, H, W), raw scores (N, `spec.num_outputs`) out.
+            None when only another runtime can run the model.
+        artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
+    """
+
+    spec: ModelSpec
+    network: nn.Module | None = None
+    artifact: Path | None = None

@@ -1,0 +1,60 @@
+"""PyTorch on CPU, CUDA or MPS."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from skinclf.errors import InvalidInputError, ModelError
+from skinclf.loaded import LoadedModel
+from skinclf.runtimes.device import resolve_device
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchRuntime:
+    """Runs a torch module; see `skinclf.runtimes.base.Runtime`."""
+
+    name = "torch"
+
+    def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
+        """Move a network to its device.
+
+        Raises:
+            ModelError: The model has no torch network.
+            DeviceError: The device is not there.
+            InvalidInputError: The precision is unknown.
+        """
+        if model.network is None:
+            raise ModelError(f"{model.spec.name}: this model has no torch network; choose another --runtime.")
+        if precision not in {"auto", "fp32", "bf16", "fp16"}:
+            raise InvalidInputError(f"Precision {precision!r}: the torch runtime knows auto, fp32, bf16 and fp16.")
+        self.device = resolve_device(device)
+        self.precision = "fp32" if precision == "auto" else precision
+        self._device = torch.device(self.device)
+        self._network = model.network.eval().to(self._device, memory_format=torch.channels_last)
+        a, b = model.spec.preprocess.affine()
+        self._scale = torch.from_numpy(a).to(self._device).view(1, 3, 1, 1)
+        self._shift = torch.from_numpy(b).to(self._device).view(1, 3, 1, 1)
+        self._bgr = model.spec.preprocess.color == "bgr"
+
+    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See `Runtime.run`."""
+        with torch.inference_mode(), self._autocast():
+            # (N, H, W, 3) seen as (N, 3, H, W) is channels_last already: no copy.
+            x = torch.from_numpy(pixels).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+            if self._bgr:
+                x = x.flip(1)
+            x = torch.addcmul(self._shift, x.to(torch.float32), self._scale)
+            scores = self._network(x.contiguous(memory_format=torch.channels_last))
+        result: npt.NDArray[np.float32] = scores.to("cpu", torch.float32).numpy()
+        return result
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])

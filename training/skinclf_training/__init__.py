@@ -1,0 +1,1 @@
+"""Training, data preparation and publishing for skinclf."""

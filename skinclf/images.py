@@ -3,7 +3,8 @@
 Declared rules, in this order: EXIF orientation is applied first; of an animation the first frame
 counts; alpha (LA, PA, RGBA, transparent P) is composited over white; 16-bit grey is divided by 257;
 every other mode goes through Pillow's own conversion; ICC profiles are ignored, as they were when
-the published models were trained. Nothing is repaired: a truncated file is a failure.
+the published models were trained. Nothing is repaired: a truncated file is a failure, and so is a PNG
+whose checksums are wrong.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ MAX_PIXELS = 89_478_485
 #: Extensions that directory scans take, compared in lower case.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2"})
 
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-                  EOFError, OverflowError, NotImplementedError, struct.error, zlib.error)  # fmt: skip
+                  EOFError, OverflowError, NotImplementedError, struct.error, zlib.error,
+                  Warning)  # fmt: skip  # warnings are exceptions under `python -W error`
 
 
 def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> RGBArray:
@@ -89,22 +91,34 @@ def _load_path(path: Path, draft: tuple[int, int] | None) -> RGBArray:
 
 
 def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) -> RGBArray:
-    try:
-        image = Image.open(file)
-    except UnidentifiedImageError:
-        raise ImageError("not_an_image", f"{name}: not an image in a format that can be read.") from None
-    except Image.DecompressionBombError:
-        raise ImageError("too_large", f"{name}: more than {MAX_PIXELS:,} pixels.") from None
-    except PermissionError as error:
-        raise ImageError("unreadable", f"{name}: {_reason(error)}.") from None
-    except _DECODE_ERRORS as error:
-        raise ImageError("not_an_image", f"{name}: {_reason(error)}.") from None
+    image = _open(file, name)
+    if image.format == "PNG":
+        # Decoding alone skips checksums, and a verified image cannot be decoded: open it twice.
+        try:
+            image.verify()
+        except _DECODE_ERRORS as error:
+            raise _damaged(error, name) from None
+        file.seek(0)
+        image = _open(file, name)
     with image:
         if draft is not None and image.format == "JPEG" and image.mode == "RGB":
             # A square request: EXIF may still swap the sides.
             side = max(draft)
             image.draft("RGB", (side, side))
         return _decode(image, name)
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        raise ImageError("not_an_image", f"{name}: not an image in a format that can be read.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError("too_large", f"{name}: more than {MAX_PIXELS:,} pixels.") from None
+    except PermissionError as error:
+        raise ImageError("unreadable", f"{name}: {_reason(error)}.") from None
+    except _DECODE_ERRORS as error:
+        raise ImageError("not_an_image", f"{name}: {_reason(error)}.") from None
 
 
 def _decode(image: Image.Image, name: str) -> RGBArray:
@@ -122,13 +136,19 @@ def _decode(image: Image.Image, name: str) -> RGBArray:
     except MemoryError:
         raise ImageError("too_large", f"{name}: not enough memory for {width} x {height} pixels.") from None
     except _DECODE_ERRORS as error:
-        text = _reason(error)
-        cut = isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
-        raise ImageError("truncated" if cut else "unreadable", f"{name}: {text}.") from None
+        raise _damaged(error, name) from None
+
+
+def _damaged(error: Exception, name: str) -> ImageError:
+    text = _reason(error)
+    cut = isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
+    return ImageError("truncated" if cut else "unreadable", f"{name}: {text}.")
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     mode = image.mode
+    if mode == "I" or mode.startswith("I;16"):
+        return _grey16_to_rgb(image, name)
     if mode == "RGB" and "transparency" not in image.info:
         return image
     if mode in _ALPHA_MODES or "transparency" in image.info:
@@ -137,12 +157,17 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if mode in _DIRECT_MODES:
         return image.convert("RGB")
-    if mode == "I" or mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("unsupported", f"{name}: grey values outside 16 bits.")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     raise ImageError("unsupported", f"{name}: colour mode {mode} has no declared conversion to RGB.")
+
+
+def _grey16_to_rgb(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError("unsupported", f"{name}: grey values outside 16 bits.")
+    clear = image.info.get("transparency")  # one grey value that counts as transparent
+    if clear is not None:
+        values = np.where(values == clear, 65535, values)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _check_array(array: npt.NDArray[Any]) -> RGBArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +56,29 @@ class LoadedModel:
     Attributes:
         spec: Its contract.
         network: Torch module in eval mode, float32: input (N, 3, H, W), raw scores (N, `spec.num_outputs`) out.
-            None when only another runtime can run the model.
+        build: Makes that module when it is first needed; a runtime with a compiled artefact in its
+            cache never asks, and then torch is not even imported.
         artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
     """
 
     spec: ModelSpec
     network: nn.Module | None = None
+    build: Callable[[], nn.Module] | None = None
     artifact: Path | None = None
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a torch network, built or not."""
+        return self.network is not None or self.build is not None
+
+    def torch_network(self) -> nn.Module:
+        """The torch network, built now if it was not.
+
+        Raises:
+            ModelError: The model has none; only another runtime can run it.
+        """
+        if self.network is not None:
+            return self.network
+        if self.build is None:
+            raise ModelError(f"{self.spec.name}: this model has no torch network; choose another --runtime.")
+        return self.build()

@@ -15,7 +15,6 @@ from skinclf.images import ImageSource
 from skinclf.inputs import scan_directory
 from skinclf.labels import LabelSet
 from skinclf.loaded import LoadedModel
-from skinclf.loading import load_model
 from skinclf.prediction import Prediction
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes import create_runtime
@@ -89,6 +88,8 @@ class Predictor:
         if isinstance(model, LoadedModel):
             loaded = model
         else:
+            from skinclf.loading import load_model
+
             loaded = load_model(
                 os.fspath(model) if model is not None else None,
                 labels=labels,

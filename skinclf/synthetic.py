@@ -110,7 +110,7 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> t
 
 
 def _cells(rng: np.random.Generator, shape: tuple[int, int], pitch: float) -> tuple[_Field, _Field, _Field]:
-    """Worley noise: distances (in pitches) to the nearest two points of a jittered grid, and a value per cell."""
+    """Worley noise: distances (in pitches) to the two nearest points of a jittered grid, a value per cell."""
     rows, cols = (
         np.maximum(axis / np.float32(pitch) + 0.35 * _noise(rng, shape, 4 * pitch, octaves=2), 0)
         for axis in _axes(shape)

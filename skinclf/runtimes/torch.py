@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidInputError
 from skinclf.loaded import LoadedModel
 from skinclf.runtimes.device import resolve_device
 
@@ -29,14 +29,12 @@ class TorchRuntime:
             DeviceError: The device is not there.
             InvalidInputError: The precision is unknown.
         """
-        if model.network is None:
-            raise ModelError(f"{model.spec.name}: this model has no torch network; choose another --runtime.")
         if precision not in {"auto", "fp32", "bf16", "fp16"}:
             raise InvalidInputError(f"Precision {precision!r}: the torch runtime knows auto, fp32, bf16 and fp16.")
         self.device = resolve_device(device)
         self.precision = "fp32" if precision == "auto" else precision
         self._device = torch.device(self.device)
-        self._network = model.network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network = model.torch_network().eval().to(self._device, memory_format=torch.channels_last)
         a, b = model.spec.preprocess.affine()
         self._scale = torch.from_numpy(a).to(self._device).view(1, 3, 1, 1)
         self._shift = torch.from_numpy(b).to(self._device).view(1, 3, 1, 1)

@@ -1,0 +1,132 @@
+"""OpenVINO on CPUs: converted from the torch module in memory, the result cached on disk.
+
+Scaling and channel order become part of the compiled model, so that it takes uint8 pixels; the
+work of one batch is spread over as many streams as the processor has use for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
+from skinclf.loaded import LoadedModel
+from skinclf.preprocess import Preprocess
+from skinclf.runtimes.cache import artefact_folder, publish
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+#: Images per inference request; small pieces keep several streams busy within one batch.
+_PIECE = 4
+_FILE = "model.xml"
+
+
+class OpenVinoRuntime:
+    """Runs a network compiled by OpenVINO; see `skinclf.runtimes.base.Runtime`."""
+
+    name = "openvino"
+
+    def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
+        """Convert (or fetch from the cache) and compile.
+
+        Raises:
+            MissingExtraError: OpenVINO is not installed.
+            DeviceError: A device other than the CPU was asked for.
+            InvalidInputError: The precision is unknown or the processor has no such arithmetic.
+            ModelError: The network cannot be converted.
+        """
+        try:
+            import openvino as ov
+        except ImportError:
+            raise MissingExtraError("openvino", "The OpenVINO runtime") from None
+        if device not in {"auto", "cpu"}:
+            raise DeviceError(f"The openvino runtime runs on the CPU; received device {device!r}.")
+        self.device = "cpu"
+        self.precision = "fp32" if precision == "auto" else precision
+        if self.precision not in _HINTS:
+            raise InvalidInputError(f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}.")
+        core = ov.Core()
+        if self.precision != "fp32" and self.precision.upper() not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise InvalidInputError(f"This processor has no {self.precision} arithmetic; use --precision fp32.")
+        hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+        self._compiled = core.compile_model(_graph(core, model), "CPU", hints)
+        self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._queue = ov.AsyncInferQueue(self._compiled, self._requests)
+        self._outputs = model.spec.num_outputs
+        self._dtype = model.spec.preprocess.pixel_dtype
+
+    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See `Runtime.run`."""
+        scores = np.empty((len(pixels), self._outputs), np.float32)
+
+        def keep(request: Any, start: int) -> None:
+            piece = request.get_output_tensor(0).data
+            scores[start : start + len(piece)] = piece
+
+        pixels = np.ascontiguousarray(pixels, dtype=self._dtype)
+        piece = max(1, min(_PIECE, -(-len(pixels) // self._requests)))
+        self._queue.set_callback(keep)
+        for start in range(0, len(pixels), piece):
+            # No copy is shared: the slice is a view that outlives the request (wait_all below).
+            self._queue.start_async({0: pixels[start : start + piece]}, start, share_inputs=True)
+        self._queue.wait_all()
+        return scores
+
+
+def _graph(core: Any, model: LoadedModel) -> Any:
+    import openvino as ov
+
+    folder = artefact_folder(model.spec, "openvino", version=ov.__version__)
+    if folder is not None and (folder / _FILE).is_file():
+        return core.read_model(folder / _FILE)
+    graph = _convert(model)
+    if folder is not None:
+
+        def build(partial: Path) -> None:
+            ov.save_model(graph, partial / _FILE, compress_to_fp16=False)
+
+        publish(folder, build)
+    return graph
+
+
+def _convert(model: LoadedModel) -> Any:
+    import openvino as ov
+    import torch
+
+    network = model.torch_network().cpu().float().eval()
+    preprocess = model.spec.preprocess
+    example = torch.zeros(1, 3, preprocess.height, preprocess.width)
+    try:
+        with torch.inference_mode():
+            graph = ov.convert_model(
+                network,
+                example_input=example,
+                input=[(-1, 3, preprocess.height, preprocess.width)],
+            )
+    except Exception as error:
+        raise ModelError(
+            f"{model.spec.name}: OpenVINO cannot convert this network ({type(error).__name__}: {error}). "
+            "Use --runtime torch."
+        ) from None
+    return _with_scaling(graph, preprocess)
+
+
+def _with_scaling(graph: Any, preprocess: Preprocess) -> Any:
+    import openvino as ov
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    a, b = preprocess.affine()
+    steps = PrePostProcessor(graph)
+    kind = ov.Type.u8 if preprocess.pixel_dtype is np.uint8 else ov.Type.f32
+    steps.input().tensor().set_element_type(kind).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.RGB)
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    chain = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if preprocess.color == "bgr":
+        chain = chain.convert_color(ColorFormat.BGR)
+    # x * a + b as (x - mean) / scale with mean = -b / a and scale = 1 / a.
+    chain.mean((-b.astype(np.float64) / a).tolist()).scale((1.0 / a.astype(np.float64)).tolist())
+    return steps.build()

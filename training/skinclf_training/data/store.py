@@ -1,0 +1,73 @@
+"""Decoded images as one `uint8` array on disk, so that an epoch costs no decoding."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.images import load_image
+from skinclf.preprocess import Preprocess
+
+log = logging.getLogger("skinclf")
+
+
+def decoded_store(
+    paths: Sequence[Path],
+    preprocess: Preprocess,
+    cache: Path,
+    *,
+    workers: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Pixels of all images after a `Preprocess`' geometry, memory-mapped.
+
+    The file name holds a hash of the image files (name, size, time) and of the preprocessing, so a stale store is
+    never taken; it appears only when complete.
+
+    Args:
+        paths: Image files.
+        preprocess: Its `pixels` gives each row; anything else of it is left to the network.
+        cache: Folder for the store.
+        workers: Decoding threads.
+        progress: Called with (done, total) now and then.
+
+    Returns:
+        Shape (N, height, width, 3), dtype uint8, read-only.
+
+    Raises:
+        ImageError: An image cannot be read.
+    """
+    key = hashlib.sha256(preprocess.fingerprint.encode())
+    for path in paths:
+        info = path.stat()
+        key.update(f"{path.name} {info.st_size} {info.st_mtime_ns}\n".encode())
+    file = cache / f"pixels-{key.hexdigest()[:16]}.npy"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        shape = (len(paths), preprocess.height, preprocess.width, 3)
+        log.info("Decoding %d images to %s (%.2f GB)", len(paths), file, np.prod(shape) / 1e9)
+        partial = file.with_name(f"{file.stem}.{os.getpid()}.part.npy")
+        store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+        def fill(i: int) -> None:
+            pixels = preprocess.pixels(load_image(paths[i]))
+            store[i] = pixels if pixels.dtype == np.uint8 else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+        try:
+            with ThreadPoolExecutor(max(1, workers)) as pool:
+                for done, _ in enumerate(pool.map(fill, range(len(paths))), start=1):
+                    if progress is not None and (done % 500 == 0 or done == len(paths)):
+                        progress(done, len(paths))
+            store.flush()
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+    result: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
+    return result

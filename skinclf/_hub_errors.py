@@ -10,7 +10,13 @@ from skinclf.errors import HubError, SkinclfError
 
 # By name, because the client changed its HTTP library twice: requests, httpx, httpx2.
 _TIMEOUT = frozenset({"Timeout", "TimeoutException"})
-_NETWORK = _TIMEOUT | frozenset({"ConnectionError", "NetworkError", "ProtocolError", "ProxyError", "ChunkedEncodingError"})
+_NETWORK = _TIMEOUT | {
+    "ChunkedEncodingError",
+    "ConnectionError",
+    "NetworkError",
+    "ProtocolError",
+    "ProxyError",
+}
 _TOKEN = "log in with `hf auth login` or set HF_TOKEN"  # noqa: S105 - words, no secret
 
 
@@ -71,7 +77,7 @@ def _explain(error: Exception, repo_id: str, revision: str) -> str | None:
             return f"{where} is not in the cache, and {sentence}"
         return f"{where} is not in the cache. Fetch it once with network."
     if isinstance(error, hub.EntryNotFoundError):
-        return f"{where} lacks a file: {_first_line(error)}"
+        return f"{where} lacks a file: {_last_line(error)}"
     if isinstance(error, hub.HFValidationError):
         return f"{repo_id!r} is no repository id; expected user/repo."
     if isinstance(error, hub.FileMetadataError):
@@ -90,9 +96,14 @@ def _explain_network(error: BaseException, host: str) -> str | None:
     if status is not None:
         return f"{host} failed with HTTP status {status}. Run again later; what was fetched is kept."
     if _names(error) & _TIMEOUT:
-        return f"{host} did not answer in time. Run again, or raise HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT."
+        return (
+            f"{host} did not answer in time. Run again, or raise HF_HUB_ETAG_TIMEOUT and "
+            "HF_HUB_DOWNLOAD_TIMEOUT (seconds)."
+        )
     if _names(error) & _NETWORK:
-        return f"{host} cannot be reached ({_first_line(error)}). Check the network, or work offline from the cache."
+        return (
+            f"{host} cannot be reached ({_last_line(error)}). Check the network, HF_ENDPOINT and any proxy."
+        )
     return None
 
 
@@ -101,14 +112,14 @@ def _explain_disk(error: Exception, where: str) -> str | None:
         return None
     at = f" ({error.filename})" if error.filename else ""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{where}: the disk is full{at}. Free some space, or choose another place with --cache-dir or HF_HOME."
+        return f"{where}: the disk is full{at}. Free some space, or choose another --cache-dir (or HF_HOME)."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return f"{where}: cannot be written{at}: {error.strerror}. Choose another place with --cache-dir or HF_HOME."
+        return f"{where}: {error.strerror}{at}. Choose a folder that can be written: --cache-dir or HF_HOME."
     if "Consistency check failed" in str(error):
         return f"{where}: a file arrived incomplete and was dropped. Run again."
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).rstrip(".")

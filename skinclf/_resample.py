@@ -14,9 +14,16 @@ import numpy.typing as npt
 _BITS = 11  # OpenCV's INTER_RESIZE_COEF_BITS
 
 
-def _positions(size: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Both neighbours of every sample, clipped to the image, and the weight of the second."""
-    where = ((np.arange(target) + 0.5) * (size / target) - 0.5).astype(np.float32)
+def _positions(
+    size: int, target: int, kind: type[np.float32 | np.float64]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Both neighbours of every sample, clipped to the image, and the weight of the second.
+
+    OpenCV computes positions in float64 and rounds them, TensorFlow computes them in float32.
+    """
+    where = ((np.arange(target, dtype=kind) + kind(0.5)) * (kind(size) / kind(target)) - kind(0.5)).astype(
+        np.float32
+    )
     low = np.floor(where)
     weight = (where - low).astype(np.float32)
     first = low.astype(np.intp)
@@ -36,8 +43,9 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
     Returns:
         Shape (height, width, C), uint8 or float32.
     """
-    y0, y1, wy = _positions(image.shape[0], height)
-    x0, x1, wx = _positions(image.shape[1], width)
+    kind = np.float64 if fixed_point else np.float32
+    y0, y1, wy = _positions(image.shape[0], height, kind)
+    x0, x1, wx = _positions(image.shape[1], width, kind)
     if not fixed_point:
         rows = image.astype(np.float32)
         left, right = rows[:, x0], rows[:, x1]
@@ -49,7 +57,7 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
     if (image.shape[0], image.shape[1]) == (2 * height, 2 * width):
         # OpenCV takes its area filter for exact halving.
         quad = image.reshape(height, 2, width, 2, -1).astype(np.int32).sum(axis=(1, 3))
-        return ((quad + 2) >> 2).astype(np.uint8)
+        return np.asarray((quad + 2) >> 2, np.uint8)
     one = 1 << _BITS
     bx = np.rint(wx * one).astype(np.int32)[None, :, None]
     by = np.rint(wy * one).astype(np.int32)[:, None, None]
@@ -58,4 +66,4 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
     across32 = (rows32[:, x0] * (one - bx) + rows32[:, x1] * bx) >> 4
     top32, bottom32 = across32[np.searchsorted(used, y0)], across32[np.searchsorted(used, y1)]
     total = ((top32 * (one - by)) >> 16) + ((bottom32 * by) >> 16) + 2
-    return np.clip(total >> 2, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(total >> 2, 0, 255), np.uint8)

@@ -1,4 +1,4 @@
-"""A bundle: a folder (or a Hub repository) with `config.json`, `model.safetensors`, `README.md` and `golden/`."""
+"""A bundle: a folder or Hub repository with `config.json`, `model.safetensors`, `README.md` and `golden/`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def read_spec(folder: Path, *, source: str | None = None, revision: str | None =
     Raises:
         ModelError: The configuration is missing, malformed or incomplete.
     """
-    return ModelSpec.from_config(read_config(folder / CONFIG), source=source or str(folder), revision=revision)
+    return ModelSpec.from_config(
+        read_config(folder / CONFIG), source=source or str(folder), revision=revision
+    )
 
 
 def read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:

@@ -68,6 +68,10 @@ class MismatchError(SkinclfError):
     """An artefact (threshold file, partial output, calibration) was made for something else."""
 
 
+class TargetError(SkinclfError):
+    """The data at hand cannot support the target that was asked for; the message says what would."""
+
+
 class OutputError(SkinclfError, OSError):
     """An output cannot be written."""
 

@@ -174,12 +174,14 @@ def _check_array(array: npt.NDArray[Any]) -> RGBArray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(
             "unsupported",
-            f"Received an array of shape {array.shape} and dtype {array.dtype}; expected (H, W, 3) uint8 RGB.",
+            f"Received an array of shape {array.shape}, dtype {array.dtype}; expected (H, W, 3) uint8 RGB.",
         )
     if 0 in array.shape:
         raise ImageError("zero_size", f"Received an array of shape {array.shape}.")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ImageError("too_large", f"Received an array of shape {array.shape}; at most {MAX_PIXELS:,} pixels.")
+        raise ImageError(
+            "too_large", f"Received an array of shape {array.shape}; at most {MAX_PIXELS:,} pixels."
+        )
     return array
 
 

@@ -41,11 +41,13 @@ class LabelSet(Sequence[Label]):
         codes = [label.code for label in self.labels]
         if len(codes) < 2:
             raise ModelError(f"A label set needs at least two labels; {self.name!r} has {codes}.")
-        if len(set(codes)) != len(codes):
+        if len({code.lower() for code in codes}) != len(codes):
             raise ModelError(f"Label codes must be unique; {self.name!r} has {codes}.")
         bad = [c for c in codes if not c or not all(ch.isalnum() or ch in "_-." for ch in c)]
         if bad:
-            raise ModelError(f"Label codes hold letters, digits, '_', '-' and '.' only; {self.name!r} has {bad}.")
+            raise ModelError(
+                f"Label codes hold letters, digits, '_', '-' and '.' only; {self.name!r} has {bad}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,8 +104,10 @@ class LabelSet(Sequence[Label]):
             labels = tuple(Label(str(x["code"]), str(x["name"]), x.get("malignant")) for x in data["labels"])
             name = str(data["taxonomy"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"A label set needs 'taxonomy' and 'labels' with 'code' and 'name': {error!r}.") from None
-        if any(x.malignant not in {True, False, None} for x in labels):
+            raise ModelError(
+                f"A label set needs 'taxonomy' and 'labels' with 'code' and 'name': {error!r}."
+            ) from None
+        if any(x.malignant is not None and type(x.malignant) is not bool for x in labels):
             raise ModelError("The 'malignant' flag of a label is true, false or null.")
         return cls(name, labels)
 
@@ -165,7 +169,9 @@ def parse_labels(text: str, *, malignant: Sequence[str] | None = None) -> LabelS
         codes = [part.strip().lower() for part in text.split(",") if part.strip()]
         if len(codes) < 2:
             known = ", ".join(TAXONOMIES)
-            raise InvalidInputError(f"Labels {text!r}: expected one of {known}, or codes such as 'mel,nv,bkl'.")
+            raise InvalidInputError(
+                f"Labels {text!r}: expected one of {known}, or codes such as 'mel,nv,bkl'."
+            )
         flags: list[bool | None] = [False, True] if len(codes) == 2 else [None] * len(codes)
         try:
             base = LabelSet("custom", tuple(Label(c, c, f) for c, f in zip(codes, flags, strict=True)))
@@ -201,16 +207,33 @@ def _to_malignant(labels: LabelSet) -> Crosswalk:
 
 def _to_melanoma(labels: LabelSet) -> Crosswalk:
     mapping = {x.code: "melanoma" if x.code == "mel" else "non_melanoma" for x in labels}
-    return Crosswalk(labels.name, "melanoma", mapping, "carcinomas count as non-melanoma, which does not mean benign")
+    return Crosswalk(
+        labels.name, "melanoma", mapping, "carcinomas count as non-melanoma, which does not mean benign"
+    )
 
 
 _SHARED = {c: c for c in ("mel", "nv", "bcc", "bkl", "df", "vasc")}
 CROSSWALKS: Mapping[tuple[str, str], Crosswalk] = {
     (x.source, x.target): x
     for x in (
-        Crosswalk("ham10000", "isic2019", {**_SHARED, "akiec": "ak"}, "akiec holds Bowen's disease, which ISIC files under scc"),
-        Crosswalk("ham10000", "isic2019-7", {**_SHARED, "akiec": "ak"}, "akiec holds Bowen's disease, which ISIC files under scc"),
-        Crosswalk("isic2019", "ham10000", {**_SHARED, "ak": "akiec", "scc": "akiec"}, "scc and ak fall together in akiec"),
+        Crosswalk(
+            "ham10000",
+            "isic2019",
+            {**_SHARED, "akiec": "ak"},
+            "akiec holds Bowen's disease, which ISIC files under scc",
+        ),
+        Crosswalk(
+            "ham10000",
+            "isic2019-7",
+            {**_SHARED, "akiec": "ak"},
+            "akiec holds Bowen's disease, which ISIC files under scc",
+        ),
+        Crosswalk(
+            "isic2019",
+            "ham10000",
+            {**_SHARED, "ak": "akiec", "scc": "akiec"},
+            "scc and ak fall together in akiec",
+        ),
         Crosswalk("isic2019-7", "ham10000", {**_SHARED, "ak": "akiec"}, "akiec also holds Bowen's disease"),
         Crosswalk("isic2019-7", "isic2019", {**_SHARED, "ak": "ak"}, "a model without scc never answers scc"),
         *(_to_malignant(x) for x in (HAM10000, ISIC2019, ISIC2019_7)),

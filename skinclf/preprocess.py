@@ -1,8 +1,8 @@
 """`Preprocess`: the frozen description of how an image becomes a network's input.
 
 It travels with the weights, is used unchanged by training, evaluation and prediction, and its hash
-is in every output. Geometry runs on the CPU and ends in pixel values 0 to 255 (`uint8`, so that little crosses
-process borders); the affine scaling is left to the runtime, on its device.
+is in every output. Geometry runs on the CPU and ends in pixel values 0 to 255 (`uint8`, so that little
+crosses process borders); the affine scaling is left to the runtime, on its device.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from skinclf._resample import bilinear
-from skinclf.errors import InvalidInputError, ModelError
-from skinclf.images import RGBArray
+from skinclf.errors import ImageError, InvalidInputError, ModelError
+from skinclf.images import MAX_PIXELS, RGBArray
 
 Fit: TypeAlias = Literal["squash", "crop", "pad"]
 Library: TypeAlias = Literal["pillow", "opencv", "tensorflow"]
@@ -58,7 +58,7 @@ class Preprocess:
         fit: `squash` resizes both sides, ignoring the aspect; `crop` resizes the shorter side to
             `floor(size / crop_pct)` and takes the centre, as timm does; `pad` resizes the longer
             side and centres on `fill`.
-        crop_pct: Share of the shorter side that a `crop` keeps, in (0, 1].
+        crop_pct: Share of the shorter side that a `crop` keeps, 0.1 to 1.
         interpolation: `nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`.
         library: Whose resize semantics: `pillow` (antialiased), `opencv` (bilinear without
             antialiasing, integer rounding of cv2.INTER_LINEAR) or `tensorflow` (bilinear without
@@ -91,18 +91,29 @@ class Preprocess:
             if not ok:
                 raise ModelError(f"Preprocess: {what}. Received {self.to_dict()}.")
 
-        need(all(type(x) is int and 8 <= x <= 4096 for x in (self.height, self.width)), "height and width are 8 to 4096")
+        need(
+            all(type(x) is int and 8 <= x <= 4096 for x in (self.height, self.width)),
+            "height and width are 8 to 4096",
+        )
         need(self.fit in {"squash", "crop", "pad"}, "fit is squash, crop or pad")
-        need(0 < self.crop_pct <= 1, "crop_pct is in (0, 1]")
+        need(0.1 <= self.crop_pct <= 1, "crop_pct is 0.1 to 1")
         need(self.interpolation in _PILLOW, f"interpolation is one of {', '.join(_PILLOW)}")
         need(self.library in {"pillow", "opencv", "tensorflow"}, "library is pillow, opencv or tensorflow")
-        need(self.library == "pillow" or self.interpolation == "bilinear", f"{self.library} resizing is bilinear only")
+        need(
+            self.library == "pillow" or self.interpolation == "bilinear",
+            f"{self.library} resizing is bilinear only",
+        )
         need(self.color in {"rgb", "bgr"}, "color is rgb or bgr")
         numbers = (self.scale, *self.mean, *self.std)
         need(len(self.mean) == 3 and len(self.std) == 3, "mean and std have three values")
         need(all(math.isfinite(x) for x in numbers), "scale, mean and std are finite")
         need(self.scale != 0 and all(x != 0 for x in self.std), "scale and std are not zero")
-        need(0 <= self.fill <= 255, "fill is 0 to 255")
+        need(type(self.fill) is int and 0 <= self.fill <= 255, "fill is a whole number, 0 to 255")
+        need(type(self.draft) is bool, "draft is true or false")
+        if self.steps:
+            from skinclf.enhance import check_steps
+
+            check_steps(self.steps)
 
     def pixels(self, image: RGBArray) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """Enhance, resize and crop or pad one image.
@@ -115,7 +126,8 @@ class Preprocess:
             resize, which does not round.
 
         Raises:
-            ImageError: An enhancement step cannot be applied to this image.
+            ImageError: An enhancement step cannot be applied to this image, or a `crop` would blow a very
+                narrow picture up beyond what is read at all.
             MissingExtraError: A declared enhancement needs OpenCV.
         """
         if self.steps:
@@ -128,11 +140,15 @@ class Preprocess:
         rows, cols = image.shape[:2]
         if self.fit == "crop":
             target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
-            # timm and torchvision: the side that fits exactly is set, the other is truncated.
+            # The side that fits exactly is set. The other is truncated for a square target, by torchvision,
+            # and rounded for any other, by timm.
+            whole = int if target_h == target_w else round
             if rows * target_w <= cols * target_h:
-                new_h, new_w = target_h, max(width, int(target_h * cols / rows))
+                new_h, new_w = target_h, max(width, whole(target_h * cols / rows))
             else:
-                new_h, new_w = max(height, int(target_w * rows / cols)), target_w
+                new_h, new_w = max(height, whole(target_w * rows / cols)), target_w
+            if new_h * new_w > MAX_PIXELS:
+                raise ImageError("unsupported", f"A picture of {cols} x {rows} pixels is too narrow to crop.")
             resized = self._resize(image, new_h, new_w)
             top, left = round((new_h - height) / 2.0), round((new_w - width) / 2.0)
             return np.ascontiguousarray(resized[top : top + height, left : left + width])
@@ -153,7 +169,7 @@ class Preprocess:
         return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
 
     def affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Factors `(a, b)`, each of shape (3,), float32, with input = pixel * a + b, in the input's channel order."""
+        """Factors `(a, b)` of input = pixel * a + b, each (3,) float32, in the input's channel order."""
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
         return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
@@ -178,8 +194,8 @@ class Preprocess:
         return (math.ceil(self.width / self.crop_pct), math.ceil(self.height / self.crop_pct))
 
     @property
-    def pixel_dtype(self) -> type[np.uint8] | type[np.float32]:
-        """dtype that `pixels` returns."""
+    def pixel_dtype(self) -> type[np.uint8 | np.float32]:
+        """The dtype that `pixels` returns."""
         return np.float32 if self.library == "tensorflow" else np.uint8
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,4 +260,6 @@ def scaling(name: str, **geometry: Any) -> Preprocess:
     try:
         return Preprocess(**{**SCALINGS[name], **geometry})
     except KeyError:
-        raise InvalidInputError(f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}.") from None
+        raise InvalidInputError(
+            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}."
+        ) from None

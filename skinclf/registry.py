@@ -49,7 +49,7 @@ class PublishedModel:
             parties state them.
         description: One or two sentences.
         task: `binary` or `multiclass`.
-        folder: Where a built-in bundle lies; None for a model on the Hub.
+        folder: Where its files lie on this machine; None when they are on the Hub.
         sha256: Hash of the weights file, when known.
     """
 
@@ -86,16 +86,21 @@ class PublishedModel:
         from skinclf.preprocess import Preprocess, scaling
 
         if not self.variants:
-            raise ModelError(f"{self.name}: nobody stated how images are prepared. State it with --preprocess.")
+            raise ModelError(
+                f"{self.name}: nobody stated how images are prepared. State it with --preprocess."
+            )
         name = next(iter(self.variants)) if variant is None else variant
         if name not in self.variants:
             raise InvalidInputError(
                 f"{self.name} has no preprocessing {name!r}; expected one of {', '.join(self.variants)}."
             )
         fields = dict(self.variants[name])
-        if "scaling" in fields:
+        if "scaling" not in fields:
+            return Preprocess.from_dict(fields)
+        try:
             return scaling(fields.pop("scaling"), **fields)
-        return Preprocess.from_dict(fields)
+        except TypeError as error:
+            raise ModelError(f"{self.name}: preprocessing {name!r} is malformed: {error}.") from None
 
     def replace(self, **changes: Any) -> PublishedModel:
         """A copy with some fields changed."""
@@ -129,11 +134,19 @@ class PublishedModel:
         try:
             labels = LabelSet.from_dict(data) if data["labels"] else None
             variants = {str(key): dict(value) for key, value in data["preprocess"].items()}
-            texts = {key: str(data[key]) for key in ("name", "filename", "license", "disclaimer", "description", "task")}
-            optional = {key: None if data[key] is None else str(data[key]) for key in ("repo_id", "revision", "sha256")}
+            texts = {
+                key: str(data[key])
+                for key in ("name", "filename", "license", "disclaimer", "description", "task")
+            }
+            optional = {
+                key: None if data[key] is None else str(data[key])
+                for key in ("repo_id", "revision", "sha256")
+            }
             adapter, verified = data["adapter"], bool(data["verified"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"The description of a published model is incomplete or malformed: {error!r}.") from None
+            raise ModelError(
+                f"The description of a published model is incomplete or malformed: {error!r}."
+            ) from None
         if adapter not in get_args(Adapter):
             raise ModelError(f"adapter is one of {', '.join(get_args(Adapter))}; received {adapter!r}.")
         path = PurePosixPath(texts["filename"])
@@ -177,8 +190,8 @@ def get_model(name: str) -> PublishedModel:
         close = [by_lower[key] for key in get_close_matches(name.lower(), by_lower, n=3)]
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
         raise ModelError(
-            f"No model is known by the name {name!r}. {hint} A Hub repository is named user/repo, a file or a "
-            "folder by its path."
+            f"No model is known by the name {name!r}. {hint} A repository on the Hub is user/repo, "
+            "a file or a folder is its path."
         )
     return model
 
@@ -188,6 +201,7 @@ def _builtin(folder: Path) -> PublishedModel:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         own = config["skinclf"]
         labels = LabelSet.from_dict(own)
+        architecture, domain = config["architecture"], own["domain"]
         return PublishedModel(
             name=folder.name,
             repo_id=None,
@@ -198,13 +212,15 @@ def _builtin(folder: Path) -> PublishedModel:
             labels=labels,
             variants={"default": own["preprocess"]},
             verified=True,
-            description=f"Ships with skinclf and works offline: {config['architecture']}, for {own['domain']}.",
+            description=f"Ships with skinclf and works offline: {architecture} for {domain}.",
             task="binary" if len(labels) == 2 else "multiclass",
             folder=folder,
             sha256=own.get("weights_sha256"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: the built-in model is damaged ({error!r}). Install skinclf again.") from None
+        raise ModelError(
+            f"{folder}: the built-in model is damaged ({error!r}). Install skinclf again."
+        ) from None
 
 
 def _variants(**named: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -227,8 +243,8 @@ _PUBLISHED = (
             pillow_bicubic={"scaling": "caffe", **_SQUASH, "library": "pillow", "interpolation": "bicubic"},
         ),
         verified=True,
-        description="ResNet50 for benign or malignant, trained on HAM10000 split by lesion. Its author reports "
-        "ROC-AUC 0.890 and sensitivity 0.806 on 1,505 test images.",
+        description="ResNet50, benign or malignant, trained on HAM10000 split by lesion. Its author "
+        "reports ROC-AUC 0.890 and sensitivity 0.806 on 1,505 test images.",
         task="binary",
     ),
     PublishedModel(
@@ -243,8 +259,8 @@ _PUBLISHED = (
             pillow_bicubic={"scaling": "tf", **_SQUASH, "library": "pillow", "interpolation": "bicubic"},
         ),
         verified=False,
-        description="Third-party EfficientNetV2-S for seven classes of HAM10000. Label order and preprocessing are "
-        "what its users state; nobody confirmed them to skinclf.",
+        description="Third-party EfficientNetV2-S for the seven classes of HAM10000. Unverified: label "
+        "order and preprocessing are what its users state.",
         task="multiclass",
     ),
 )

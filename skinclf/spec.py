@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
 from skinclf._version import __version__
@@ -40,6 +40,15 @@ class Golden:
     probabilities: tuple[float, ...]
     tolerance: float
     source: str
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.file)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.file or not path.name:
+            raise ModelError(f"A golden sample lies inside its bundle; received the path {self.file!r}.")
+        if not all(map(math.isfinite, (*self.probabilities, self.tolerance))) or self.tolerance <= 0:
+            raise ModelError(
+                f"Golden sample {self.file!r}: probabilities and a positive tolerance are finite numbers."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,19 @@ class ModelSpec:
             raise ModelError(f"activation is one of {get_args(Activation)}; received {self.activation!r}.")
         if self.activation == "sigmoid" and len(self.labels) != 2:
             raise ModelError(f"A single sigmoid output serves two labels; received {self.labels.codes}.")
+        count = len(self.labels)
+        for sample in self.golden:
+            if len(sample.probabilities) != count:
+                raise ModelError(
+                    f"Golden sample {sample.file!r} has {len(sample.probabilities)} of {count} probabilities."
+                )
+        if self.calibration is not None:
+            per_label = count if self.calibration.method == "vector" else 1
+            if len(self.calibration.scale) != per_label or len(self.calibration.offset) not in {0, per_label}:
+                raise ModelError(
+                    f"A {self.calibration.method} calibration of {count} labels has {per_label} factors; "
+                    f"received {len(self.calibration.scale)} factors, {len(self.calibration.offset)} offsets."
+                )
         known = self.default_operating_point is None or self.default_operating_point in self.operating_points
         if not known:
             raise ModelError(f"Default operating point {self.default_operating_point!r} is not among them.")
@@ -136,7 +158,12 @@ class ModelSpec:
             "operating_points": {k: dict(v) for k, v in self.operating_points.items()},
             "default_operating_point": self.default_operating_point,
             "golden": [
-                {"file": g.file, "probabilities": list(g.probabilities), "tolerance": g.tolerance, "source": g.source}
+                {
+                    "file": g.file,
+                    "probabilities": list(g.probabilities),
+                    "tolerance": g.tolerance,
+                    "source": g.source,
+                }
                 for g in self.golden
             ],
             "training": dict(self.training),
@@ -168,7 +195,7 @@ class ModelSpec:
             "test_input_size": None,
             "fixed_input_size": False,
             "interpolation": p.interpolation,
-            "crop_pct": p.crop_pct,
+            "crop_pct": p.crop_pct if p.fit == "crop" else 1.0,
             "test_crop_pct": None,
             "crop_mode": {"squash": "squash", "crop": "center", "pad": "border"}[p.fit],
             "mean": mean,
@@ -193,12 +220,17 @@ class ModelSpec:
             )
         if own.get("schema") != SCHEMA or _version(str(own.get("min_version", "0"))) > _version(__version__):
             raise ModelError(
-                f"{source}: written for schema {own.get('schema')}, skinclf {own.get('min_version')} or later; "
+                f"{source}: for schema {own.get('schema')}, skinclf {own.get('min_version')} or later; "
                 f"this is schema {SCHEMA}, skinclf {__version__}. Update skinclf."
             )
         try:
             golden = tuple(
-                Golden(str(g["file"]), tuple(map(float, g["probabilities"])), float(g["tolerance"]), str(g["source"]))
+                Golden(
+                    str(g["file"]),
+                    tuple(map(float, g["probabilities"])),
+                    float(g["tolerance"]),
+                    str(g["source"]),
+                )
                 for g in own.get("golden", ())
             )
             spec = cls(
@@ -221,6 +253,11 @@ class ModelSpec:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{source}: config.json is incomplete or malformed: {error!r}.") from None
+        if list(config.get("label_names") or spec.labels.codes) != list(spec.labels.codes):
+            raise ModelError(
+                f"{source}: label_names are {config['label_names']}, but the 'skinclf' block has "
+                f"{list(spec.labels.codes)}."
+            )
         if config.get("num_classes") != spec.num_outputs:
             raise ModelError(
                 f"{source}: num_classes is {config.get('num_classes')} but the labels and activation ask for "
@@ -237,7 +274,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; that is no model configuration.")
+            raise ModelError(
+                f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; that is no model configuration."
+            )
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file.") from None

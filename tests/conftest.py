@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -19,6 +20,11 @@ os.environ["HF_HOME"] = _HOME
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# TensorFlow and triton (which torch and timm import late) each carry an LLVM: loaded in this order they live
+# together, in the other order the process aborts.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 import numpy as np
 import pytest

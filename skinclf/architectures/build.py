@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from skinclf.errors import ModelError
+from skinclf.errors import ModelError, UnsafeModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from skinclf.spec import ModelSpec
 
 #: `skinclf/<name>` architectures: module and function, called as `builder(num_outputs, **model_args)`.
-BUILDERS: Mapping[str, tuple[str, str]] = {}
+BUILDERS: Mapping[str, tuple[str, str]] = {
+    "torchvision-efficientnet": ("skinclf.architectures.efficientnet", "build"),
+    "seed-efficientnet": ("skinclf.architectures.seeds", "build"),
+    "transformers-vit": ("skinclf.architectures.transformers", "build_vit"),
+    "transformers-swin": ("skinclf.architectures.transformers", "build_swin"),
+}
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -42,11 +48,56 @@ def _builder(architecture: str) -> Callable[[int, dict[str, Any]], nn.Module]:
 def _timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Module:
     import timm
 
+    if ":" in architecture or not timm.is_model(architecture.partition(".")[0]):
+        # `hf-hub:...` would make timm fetch a model: a model file must not reach the network.
+        raise ModelError(f"Unknown architecture {architecture!r}: timm {timm.__version__} has no such network.")
+    own = set(signature(timm.create_model).parameters)
+    forbidden = sorted(key for key in args if key in own or key.startswith(("pretrained", "features")))
+    if forbidden:
+        raise UnsafeModelError(f"{architecture}: model_args may not say {', '.join(forbidden)}.")
     try:
         model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=outputs, **args)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, IndexError) as error:
         raise ModelError(f"timm cannot build {architecture!r} with {args}: {error}.") from None
     return model
+
+
+def restore_network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network of a spec with its weights in place, in eval mode.
+
+    What the spec's arguments ask for is compared with the tensors before memory is spent on it.
+
+    Raises:
+        ModelError: The architecture is unknown, or the weights do not fit it.
+    """
+    if spec.model_args and not spec.architecture.startswith("skinclf/"):
+        _check_size(spec, tensors)
+    return load_tensors(build_network(spec), tensors, name=spec.name)
+
+
+def _check_size(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
+    import torch
+
+    largest = max([4096, len(tensors), *(size for value in tensors.values() for size in value.shape)])
+    wrong = [number for number in _whole_numbers(spec.model_args) if abs(number) > largest]
+    if wrong:
+        raise ModelError(f"{spec.name}: model_args ask for {wrong[0]} of something; no tensor here is that large.")
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in build_network(spec).state_dict().values())
+    held = sum(value.numel() for value in tensors.values())
+    if wanted > 2 * held + 1_000_000:
+        raise ModelError(f"{spec.name}: model_args ask for {wanted:,} numbers; the weights hold {held:,}.")
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _whole_numbers(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _whole_numbers(item)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> nn.Module:

@@ -11,7 +11,7 @@ from skinclf.runtimes.base import Runtime
 
 __all__ = ["PRECISIONS", "RUNTIMES", "Runtime", "create_runtime"]
 
-RUNTIMES = ("auto", "torch", "openvino", "onnxruntime", "keras")
+RUNTIMES = ("auto", "torch", "torch-compile", "openvino", "onnxruntime", "keras")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 logger = logging.getLogger("skinclf")
 
@@ -102,4 +102,4 @@ def _make(name: str, model: LoadedModel, device: str, precision: str) -> Runtime
         return KerasRuntime(model, device=device, precision=precision)
     from skinclf.runtimes.torch import TorchRuntime
 
-    return TorchRuntime(model, device=device, precision=precision)
+    return TorchRuntime(model, device=device, precision=precision, compiled=name == "torch-compile")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -126,16 +127,19 @@ def _export(model: LoadedModel) -> bytes:
     size = (1, 3, model.spec.preprocess.height, model.spec.preprocess.width)
     buffer = io.BytesIO()
     try:
-        torch.onnx.export(
-            network,
-            (torch.zeros(size),),
-            buffer,
-            input_names=["pixels"],
-            output_names=["scores"],
-            dynamic_axes={"pixels": {0: "n"}, "scores": {0: "n"}},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+        with warnings.catch_warnings():
+            # The tracing exporter is the older one, and twenty times as fast as its successor.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (torch.zeros(size),),
+                buffer,
+                input_names=["pixels"],
+                output_names=["scores"],
+                dynamic_axes={"pixels": {0: "n"}, "scores": {0: "n"}},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
     except Exception as error:
         raise ModelError(
             f"{model.spec.name}: the network cannot be exported to ONNX ({type(error).__name__}: {error}). "

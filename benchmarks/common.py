@@ -1,0 +1,79 @@
+"""What the benchmarks share: files to read, models to run, one process per measurement, the machine's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NETWORKS = {"resnet50": ("ResNet50", 2), "efficientnet_b0": ("EfficientNetB0", 7)}
+
+
+def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
+    """`count` JPEGs of 600 x 450 (quality 75): `distinct` synthetic pictures and hard links to them."""
+    from PIL import Image
+
+    from skinclf.synthetic import synthetic_lesion
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(min(count, distinct)):
+        path = folder / f"image-{number:07d}.jpg"
+        if not path.exists():
+            Image.fromarray(synthetic_lesion(number)).save(path, quality=75)
+    for number in range(distinct, count):
+        path = folder / f"image-{number:07d}.jpg"
+        if not path.exists():
+            os.link(folder / f"image-{number % distinct:07d}.jpg", path)
+    return [folder / f"image-{number:07d}.jpg" for number in range(count)]
+
+
+def make_keras_model(folder: Path, network: str) -> Path:
+    """The network as Keras saves it, with random weights, made once in a process of its own."""
+    path = folder / f"{network}.h5"
+    if not path.exists():
+        name, classes = NETWORKS[network]
+        code = f"import keras; keras.applications.{name}(weights=None, classes={classes}).save({str(path)!r})"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return path
+
+
+def measure(job: str, **arguments: object) -> dict[str, float]:
+    """Run one job of `jobs.py` in a fresh process and return the numbers it printed."""
+    command = [sys.executable, str(HERE / "jobs.py"), job, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{job} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Median of every number over repetitions."""
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+
+
+def machine() -> dict[str, str]:
+    """What ran: processor, cores, memory, versions."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        model = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model)
+        flags = next((x for x in lines if x.startswith("flags")), "")
+        model += " (AVX512-BF16)" if "avx512_bf16" in flags else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    packages = ("torch", "timm", "openvino", "onnxruntime", "tensorflow", "transformers", "pillow", "opencv-python-headless")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": model, "cores": str(cores), "python": platform.python_version(), **versions}

@@ -1,0 +1,141 @@
+"""Tables on disk as columns of text: CSV, tab-separated, JSON lines, Parquet.
+
+Cells stay text until someone says what they are, so that a number printed for float32 is parsed as float32.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import InvalidInputError, MissingExtraError
+
+Columns: TypeAlias = dict[str, list[str]]
+
+
+def read_columns(path: Path) -> Columns:
+    """Read a table; the format follows the ending, tabs are recognised in the header.
+
+    Args:
+        path: `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities` become `p_<code>`)
+            or `.parquet`.
+
+    Returns:
+        Cells by column name, all of one length; a missing cell is empty text.
+
+    Raises:
+        InvalidInputError: Not there, not a table, no rows, or a row of the wrong length.
+    """
+    try:
+        if path.suffix.lower() in {".jsonl", ".ndjson"}:
+            columns = _read_jsonl(path)
+        elif path.suffix.lower() in {".parquet", ".pq"}:
+            columns = _read_parquet(path)
+        else:
+            columns = _read_csv(path)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: not a text table in UTF-8.") from None
+    if not columns or not next(iter(columns.values())):
+        raise InvalidInputError(f"{path}: the table has no rows.")
+    return columns
+
+
+def _read_csv(path: Path) -> Columns:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        rows = csv.reader(file, delimiter="\t" if "\t" in first and "," not in first else ",")
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            body = [row for row in rows if row]
+        except csv.Error as error:
+            raise InvalidInputError(f"{path}: line {rows.line_num}: {error}.") from None
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InvalidInputError(f"{path}: column {twice[0]!r} occurs twice.")
+    for number, row in enumerate(body, start=2):
+        if len(row) != len(header):
+            raise InvalidInputError(
+                f"{path}: row {number} has {len(row)} cells but the header {len(header)}; is it cut off?"
+            )
+    return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
+
+
+def _read_jsonl(path: Path) -> Columns:
+    records: list[dict[str, str]] = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InvalidInputError(f"{path}: line {number} is no JSON: {error}.") from None
+            if not isinstance(value, Mapping):
+                raise InvalidInputError(f"{path}: line {number}: expected a JSON object.")
+            records.append(dict(_flat(value)))
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: [record.get(name, "") for record in records] for name in names}
+
+
+def _flat(record: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in record.items():
+        if name == "probabilities" and isinstance(value, Mapping):
+            yield from ((f"p_{code}", _cell(p)) for code, p in value.items())
+        else:
+            yield name, _cell(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _read_parquet(path: Path) -> Columns:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtraError("parquet", f"Reading {path.name}") from None
+    try:
+        table = parquet.read_table(path)
+    except pa.ArrowException as error:
+        raise InvalidInputError(f"{path}: not a Parquet table: {error}.") from None
+    return {name: [_cell(v) for v in _exact(table.column(name))] for name in table.column_names}
+
+
+def _exact(column: Any) -> Iterable[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_float32(column.type):
+        # The shortest text of the float32 itself, not of its float64 image.
+        return (None if v is None else np.float32(v) for v in column.to_pylist())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def find(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """The first of `names` among the columns, whatever its case."""
+    present = {column.lower(): column for column in columns}
+    return next((present[name] for name in names if name in present), None)
+
+
+def parse_float32(cells: Sequence[str], what: str) -> npt.NDArray[np.float32]:
+    """Cells as float32; empty cells are NaN.
+
+    Raises:
+        InvalidInputError: A cell is no number.
+    """
+    try:
+        return np.asarray([cell or "nan" for cell in cells], dtype=np.float32)
+    except ValueError as error:
+        raise InvalidInputError(f"{what}: {error}.") from None

@@ -1,0 +1,187 @@
+"""`Scorer`: what the batch engine asks of whatever turns images into probabilities.
+
+One network is a scorer (`ModelScorer`); so can be several networks, or one with test-time augmentation.
+A scorer splits the work in two: `prepare` runs in decode workers, one image at a time, and `score` runs
+where the network is, a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import ImageError, ModelError
+from skinclf.images import ImageSource, load_image
+from skinclf.preprocess import Preprocess
+from skinclf.runtimes.base import Runtime
+from skinclf.scores import probabilities
+from skinclf.spec import ModelSpec
+
+#: What one image becomes: one array for each slot of the scorer's `layout`.
+Pixels: TypeAlias = tuple[npt.NDArray[Any], ...]
+Prepare: TypeAlias = Callable[[ImageSource], Pixels]
+
+
+class Slot(NamedTuple):
+    """Shape and dtype of one array of `Pixels`, so that batch buffers can be made once."""
+
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer says about a batch of N images.
+
+    Attributes:
+        probabilities: Shape (N, K), float32, in label order.
+        columns: Values of the scorer's extra columns by name, each of length N.
+        embeddings: Shape (N, D), float32, when they were asked for.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    embeddings: npt.NDArray[np.float32] | None = None
+
+    @staticmethod
+    def join(parts: list[Scores]) -> Scores:
+        """One `Scores` from several, in order."""
+        first = parts[0]
+        columns = {name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns}
+        embeddings = None
+        if first.embeddings is not None:
+            embeddings = np.concatenate([p.embeddings for p in parts if p.embeddings is not None])
+        return Scores(np.concatenate([p.probabilities for p in parts]), columns, embeddings)
+
+
+class Scorer(Protocol):
+    """Images to probabilities, in two steps."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The contract that labels, thresholds and operating points are taken from."""
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        """The arrays that `prepare` returns."""
+
+    @property
+    def prepare(self) -> Prepare:
+        """Decodes one image to pixels, or raises `ImageError`; can be pickled, so that processes may run it."""
+
+    @property
+    def columns(self) -> Mapping[str, type]:
+        """Extra columns of the table: name to `float`, `int`, `bool` or `str`."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """All that decides the numbers, in JSON types; a run is resumed only under an equal one."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What the manifest says about it: at least `runtime`, `device` and `precision`."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call of `score` when nobody says."""
+
+    def score(self, batch: Pixels) -> Scores:
+        """Probabilities of a batch.
+
+        Args:
+            batch: The arrays of `layout`, each with a leading axis of N images. Only valid during the call.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPixels:
+    """`prepare` for one `Preprocess`."""
+
+    preprocess: Preprocess
+
+    def __call__(self, source: ImageSource) -> Pixels:
+        """Decode and resize one image.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        image = load_image(source, draft=self.preprocess.draft_size)
+        return (self.preprocess.pixels(image),)
+
+
+class ModelScorer:
+    """One network on one runtime; see `Scorer`."""
+
+    columns: Mapping[str, type] = {}
+
+    def __init__(self, spec: ModelSpec, runtime: Runtime, *, embeddings: bool = False) -> None:
+        """Bind a contract to the runtime that executes it.
+
+        Args:
+            spec: The model's contract.
+            runtime: Its network on a device.
+            embeddings: Also return what enters the last layer.
+
+        Raises:
+            ModelError: Embeddings are asked of a runtime that has none.
+        """
+        if embeddings and not hasattr(runtime, "embed"):
+            raise ModelError(f"The {runtime.name} runtime gives no embeddings; use --runtime torch.")
+        self.spec = spec
+        self.runtime = runtime
+        self.prepare: Prepare = LoadPixels(spec.preprocess)
+        self._embeddings = embeddings
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        """See `Scorer.layout`."""
+        p = self.spec.preprocess
+        return (Slot((p.height, p.width, 3), p.pixel_dtype),)
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See `Scorer.fingerprint`."""
+        kind = self.runtime.device.partition(":")[0]
+        return {
+            **self.spec.fingerprint,
+            "activation": self.spec.activation,
+            "runtime": self.runtime.name,
+            "precision": self.runtime.precision,
+            "device": kind,
+        }
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """See `Scorer.info`."""
+        return {
+            "runtime": self.runtime.name,
+            "device": self.runtime.device,
+            "precision": self.runtime.precision,
+        }
+
+    @property
+    def batch_size(self) -> int:
+        """16 on a CPU, where more gains nothing; 128 on an accelerator."""
+        return 16 if self.runtime.device == "cpu" else 128
+
+    def score(self, batch: Pixels) -> Scores:
+        """See `Scorer.score`."""
+        (pixels,) = batch
+        vectors = None
+        if self._embeddings:
+            raw, vectors = self.runtime.embed(pixels)  # type: ignore[attr-defined]
+        else:
+            raw = self.runtime.run(pixels)
+        return Scores(probabilities(raw, self.spec.activation, self.spec.calibration), {}, vectors)
+
+
+def failure(error: Exception, source: object) -> ImageError:
+    """Any error of one image as an `ImageError`, so that it costs one row and not the run."""
+    if isinstance(error, ImageError):
+        return error
+    name = source if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__
+    return ImageError("unreadable", f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,0 +1,153 @@
+"""Every runtime gives the torch numbers, on every scaling, batch size and start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skinclf import bundle
+from skinclf.architectures import build_network, load_tensors
+from skinclf.errors import DeviceError, InvalidInputError, ModelError
+from skinclf.loaded import LoadedModel
+from skinclf.preprocess import scaling
+from skinclf.runtimes import PRECISIONS, RUNTIMES, create_runtime
+from skinclf.scores import probabilities
+
+EXACT = 1e-5
+
+
+def load(folder: Path, preprocess: str = "torch") -> LoadedModel:
+    spec = bundle.read_spec(folder)
+    network = load_tensors(build_network(spec), bundle.read_weights(folder, spec), name=spec.name)
+    size = {"height": spec.preprocess.height, "width": spec.preprocess.width}
+    return LoadedModel(spec=spec.replace(preprocess=scaling(preprocess, **size)), network=network)
+
+
+def pixels_for(model: LoadedModel, count: int = 9) -> np.ndarray:
+    shape = (count, model.spec.preprocess.height, model.spec.preprocess.width, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def reference(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        scores = model.torch_network()(torch.from_numpy(model.spec.preprocess.normalize(pixels))).numpy()
+    return probabilities(scores, model.spec.activation)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKINCLF_CACHE", str(tmp_path / "cache"))
+
+
+def runtime_or_skip(name: str) -> str:
+    for package in {"openvino": ["openvino"], "onnxruntime": ["onnxruntime", "onnx"]}.get(name, []):
+        pytest.importorskip(package)
+    return name
+
+
+@pytest.mark.parametrize("scale", ["torch", "caffe", "tf", "unit"])
+@pytest.mark.parametrize("name", ["torch", "openvino", "onnxruntime"])
+def test_float32_runtimes_agree_with_the_reference(name: str, scale: str, tiny_bundle: Path) -> None:
+    model = load(tiny_bundle, scale)
+    pixels = pixels_for(model)
+    expected = reference(model, pixels)
+    assert expected.std(axis=0).max() > 1e-3, "a constant network would prove nothing"
+    runtime = create_runtime(model, runtime=runtime_or_skip(name), device="cpu", precision="fp32")
+    found = probabilities(runtime.run(pixels), model.spec.activation)
+    np.testing.assert_allclose(found, expected, atol=EXACT, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino", "onnxruntime"])
+def test_batch_size_does_not_matter(name: str, tiny_bundle: Path) -> None:
+    model = load(tiny_bundle)
+    pixels = pixels_for(model)
+    runtime = create_runtime(model, runtime=runtime_or_skip(name), device="cpu")
+    whole = probabilities(runtime.run(pixels), model.spec.activation)
+    single = [probabilities(runtime.run(pixels[i : i + 1]), model.spec.activation)[0] for i in range(len(pixels))]
+    np.testing.assert_allclose(np.stack(single), whole, atol=1e-6, rtol=0)
+
+
+def test_bf16_is_close_but_not_the_same(tiny_bundle: Path) -> None:
+    model = load(tiny_bundle)
+    pixels = pixels_for(model)
+    runtime = create_runtime(model, runtime="torch", device="cpu", precision="bf16")
+    found = probabilities(runtime.run(pixels), model.spec.activation)
+    gap = np.abs(found - reference(model, pixels)).max()
+    assert 0 < gap < 0.1
+
+
+def test_auto_is_float32_on_the_cpu(tiny_bundle: Path) -> None:
+    runtime = create_runtime(load(tiny_bundle), device="cpu")
+    assert (runtime.precision, runtime.device) == ("fp32", "cpu")
+
+
+def test_a_named_device_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    for name in ("auto", "torch"):
+        with pytest.raises(DeviceError, match="cuda"):
+            create_runtime(load(tiny_bundle), runtime=name, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "options", [{"runtime": "tensorrt"}, {"precision": "fp8"}, {"device": "gpu"}, {"device": "cuda:x"}]
+)
+def test_unknown_options_are_usage_errors(options: dict[str, str], tiny_bundle: Path) -> None:
+    with pytest.raises(InvalidInputError):
+        create_runtime(load(tiny_bundle), **options)
+
+
+def test_every_named_choice_is_known() -> None:
+    assert RUNTIMES[0] == PRECISIONS[0] == "auto"
+
+
+def test_a_model_without_a_network_says_so(tiny_bundle: Path) -> None:
+    spec = bundle.read_spec(tiny_bundle)
+    with pytest.raises(ModelError, match="no torch network"):
+        create_runtime(LoadedModel(spec=spec), runtime="torch", device="cpu")
+
+
+def test_a_compiled_artefact_is_reused_without_building_the_network(tiny_bundle: Path) -> None:
+    pytest.importorskip("openvino")
+    model = load(tiny_bundle)
+    pixels = pixels_for(model)
+    first = create_runtime(model, runtime="openvino").run(pixels)
+
+    def never() -> None:
+        raise AssertionError("the network was built although its compiled form is cached")
+
+    cached = LoadedModel(spec=model.spec, build=never)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(create_runtime(cached, runtime="openvino").run(pixels), first)
+    other = LoadedModel(spec=model.spec.replace(preprocess=scaling("caffe", height=64, width=64)), build=never)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        create_runtime(other, runtime="openvino")
+
+
+def test_folding_batchnorm_changes_no_number(tiny_bundle: Path) -> None:
+    import torch
+
+    from skinclf.runtimes.fuse import fuse_batchnorm
+
+    network = load(tiny_bundle).torch_network()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    fused = fuse_batchnorm(network)
+    norms = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    left = sum(isinstance(m, torch.nn.BatchNorm2d) for m in fused.modules())
+    assert left < norms
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(x), network(x), atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items()), "the original was changed"
+
+
+def test_importing_the_runtimes_room_imports_no_torch() -> None:
+    code = "import sys, skinclf.runtimes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,121 @@
+"""What a run leaves behind while it goes: history, and checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from skinclf.bundle import replace_file
+from skinclf_training.module import Classifier
+
+log = logging.getLogger("skinclf")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes through a temporary file and a rename; reads tensors and plain values only, never code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint so that a kill leaves the old one or the new one."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002, FBT001
+        """Read a checkpoint with `weights_only`, whatever is asked for."""
+        state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return state
+
+
+class History(pl.Callback):
+    """One row per epoch, in `history.csv` and `history.json`; it survives a resume without gaps or repeats."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self._clock = time.monotonic()
+        self._seconds = 0.0
+        self._report = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; rows after a resumed checkpoint go."""
+        self._clock = time.monotonic()
+        self._write()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say now and then how it goes."""
+        assert isinstance(pl_module, Classifier)  # noqa: S101 - narrows the type only
+        self._tick()
+        self._report += 1
+        if self._report % 20 == 0:
+            sums = pl_module.sums
+            log.info(
+                "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
+                batch.epoch + 1, batch.index + 1, pl_module.steps_per_epoch,
+                sums["loss"] / sums["images"], sums["images"] / self._seconds,
+            )  # fmt: skip
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row (before the checkpoint of the epoch is written)."""
+        assert isinstance(pl_module, Classifier)  # noqa: S101 - narrows the type only
+        if trainer.sanity_checking:
+            return
+        self._tick()
+        sums = pl_module.sums
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "step": float(trainer.global_step),
+            "train_loss": sums["loss"] / sums["images"],
+            "train_accuracy": sums["correct"] / sums["images"],
+            **{f"val_{name}": value for name, value in pl_module.figures.items()},
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": self._seconds,
+        }
+        self._seconds = 0.0
+        self.rows.append(row)
+        self._write()
+        log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and the running epoch's seconds."""
+        return {"rows": [dict(row) for row in self.rows], "seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        self.rows = [dict(row) for row in state_dict["rows"]]
+        self._seconds = float(state_dict["seconds"])
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._seconds += now - self._clock
+        self._clock = now
+
+    def _write(self) -> None:
+        buffer = io.StringIO()
+        if self.rows:
+            writer = csv.DictWriter(buffer, list(self.rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        replace_file(self.folder / "history.csv", buffer.getvalue().encode())
+        # NaN is no JSON.
+        rows = [{k: v if v == v else None for k, v in row.items()} for row in self.rows]  # noqa: PLR0124
+        replace_file(self.folder / "history.json", (json.dumps(rows, indent=2) + "\n").encode())

@@ -14,13 +14,13 @@ NOTE = "synthetic: drawn by skinclf.synthetic, no patient, not for judging accur
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag
 
 
-def write_images(folder: Path) -> list[Path]:
+def write_images(folder: Path, seeds: tuple[int, ...] = SEEDS) -> list[Path]:
     """Draw one 600 x 450 JPEG per seed, marked as synthetic in its comment and its EXIF description."""
     folder.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[_IMAGE_DESCRIPTION] = NOTE
     paths = []
-    for number, seed in enumerate(SEEDS, start=1):
+    for number, seed in enumerate(seeds, start=1):
         path = folder / f"synthetic-{number:02d}.jpg"
         picture = Image.fromarray(synthetic_lesion(seed))
         picture.save(path, quality=85, optimize=True, comment=NOTE, exif=exif)

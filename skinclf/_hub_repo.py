@@ -7,6 +7,7 @@ Hub declares for them before anybody reads them.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -90,6 +91,8 @@ class Repository:
             sha256: dict[str, str] = {}
             for name in names:
                 paths[name], sha256[name] = self._get(name, listing, local_dir, offline=offline)
+            if local_dir is None and not offline:
+                self._remember(names[0], listing.revision)
         depth = len(PurePosixPath(names[0]).parts)
         folder = local_dir or paths[names[0]].parents[depth - 1]
         return FetchResult(
@@ -146,13 +149,18 @@ class Repository:
         from huggingface_hub import HfApi, constants
 
         api = HfApi(token=self.token, library_name="skinclf", library_version=__version__)
-        info = api.model_info(
-            self.repo_id, revision=self.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-        )
-        if not info.sha:
-            raise HubError(
-                f"{constants.ENDPOINT} does not say at which commit {self.repo_id} is. Check HF_ENDPOINT."
+        no_hub = f"{constants.ENDPOINT} does not answer as a Hugging Face Hub does. Check HF_ENDPOINT."
+        try:
+            info = api.model_info(
+                self.repo_id,
+                revision=self.revision,
+                files_metadata=True,
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
             )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+            raise HubError(no_hub) from None
+        if not info.sha:
+            raise HubError(no_hub)
         files = {
             entry.rfilename: entry.lfs.sha256 if entry.lfs else entry.blob_id
             for entry in info.siblings or ()
@@ -161,15 +169,15 @@ class Repository:
         return Listing(info.sha, files)
 
     def _get(self, name: str, listing: Listing, local_dir: Path | None, *, offline: bool) -> tuple[Path, str]:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import try_to_load_from_cache
 
         declared = listing.files[name]
         target = None if local_dir is None else local_dir / name
-        stale = declared is not None and target is not None and target.is_file()
-        if target is not None and stale:
+        if target is not None and declared is not None and target.is_file():
             sha256, ok = digest(target, declared)
             if ok:
                 return target, sha256
+            target.unlink()
         cached = try_to_load_from_cache(
             self.repo_id, name, cache_dir=self.cache_dir, revision=listing.revision
         )
@@ -184,20 +192,8 @@ class Repository:
                     "declared. Run once with network to fetch it again."
                 )
             _logger.warning("%s: half-written or damaged; fetching it again.", path)
-        path = Path(
-            hf_hub_download(
-                self.repo_id,
-                name,
-                revision=listing.revision,
-                cache_dir=self.cache_dir,
-                local_dir=local_dir,
-                token=self.token,
-                force_download=stale or isinstance(cached, str),
-                local_files_only=offline,
-                library_name="skinclf",
-                library_version=__version__,
-            )
-        )
+            _remove(path)
+        path = self._download(name, listing.revision, local_dir)
         sha256, ok = digest(path, declared or _blob_hash(path))
         if not ok:
             _remove(path)
@@ -206,6 +202,30 @@ class Repository:
                 "on the way, such as a proxy or a mirror, changes it. Nothing was kept; check HF_ENDPOINT."
             )
         return path, sha256
+
+    def _download(self, name: str, revision: str, local_dir: Path | None = None) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        return Path(
+            hf_hub_download(
+                self.repo_id,
+                name,
+                revision=revision,
+                cache_dir=self.cache_dir,
+                local_dir=local_dir,
+                token=self.token,
+                library_name="skinclf",
+                library_version=__version__,
+            )
+        )
+
+    def _remember(self, name: str, sha: str) -> None:
+        """Let the cache note at which commit a branch is, so that the branch is found without network."""
+        from huggingface_hub import try_to_load_from_cache
+
+        known = try_to_load_from_cache(self.repo_id, name, cache_dir=self.cache_dir, revision=self.revision)
+        if not isinstance(known, str) or sha not in Path(known).parts:
+            self._download(name, self.revision)
 
 
 def digest(path: Path, declared: str | None) -> tuple[str, bool]:

@@ -1,92 +1,210 @@
-"""The streaming engine: decode ahead in workers, run in batches, answer in input order.
+"""The streaming engine: decode ahead in workers, score in full batches, answer in input order.
 
-Memory is bounded by the window of inputs in flight, whatever their number.
+Every call of the network has the same shape: images that failed and the unused end of the last batch are
+blank slots. So the numbers of an image do not depend on its neighbours, on how many inputs there are, or on
+where an interrupted run was taken up again, and compiled runtimes see one shape. (Only a run of a single
+input is scored alone.) Memory is bounded by `DEPTH` batches, whatever the number of inputs.
 """
 
 from __future__ import annotations
 
-import os
+import logging
+import re
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from skinclf.decoding import Buffer, Decoder
 from skinclf.errors import ImageError
-from skinclf.images import ImageSource, load_image
-from skinclf.preprocess import Preprocess
-from skinclf.runtimes.base import Runtime
+from skinclf.images import ImageSource
+from skinclf.scorer import Pixels, Scorer, Scores
+
+logger = logging.getLogger("skinclf")
+#: Batches in flight: one in the network, one decoded or being decoded, one being filled.
+DEPTH = 3
+_MEMORY = re.compile(r"out of memory|allocate memory|not enough memory|bad.alloc", re.IGNORECASE)
+
+K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Raw scores of one input, shape (num_outputs,), float32; or the failure."""
+@dataclass(slots=True)
+class Times:
+    """Seconds that the run waited for each of its parts; the largest names the bottleneck."""
 
-    scores: npt.NDArray[np.float32] | None
-    error: ImageError | None = None
+    inputs: float = 0.0
+    decode: float = 0.0
+    network: float = 0.0
+    write: float = 0.0
+
+    @contextmanager
+    def add(self, part: str) -> Iterator[None]:
+        """Count what happens inside towards one part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, part, getattr(self, part) + time.perf_counter() - start)
+
+    def shares(self) -> dict[str, float]:
+        """Share of each part, between 0 and 1."""
+        parts = {"inputs": self.inputs, "decode": self.decode, "network": self.network, "write": self.write}
+        total = sum(parts.values())
+        return {k: v / total if total else 0.0 for k, v in parts.items()}
 
 
-def default_workers() -> int:
-    """Decode threads when nothing is said: one per core that this process may use, at most 16."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, usable)
+@dataclass(slots=True)
+class Batch(Generic[K]):
+    """The outcome of up to `batch_size` inputs.
+
+    Attributes:
+        keys: What the caller gave each input, in order.
+        errors: For each input its failure, or None.
+        scores: Row i belongs to input i (rows of failed inputs are meaningless); None when all failed.
+    """
+
+    keys: list[K]
+    errors: list[ImageError | None]
+    scores: Scores | None
 
 
-def decode(source: ImageSource, preprocess: Preprocess) -> npt.NDArray[Any] | ImageError:
-    """One input's pixels, or its failure as a value."""
-    try:
-        return preprocess.pixels(load_image(source, draft=preprocess.draft_size))
-    except ImageError as error:
-        return error
+@dataclass(slots=True)
+class _Job(Generic[K]):
+    keys: list[K]
+    buffer: Buffer
+    size: int
+    decoding: list[Future[ImageError | None] | None]
+    errors: list[ImageError | None] = field(default_factory=list)
+    scoring: Future[Scores | None] | None = None
 
 
 def stream(
-    sources: Iterable[ImageSource], runtime: Runtime, preprocess: Preprocess, *, batch_size: int, workers: int
-) -> Iterator[Outcome]:
-    """One outcome per source, in order.
+    inputs: Iterable[tuple[K, ImageSource | None]],
+    scorer: Scorer,
+    *,
+    batch_size: int,
+    workers: int,
+    processes: bool | None = None,
+    times: Times | None = None,
+) -> Iterator[Batch[K]]:
+    """Score inputs lazily, in order.
 
     Args:
-        sources: Any iterable; consumed only a window ahead of the results.
-        runtime: Runs the batches.
-        preprocess: Turns images into pixels.
-        batch_size: Images per run of the network.
-        workers: Decode threads; 0 decodes in the calling thread.
+        inputs: Pairs of a key, handed back with the outcome, and the source; a source of None is a blank
+            slot (an input that needs no scoring). Consumed at most `DEPTH` batches ahead.
+        scorer: Turns images into probabilities.
+        batch_size: Images per call of the network.
+        workers: Decode workers; 0 does everything in the calling thread.
+        processes: Whether the workers are processes; None: threads up to `decoding.MAX_THREADS`.
+        times: Where waiting is counted.
+
+    Raises:
+        SkinclfError: The network or a worker cannot go on.
     """
-    waiting: list[npt.NDArray[Any] | ImageError] = []
-    for result in _decoded(sources, preprocess, workers=workers, window=2 * batch_size + workers):
-        waiting.append(result)
-        if len(waiting) == batch_size:
-            yield from _run(waiting, runtime)
-            waiting.clear()
-    if waiting:
-        yield from _run(waiting, runtime)
-
-
-def _decoded(
-    sources: Iterable[ImageSource], preprocess: Preprocess, *, workers: int, window: int
-) -> Iterator[npt.NDArray[Any] | ImageError]:
-    if workers == 0:
-        for source in sources:
-            yield decode(source, preprocess)
-        return
-    pending: deque[Future[npt.NDArray[Any] | ImageError]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode")
+    times = times or Times()
+    decoder = Decoder(scorer.prepare, scorer.layout, workers=workers, processes=processes)
+    network = _Network(scorer, threaded=workers > 0)
     try:
-        for source in sources:
-            pending.append(pool.submit(decode, source, preprocess))
-            if len(pending) >= window:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        yield from _pipeline(inputs, decoder, network, batch_size, times)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        network.close()
+        decoder.close()
 
 
-def _run(waiting: list[npt.NDArray[Any] | ImageError], runtime: Runtime) -> Iterator[Outcome]:
-    good = [x for x in waiting if not isinstance(x, ImageError)]
-    scores = iter(runtime.run(np.stack(good))) if good else iter(())
-    for item in waiting:
-        yield Outcome(None, item) if isinstance(item, ImageError) else Outcome(next(scores))
+def _pipeline(
+    inputs: Iterable[tuple[K, ImageSource | None]],
+    decoder: Decoder,
+    network: _Network,
+    batch_size: int,
+    times: Times,
+) -> Iterator[Batch[K]]:
+    iterator = iter(inputs)
+    depth = DEPTH if decoder.workers else 1
+    free: deque[Buffer] = deque()
+    decoding: deque[_Job[K]] = deque()
+    scoring: deque[_Job[K]] = deque()
+    jobs, exhausted = 0, False
+    while True:
+        while not exhausted and len(decoding) + len(scoring) < depth:
+            with times.add("inputs"):
+                chunk = list(islice(iterator, batch_size))
+            exhausted = len(chunk) < batch_size
+            if chunk:
+                size = 1 if exhausted and not jobs and len(chunk) == 1 else batch_size
+                buffer = free.popleft() if free else decoder.buffer(size)
+                with times.add("decode"):
+                    decoding.append(_decode(chunk, buffer, size, decoder))
+                jobs += 1
+        if decoding:
+            job = decoding.popleft()
+            with times.add("decode"):
+                job.errors = [f.result() if f else None for f in job.decoding]
+            with times.add("network"):  # waits only where there is no network thread
+                network.submit(job)
+            scoring.append(job)
+        if not scoring:
+            return
+        if len(scoring) == 2 or not decoding or depth == 1:
+            job = scoring.popleft()
+            with times.add("network"):
+                scores = job.scoring.result() if job.scoring else None
+            free.append(job.buffer)
+            yield Batch(job.keys, job.errors, scores)
+
+
+def _decode(
+    chunk: list[tuple[K, ImageSource | None]], buffer: Buffer, size: int, decoder: Decoder
+) -> _Job[K]:
+    futures = [
+        None if source is None else decoder.submit(source, buffer, i) for i, (_, source) in enumerate(chunk)
+    ]
+    return _Job([key for key, _ in chunk], buffer, size, futures)
+
+
+class _Network:
+    """Calls the scorer, in a thread of its own so that writing and waiting for decoders overlap with it."""
+
+    def __init__(self, scorer: Scorer, *, threaded: bool) -> None:
+        self._scorer = scorer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="skinclf-network") if threaded else None
+        self._limit: int | None = None
+
+    def submit(self, job: _Job[K]) -> None:
+        """Start scoring a decoded batch."""
+        good = [i for i, f in enumerate(job.decoding) if f is not None and job.errors[i] is None]
+        if not good:
+            return
+        for i in set(range(job.size)).difference(good):
+            job.buffer.clear(i)
+        batch = tuple(a[: job.size] for a in job.buffer.arrays)
+        if self._thread is not None:
+            job.scoring = self._thread.submit(self.score, batch)
+            return
+        job.scoring = Future()
+        job.scoring.set_result(self.score(batch))
+
+    def score(self, batch: Pixels) -> Scores:
+        """Scores of a batch; halves it, for good, when the device's memory does not hold it."""
+        while True:
+            n = len(batch[0])
+            step = min(n, self._limit or n)
+            try:
+                parts = [
+                    self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)
+                ]
+                return Scores.join(parts)
+            except (MemoryError, RuntimeError) as error:
+                if step == 1 or not (isinstance(error, MemoryError) or _MEMORY.search(str(error))):
+                    raise
+            # Outside the handler: the exception's frames hold the tensors that have to go.
+            self._limit = step // 2
+            logger.warning("Out of memory with %d images at once; going on with %d.", step, self._limit)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,6 +1,8 @@
 """Calibration of probabilities, stored as plain numbers and applied at prediction.
 
-Source: Guo et al., "On calibration of modern neural networks", ICML 2017 (temperature and vector scaling).
+Sources: Guo et al., "On calibration of modern neural networks", ICML 2017 (temperature and vector scaling);
+Zadrozny & Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002
+(isotonic regression).
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ModelError
 
-Method: TypeAlias = Literal["temperature", "vector"]
+Method: TypeAlias = Literal["temperature", "vector", "isotonic"]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +27,87 @@ class Calibration:
     """A fitted calibration.
 
     Attributes:
-        method: `temperature` (one number) or `vector` (a factor and an offset per label).
-        scale: Factors on the logits; one number, or one per label.
+        method: `temperature` (one factor), `vector` (a factor and an offset per label, on log-probabilities)
+            or `isotonic` (a monotone curve for the probability of a group of labels, such as the malignant
+            ones; inside and outside the group, labels keep their proportions).
+        scale: Factors on the logits; one number, or one per label. Empty for `isotonic`.
         offset: Added after `scale`; empty, or one per label.
+        curve: For `isotonic`: points (probability before, after), rising in both; linear in between.
+        group: For `isotonic`: indices of the labels whose summed probability the curve corrects.
     """
 
     method: Method
-    scale: tuple[float, ...]
+    scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
+    group: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.method not in {"temperature", "vector"}:
-            raise ModelError(f"Calibration method is 'temperature' or 'vector'; received {self.method!r}.")
-        if not self.scale or not all(np.isfinite([*self.scale, *self.offset])):
-            raise ModelError("Calibration needs finite factors.")
+        if self.method not in get_args(Method):
+            raise ModelError(f"Calibration method is one of {get_args(Method)}; received {self.method!r}.")
+        numbers = [*self.scale, *self.offset, *(x for point in self.curve for x in point)]
+        if not np.isfinite(numbers).all():
+            raise ModelError("Calibration needs finite numbers.")
+        if self.method == "isotonic":
+            self._check_curve()
+        elif not self.scale or (self.method == "temperature" and self.scale[0] <= 0):
+            raise ModelError(f"A {self.method} calibration needs factors, a temperature's above 0.")
 
-    def apply(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _check_curve(self) -> None:
+        points = np.asarray(self.curve, np.float64).reshape(-1, 2)
+        rising = len(points) and (np.diff(points[:, 0]) > 0).all() and (np.diff(points[:, 1]) >= 0).all()
+        inside = rising and points.min() >= 0 and points.max() <= 1
+        if not inside or not self.group or self.scale or self.offset:
+            raise ModelError(
+                "An isotonic calibration has a group of labels and a curve of rising points within 0 and 1."
+            )
+
+    def check(self, labels: int) -> None:
+        """Refuse a calibration that does not fit so many labels.
+
+        Raises:
+            ModelError: It was fitted for another number of labels.
+        """
+        if self.method == "isotonic":
+            if len(set(self.group)) != len(self.group) or not set(self.group) < set(range(labels)):
+                raise ModelError(
+                    f"An isotonic calibration of {labels} labels corrects some of them; received {self.group}."
+                )
+            return
+        factors = labels if self.method == "vector" else 1
+        if len(self.scale) != factors or len(self.offset) not in {0, factors}:
+            raise ModelError(
+                f"A {self.method} calibration of {labels} labels has {factors} factors; "
+                f"received {len(self.scale)} factors, {len(self.offset)} offsets."
+            )
+
+    def apply(self, logits: Floats) -> Floats:
         """Calibrated probabilities, shape (N, K), from logits of the same shape."""
-        values = logits * np.asarray(self.scale)
+        if self.method == "isotonic":
+            return self._regroup(_softmax(logits))
+        # Networks' logits and those got back from probabilities differ by a constant per row, which matters
+        # as soon as labels have factors of their own.
+        values = (log_softmax(logits) if self.method == "vector" else logits) * np.asarray(self.scale)
         if self.offset:
             values = values + np.asarray(self.offset)
-        shifted = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        return _softmax(values)
+
+    def _regroup(self, values: Floats) -> Floats:
+        """Give the group the probability that the curve says, in unchanged proportions within and without."""
+        inside = np.zeros(values.shape[1], np.bool_)
+        inside[list(self.group)] = True
+        before, after = np.asarray(self.curve).T
+        total = values[:, inside].sum(axis=1, keepdims=True)
+        wanted = np.interp(total, before, after)
+        result = np.empty_like(values)
+        result[:, inside] = _share(values[:, inside]) * wanted
+        result[:, ~inside] = _share(values[:, ~inside]) * (1 - wanted)
+        return result
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
+        if self.method == "isotonic":
+            return {"method": self.method, "group": list(self.group), "curve": [list(x) for x in self.curve]}
         return {"method": self.method, "scale": list(self.scale), "offset": list(self.offset)}
 
     @classmethod
@@ -59,6 +118,9 @@ class Calibration:
             ModelError: A field is missing or wrong.
         """
         try:
+            if data["method"] == "isotonic":
+                curve = tuple((float(x), float(y)) for x, y in data["curve"])
+                return cls("isotonic", curve=curve, group=tuple(int(i) for i in data["group"]))
             scale = tuple(float(x) for x in data["scale"])
             return cls(data["method"], scale, tuple(float(x) for x in data.get("offset", ())))
         except (KeyError, TypeError, ValueError) as error:
@@ -68,3 +130,21 @@ class Calibration:
     def fingerprint(self) -> str:
         """Short hash; a threshold is bound to it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Row-wise logarithm of the softmax, shape (N, K)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _softmax(logits: Floats) -> Floats:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _share(values: Floats) -> Floats:
+    """Rows scaled to sum to 1; a row of zeros becomes even shares."""
+    total = values.sum(axis=1, keepdims=True)
+    even = np.full_like(values, 1 / values.shape[1])
+    return np.asarray(np.divide(values, total, out=even, where=total > 0))

@@ -72,6 +72,10 @@ class TargetError(SkinclfError):
     """The data at hand cannot support the target that was asked for; the message says what would."""
 
 
+class LeakageError(SkinclfError):
+    """Data under test were also used to train, tune or calibrate what is tested."""
+
+
 class OutputError(SkinclfError, OSError):
     """An output cannot be written."""
 

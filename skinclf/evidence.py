@@ -1,8 +1,8 @@
 """What a sample can promise about an operating point: grades of evidence, and the claim in words.
 
-Sources: Angelopoulos et al., "Conformal risk control", ICLR 2024 (expected grade); the exact binomial bound of
-Clopper & Pearson 1934, which for a monotone rate holds for the chosen threshold too (Angelopoulos et al.,
-"Learn then test", 2021; guaranteed grade).
+Sources: Angelopoulos et al., "Conformal risk control", ICLR 2024 (expected grade); the exact binomial bound
+of Clopper & Pearson 1934, which for a monotone rate holds for the chosen threshold too (Angelopoulos et
+al., "Learn then test", 2021; guaranteed grade).
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from skinclf.units import Sample
 
 Grade: TypeAlias = Literal["empirical", "expected", "guaranteed"]
 GRADES: tuple[Grade, ...] = ("empirical", "expected", "guaranteed")
+#: A sample this many times larger is worth mentioning.
+_PLAUSIBLE = 20
 
 
 def allowed_misses(n: int, target: float, *, grade: Grade = "empirical", confidence: float = 0.95) -> int:
-    """How many of `n` positives may be missed for a sensitivity of `target`; -1 when none missed is not enough."""
+    """How many of `n` positives may be missed for this sensitivity; -1 when even no miss is too many."""
     if grade == "expected":
         # (misses + 1) / (n + 1) <= 1 - target; the margin undoes the rounding of 1 - target.
         return max(-1, math.floor((1 - target) * (n + 1) - 1 + 1e-9))
@@ -101,13 +103,16 @@ def _what_it_takes(point: OperatingPoint, n: int, value: float, kind: str, *, in
     target = point.target or 1.0
     ways = []
     misses = allowed_misses(n, target, grade="guaranteed", confidence=point.confidence)
-    if independent and misses >= 0:
+    if not independent:
+        ways.append("one decision per lesion (grade guaranteed)")
+    elif misses >= 0:
         ways.append(f"at most {misses} errors among {n:,} (grade guaranteed)")
-    if misses < 0:
+    else:
         fewest = positives_needed(target, confidence=point.confidence)
         ways += [f"at least {fewest:,} {kind} without an error"] if fewest else []
     many = positives_needed(target, observed=value, confidence=point.confidence)
-    ways += [f"about {many:,} independent {kind} at this {point.criterion}"] if many else []
+    if many is not None and many <= _PLAUSIBLE * n:
+        ways.append(f"about {many:,} independent {kind} at this {point.criterion}")
     if not ways:
         return f"It would take a higher {point.criterion}; no number of {kind} makes up for that."
     return f"It would take {', or '.join(ways)}."

@@ -55,6 +55,8 @@ class OperatingPoint:
         accuracy: (tp + tn) / n, at the sample's prevalence.
         lr_positive: Sensitivity / (1 - specificity).
         lr_negative: (1 - sensitivity) / specificity.
+        region: Sensitivity and specificity with intervals that hold jointly (Bonferroni): the corners of the
+            confidence region of the point in ROC space.
         prevalence: Stated share of positives in the population, or None.
         ppv_at_prevalence: PPV there (Bayes), or None.
         npv_at_prevalence: NPV there, or None.
@@ -81,6 +83,7 @@ class OperatingPoint:
     accuracy: Estimate
     lr_positive: Estimate
     lr_negative: Estimate
+    region: tuple[Estimate, Estimate]
     prevalence: float | None
     ppv_at_prevalence: Estimate | None
     npv_at_prevalence: Estimate | None
@@ -134,8 +137,8 @@ def describe(
         return proportion(hit[among], groups, confidence=level)
 
     half = (1 + confidence) / 2
-    sensitivity, specificity = share(flagged, truth, half), share(~flagged, ~truth, half)
-    positive, negative = likelihood_ratios(sensitivity, specificity)
+    region = share(flagged, truth, half), share(~flagged, ~truth, half)
+    positive, negative = likelihood_ratios(*region)
     at = None if prevalence is None else predictive_values(positive, negative, prevalence)
     return OperatingPoint(
         threshold=float(np.float32(threshold)),
@@ -150,6 +153,7 @@ def describe(
         accuracy=share(flagged == truth, np.ones_like(truth)),
         lr_positive=positive,
         lr_negative=negative,
+        region=region,
         prevalence=prevalence,
         ppv_at_prevalence=at[0] if at else None,
         npv_at_prevalence=at[1] if at else None,

@@ -7,7 +7,7 @@ Names are dotted: `multiclass.mcc`, `class.<code>.roc_auc`, `binary.pr_auc`. Val
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -25,6 +25,8 @@ from skinclf.operating_points import Estimate
 Replicates: TypeAlias = Mapping[str, Floats]
 #: Levels at which one rate is held and the other read off the ROC curve.
 TARGETS = (0.8, 0.9, 0.95)
+#: Weights handled at once.
+_BLOCK = 1 << 19
 _OVERALL = (
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
     "weighted_precision", "weighted_recall", "weighted_f1", "mcc", "kappa",
@@ -150,10 +152,18 @@ class Panel:
     def replicates(self, *, count: int, seed: int) -> Replicates:
         """Lesion-cluster bootstrap replicates of every metric, each of shape (count,)."""
         parts: dict[str, list[Floats]] = defaultdict(list)
-        for weights in cluster_weights(self.cases.groups, replicates=count, seed=seed):
-            for name, value in self.replicate(weights).items():
+        for block in blocks(self.cases, count=count, seed=seed):
+            for name, value in self.replicate(block).items():
                 parts[name].append(value)
         return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def blocks(cases: Cases, *, count: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Bootstrap weights a few replicates at a time, shape (b, N), so that the work stays in the cache."""
+    size = max(1, _BLOCK // len(cases))
+    for weights in cluster_weights(cases.groups, replicates=count, seed=seed):
+        for start in range(0, len(weights), size):
+            yield weights[start : start + size]
 
 
 def estimates(

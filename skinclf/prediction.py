@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skinclf.errors import ImageError
 from skinclf.labels import LabelSet
@@ -23,6 +24,8 @@ class Prediction:
         threshold: Threshold on the probability of malignancy that `flagged` used.
         status: `ok`, or the short word of `ImageError.code`.
         error: A sentence; empty when ok.
+        extra: Values of further columns by name, such as the spread of an ensemble.
+        embedding: What entered the network's last layer, shape (D,), float32, when it was asked for.
     """
 
     image: str
@@ -31,6 +34,8 @@ class Prediction:
     threshold: float
     status: str = "ok"
     error: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -102,6 +107,7 @@ class Prediction:
             "threshold": self.threshold,
             "flagged": self.flagged,
             "probabilities": self.probabilities,
+            **self.extra,
         }
 
     def __str__(self) -> str:

@@ -1,27 +1,34 @@
-"""The predictions table: one row per input, in input order.
+"""The predictions table: one row per input, in input order, in the formats that text can have.
 
 The first four columns are those of the binary seed's table; numbers parse back to the same float32.
+Text is UTF-8; bytes of a file name that are no UTF-8 are written as `\\udcXX`.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from typing import IO
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from skinclf.errors import MismatchError
 from skinclf.labels import LabelSet
 from skinclf.prediction import Prediction
 
-_HEAD = ("image", "probability_malignant", "predicted_label", "predicted_class", "threshold", "flagged")
-_TAIL = ("status", "error")
-
-
-def columns(labels: LabelSet, *, top_k: int = 0) -> tuple[str, ...]:
-    """Column names for a label set."""
-    extra = [f"top{i}_{what}" for i in range(1, top_k + 1) for what in ("class", "probability")]
-    return (*_HEAD, *(f"p_{code}" for code in labels.codes), *extra, *_TAIL)
+_HEAD: Mapping[str, type] = {
+    "image": str,
+    "probability_malignant": float,
+    "predicted_label": int,
+    "predicted_class": str,
+    "threshold": float,
+    "flagged": bool,
+}
+_TAIL: Mapping[str, type] = {"status": str, "error": str}
+_SPECIAL = frozenset(',"\r\n')
 
 
 def number(value: float | None) -> str:
@@ -29,37 +36,208 @@ def number(value: float | None) -> str:
     return "" if value is None else str(np.float32(value))
 
 
-def row(prediction: Prediction, *, top_k: int = 0) -> list[str]:
-    """The cells of one prediction, in the order of `columns`."""
-    labels = prediction.labels
-    if prediction.values is None:
-        blanks = [""] * (len(_HEAD) - 1 + len(labels) + 2 * top_k)
-        return [prediction.image, *blanks, prediction.status, prediction.error]
-    flagged = prediction.flagged
-    cells = [
-        prediction.image,
-        number(prediction.probability_malignant),
-        str(prediction.index),
-        prediction.name,
-        number(prediction.threshold),
-        "" if flagged is None else str(int(flagged)),
-        *(number(value) for value in prediction.values),
-    ]
-    for code, value in prediction.top_k(top_k):
-        cells += [code, number(value)]
-    return [*cells, prediction.status, prediction.error]
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of a table.
+
+    Attributes:
+        labels: Gives one column `p_<code>` for each class.
+        top_k: How many pairs `top<i>_class`, `top<i>_probability` follow them.
+        extra: Further columns of the scorer, before `status` and `error`: name to type.
+    """
+
+    labels: LabelSet
+    top_k: int = 0
+    extra: Mapping[str, type] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """Name to type, in order; every column but `image`, `status` and `error` may be empty."""
+        result = {**_HEAD, **{f"p_{code}": float for code in self.labels.codes}}
+        for i in range(1, min(self.top_k, len(self.labels)) + 1):
+            result |= {f"top{i}_class": str, f"top{i}_probability": float}
+        return {**result, **self.extra, **_TAIL}
+
+    def values(self, prediction: Prediction) -> list[Any]:
+        """One row in the order of `columns`; None where a cell is empty."""
+        if not prediction.ok:
+            pairs = min(self.top_k, len(self.labels))
+            blanks = len(_HEAD) - 1 + len(self.labels) + 2 * pairs + len(self.extra)
+            return [prediction.image, *[None] * blanks, prediction.status, prediction.error]
+        row: list[Any] = [
+            prediction.image,
+            prediction.probability_malignant,
+            prediction.index,
+            prediction.name,
+            prediction.threshold,
+            prediction.flagged,
+            *prediction.probabilities.values(),
+        ]
+        for pair in prediction.top_k(self.top_k) if self.top_k else ():
+            row += pair
+        row += [_known(prediction.extra[name]) for name in self.extra]
+        return [*row, prediction.status, prediction.error]
 
 
-class CsvWriter:
-    """Writes rows as CSV; every `flush` leaves whole rows behind."""
+def columns(labels: LabelSet, *, top_k: int = 0) -> tuple[str, ...]:
+    """Column names for a label set."""
+    return tuple(Schema(labels, top_k).columns)
 
-    def __init__(self, file: IO[str], labels: LabelSet, *, top_k: int = 0) -> None:
-        self._file = file
-        self._top_k = min(top_k, len(labels))
-        self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(columns(labels, top_k=self._top_k))
 
-    def write(self, predictions: Sequence[Prediction]) -> None:
-        """Append rows and flush them."""
-        self._writer.writerows(row(p, top_k=self._top_k) for p in predictions)
-        self._file.flush()
+class Row(NamedTuple):
+    """A complete row of an existing table: its first and last cells, its text, and where it ends."""
+
+    image: str
+    status: str
+    raw: bytes
+    end: int
+
+
+class Format(Protocol):
+    """A table as bytes that can be appended to and read back row by row."""
+
+    def header(self) -> bytes:
+        """What stands before the rows."""
+
+    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+        """Rows as bytes; every row ends the line."""
+
+    def read(self, file: IO[bytes]) -> Iterator[Row]:
+        """Complete rows of an existing table, up to the first torn one.
+
+        Raises:
+            MismatchError: The header or a row has other columns.
+        """
+
+
+class CsvFormat:
+    """Comma-separated, quoted where needed, `\\n` at the end of rows."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._columns = list(schema.columns)
+
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        return _csv([self._columns])
+
+    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+        """See `Format.encode`."""
+        return _csv([[_cell(v) for v in self._schema.values(p)] for p in predictions])
+
+    def read(self, file: IO[bytes]) -> Iterator[Row]:
+        """See `Format.read`."""
+        for cells, raw, end in read_csv(file):
+            if end == len(raw):
+                _same(cells, self._columns)
+            else:
+                _same(cells, self._columns, names=False)
+                yield Row(cells[0], cells[-2], raw, end)
+
+
+class JsonlFormat:
+    """One JSON object a line, keys as the CSV's columns; failed inputs have nulls."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._columns = list(schema.columns)
+
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        return b""
+
+    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+        """See `Format.encode`."""
+        lines = []
+        for p in predictions:
+            cells = zip(self._columns, self._schema.values(p), strict=True)
+            # A float's shortest float32 text, so that both formats hold the same numbers.
+            row = {k: float(number(v)) if isinstance(v, float) else v for k, v in cells}
+            lines.append(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
+        return _utf8("".join(lines))
+
+    def read(self, file: IO[bytes]) -> Iterator[Row]:
+        """See `Format.read`."""
+        end = 0
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            end += len(raw)
+            try:
+                row = json.loads(raw)
+                _same(list(row), self._columns)
+            except (ValueError, TypeError):
+                raise MismatchError(f"Row {raw[:80]!r} is no row of a predictions table.") from None
+            yield Row(row["image"], row["status"], raw, end)
+
+
+class TextFormat(JsonlFormat):
+    """One readable line per input, for terminals; it cannot be resumed."""
+
+    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+        """See `Format.encode`."""
+        return _utf8("".join(f"{p}\n" for p in predictions))
+
+
+def read_csv(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
+    """Complete records of a CSV file that may end in a torn one: cells, bytes, and offset of their end."""
+    taken: list[bytes] = []
+
+    def lines() -> Iterator[str]:
+        for raw in file:
+            taken.append(raw)
+            yield raw.decode("utf-8", "replace")
+
+    records = csv.reader(lines(), strict=True)
+    end = 0
+    while True:
+        taken.clear()
+        try:
+            cells = next(records)
+        except (StopIteration, csv.Error):  # strict: an open quote at the end of the file is an error
+            return
+        raw = b"".join(taken)
+        if not raw.endswith(b"\n"):
+            return
+        end += len(raw)
+        yield cells, raw, end
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+    # Not the csv module: before Python 3.13 it leaves a carriage return inside a name unquoted.
+    return _utf8("".join(",".join(map(_quoted, cells)) + "\n" for cells in rows))
+
+
+def _quoted(cell: str) -> str:
+    if _SPECIAL.isdisjoint(cell):
+        return cell
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _known(value: Any) -> Any:
+    """None for a NaN: tables leave the cell empty, and JSON has none."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def printable(name: str) -> str:
+    """A name as it stands in a table."""
+    return _utf8(name).decode("utf-8")
+
+
+def _same(found: list[str], expected: list[str], *, names: bool = True) -> None:
+    if (found != expected) if names else (len(found) != len(expected)):
+        raise MismatchError(
+            f"The existing table has other columns: {', '.join(found[:20])}; expected {', '.join(expected)}."
+        )

@@ -103,12 +103,7 @@ class ModelSpec:
                     f"Golden sample {sample.file!r} has {len(sample.probabilities)} of {count} probabilities."
                 )
         if self.calibration is not None:
-            per_label = count if self.calibration.method == "vector" else 1
-            if len(self.calibration.scale) != per_label or len(self.calibration.offset) not in {0, per_label}:
-                raise ModelError(
-                    f"A {self.calibration.method} calibration of {count} labels has {per_label} factors; "
-                    f"received {len(self.calibration.scale)} factors, {len(self.calibration.offset)} offsets."
-                )
+            self.calibration.check(count)
         known = self.default_operating_point is None or self.default_operating_point in self.operating_points
         if not known:
             raise ModelError(f"Default operating point {self.default_operating_point!r} is not among them.")
@@ -253,10 +248,10 @@ class ModelSpec:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{source}: config.json is incomplete or malformed: {error!r}.") from None
-        if list(config.get("label_names") or spec.labels.codes) != list(spec.labels.codes):
+        codes = list(spec.labels.codes)
+        if config.get("label_names", codes) != codes:
             raise ModelError(
-                f"{source}: label_names are {config['label_names']}, but the 'skinclf' block has "
-                f"{list(spec.labels.codes)}."
+                f"{source}: label_names are {config['label_names']}, but the 'skinclf' block has {codes}."
             )
         if config.get("num_classes") != spec.num_outputs:
             raise ModelError(

@@ -86,9 +86,8 @@ class PredictionTable:
         wanted = malignant_codes(self.codes, labels) if positive is None else positive
         missing = [code for code in wanted if code not in self.codes]
         if missing or not wanted:
-            raise InvalidInputError(
-                f"Positive class {', '.join(missing) or '(none)'}: the predictions have {', '.join(self.codes)}."
-            )
+            what = ", ".join(missing) or "(none)"
+            raise InvalidInputError(f"Positive class {what}: the predictions have {', '.join(self.codes)}.")
         index = sorted({self.codes.index(code) for code in wanted})
         return np.asarray(np.ascontiguousarray(self.probabilities[:, index]).sum(axis=1, dtype=np.float32))
 
@@ -232,13 +231,14 @@ def _file_name(name: str) -> str:
     return re.split(r"[\\/]", name)[-1]
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """File name without folder and image ending; dots inside a name stay."""
     base = _file_name(name)
     head, dot, tail = base.rpartition(".")
     return head if dot and f".{tail.lower()}" in EXTENSIONS else base
 
 
-_KEYS: tuple[Callable[[str], str], ...] = (str, _file_name, _stem)
+_KEYS: tuple[Callable[[str], str], ...] = (str, _file_name, stem)
 
 
 def _refuse_duplicates(what: str, keys: Sequence[str], among: set[str] | None) -> None:

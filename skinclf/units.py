@@ -84,7 +84,7 @@ def make_sample(
     positive = truth.astype(np.bool_)
     if positive.all() or not positive.any():
         raise InvalidInputError(
-            f"An operating point needs positives and negatives; {int(positive.sum())} of {positive.size} are positive."
+            f"An operating point needs both classes; {int(positive.sum())} of {positive.size} are positive."
         )
     index = None
     if groups is not None:

@@ -124,7 +124,9 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 def _png(width: int, height: int, pixels: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", zlib.compress(pixels)) + _png_chunk(b"IEND", b"")
+    chunks = (
+        _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", zlib.compress(pixels)) + _png_chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -157,7 +159,11 @@ DAMAGED_BYTES: dict[str, tuple[str, bytes, str]] = {
     "text": ("text.jpg", b"This is not an image.\n", "not_an_image"),
     "html": ("page.jpg", b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not_an_image"),
     "random": ("random.jpg", np.random.default_rng(0).bytes(5000), "not_an_image"),
-    "lfs_pointer": ("pointer.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not_an_image"),
+    "lfs_pointer": (
+        "pointer.jpg",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "not_an_image",
+    ),
     "half_header_jpeg": ("header.jpg", _JPEG[:12], "not_an_image"),
     "half_header_png": ("header.png", _PNG[:20], "not_an_image"),
     "zip": ("archive.png", b"PK\x03\x04" + bytes(200), "not_an_image"),

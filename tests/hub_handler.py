@@ -74,7 +74,7 @@ class Handler(Publishing, BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         cut = self.fault.cut_at if self.fault and self.command in {"PUT", "POST"} else None
         if cut is not None:
-            self.rfile.read(cut)
+            self.rfile.read(min(cut, int(self.headers.get("Content-Length", cut))))
             self._hang_up()
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             parts = []

@@ -135,13 +135,14 @@ def use_hub(monkeypatch: Any, server: HubServer, home: Path, *, token: str | Non
 
     The client reads HF_ENDPOINT and its like when it is imported; its constants are set instead.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     cache = home / "hub"
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    for module in (constants, file_download):  # clients before 1.0 keep a copy in the second
+        if hasattr(module, "HUGGINGFACE_CO_URL_TEMPLATE"):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

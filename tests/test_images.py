@@ -43,6 +43,19 @@ def code_of(source, **options) -> str:
     return caught.value.code
 
 
+OUTCOMES = {"ok", "empty", "not_an_image", "truncated", "unreadable", "too_large", "zero_size", "unsupported"}
+
+
+def outcome(data: bytes) -> str:
+    """`ok` for an RGB array, or the code of the typed failure; anything else escapes."""
+    try:
+        array = load_image(data)
+    except ImageError as error:
+        return error.code
+    assert_rgb(array, array.shape[:2])
+    return "ok"
+
+
 # --- sources ----------------------------------------------------------------------------------
 
 
@@ -71,7 +84,9 @@ def test_content_decides_not_the_extension(tmp_path, synthetic_image):
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats_are_exact(kind, synthetic_image):
-    np.testing.assert_array_equal(load_image(encoded(Image.fromarray(synthetic_image), kind)), synthetic_image)
+    np.testing.assert_array_equal(
+        load_image(encoded(Image.fromarray(synthetic_image), kind)), synthetic_image
+    )
 
 
 def test_extensions_are_lower_case_with_a_dot():
@@ -162,7 +177,9 @@ def test_mode_l_repeats_grey():
     )
 
 
-@pytest.mark.parametrize(("mode", "black"), [("LA", (0,)), ("PA", (0,)), ("RGBA", (0, 0, 0)), ("RGBa", (0, 0, 0))])
+@pytest.mark.parametrize(
+    ("mode", "black"), [("LA", (0,)), ("PA", (0,)), ("RGBA", (0, 0, 0)), ("RGBa", (0, 0, 0))]
+)
 def test_alpha_is_composited_over_white(mode, black):
     picture = Image.new(mode, (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
@@ -217,7 +234,11 @@ def test_cmyk_jpeg_is_not_inverted(synthetic_image):
 def test_16_bit_grey_is_divided_by_257(kind):
     values = np.array([[0, 128, 129, 257, 32768, 65406, 65407, 65535]], np.uint16)
     array = load_image(encoded(Image.fromarray(values), kind))
-    assert array[0, :, 0].tolist() == [round(int(v) / 257) for v in values[0]] == [0, 0, 1, 1, 128, 254, 255, 255]
+    assert (
+        array[0, :, 0].tolist()
+        == [round(int(v) / 257) for v in values[0]]
+        == [0, 0, 1, 1, 128, 254, 255, 255]
+    )
 
 
 def test_16_bit_grey_big_endian_and_32_bit():
@@ -279,7 +300,9 @@ def test_messages_name_the_file(damaged_files):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_truncation_is_never_filled_in_even_if_another_package_asked_for_it(share, synthetic_image, monkeypatch):
+def test_truncation_is_never_filled_in_even_if_another_package_asked_for_it(
+    share, synthetic_image, monkeypatch
+):
     data = encoded(Image.fromarray(synthetic_image), "JPEG", quality=95)
     assert code_of(data[: int(len(data) * share)], draft=(20, 20)) == "truncated"
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
@@ -304,10 +327,7 @@ def test_unknown_types_are_refused():
 
 def test_broken_exif_is_a_typed_failure_or_the_picture(synthetic_image):
     data = encoded(Image.fromarray(synthetic_image), "JPEG", exif=b"Exif\0\0MM\0*garbage" + bytes(range(40)))
-    try:
-        assert_rgb(load_image(data), (120, 160))
-    except ImageError as error:
-        assert error.code == "unreadable"
+    assert outcome(data) in {"ok", "unreadable"}
 
 
 def test_too_large_in_memory_pictures(monkeypatch):
@@ -371,31 +391,24 @@ def test_a_failure_leaves_no_file_open(damaged_files, image_dir):
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_give_an_image_or_a_typed_failure(data):
-    try:
-        assert load_image(data).shape[2] == 3
-    except ImageError as error:
-        assert error.code
+    assert outcome(data) in OUTCOMES
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore:Corrupt EXIF data:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::PIL.Image.DecompressionBombWarning", "ignore:Corrupt EXIF data:UserWarning"
+)
 @pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning", "ignore:Metadata Warning:UserWarning")
 def test_any_mutation_gives_an_image_or_a_typed_failure(data):
-    from conftest import DAMAGED_BYTES  # sound beginnings of every format
-
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"]))
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     options = {} if kind in {"GIF", "BMP"} else {"exif": exif}
     sound = bytearray(encoded(Image.new("RGB", (9, 7), (200, 120, 90)), kind, **options))
-    assert DAMAGED_BYTES
     for _ in range(data.draw(st.integers(1, 6))):
         sound[data.draw(st.integers(0, len(sound) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        assert load_image(bytes(sound)).dtype == np.uint8
-    except ImageError as error:
-        assert error.code in {"not_an_image", "truncated", "unreadable", "too_large", "zero_size", "unsupported"}
+    assert outcome(bytes(sound)) in OUTCOMES
 
 
 @settings(max_examples=30, deadline=None)

@@ -90,14 +90,18 @@ def test_pillow_squash_is_pillows_resize(interpolation, synthetic_image):
 def test_pillow_squash_is_what_keras_and_torchvision_do(synthetic_image):
     transforms = pytest.importorskip("torchvision.transforms")
     expected = transforms.Resize((64, 48))(Image.fromarray(synthetic_image))
-    np.testing.assert_array_equal(Preprocess(height=64, width=48).pixels(synthetic_image), np.asarray(expected))
+    np.testing.assert_array_equal(
+        Preprocess(height=64, width=48).pixels(synthetic_image), np.asarray(expected)
+    )
 
 
 # --- geometry ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("crop_pct", [1.0, 0.95, 0.875, 0.9, 0.5])
-@pytest.mark.parametrize("shape", [(450, 600), (600, 450), (333, 334), (64, 64), (50, 301), (65, 64), (20, 31)])
+@pytest.mark.parametrize(
+    "shape", [(450, 600), (600, 450), (333, 334), (64, 64), (50, 301), (65, 64), (20, 31)]
+)
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_crop_is_torchvisions_resize_and_centre_crop(crop_pct, shape, interpolation):
     transforms = pytest.importorskip("torchvision.transforms")
@@ -277,7 +281,9 @@ records = st.builds(
     std=triples,
     fill=st.integers(0, 255),
     draft=st.booleans(),
-    steps=st.lists(st.builds(lambda q: Step("jpeg", {"quality": q}), st.integers(50, 95)), max_size=2).map(tuple),
+    steps=st.lists(st.builds(lambda q: Step("jpeg", {"quality": q}), st.integers(50, 95)), max_size=2).map(
+        tuple
+    ),
 )
 
 
@@ -349,7 +355,9 @@ def test_the_numbers_of_one_picture_stay_what_they_were():
     """A change of any digit here changes every published prediction."""
     image = (np.indices((61, 97, 3)).sum(0) * 7 % 256).astype(np.uint8)
     sums = {
-        (library, fit): Preprocess(height=32, width=40, library=library, fit=fit).pixels(image).sum(dtype=np.float64)
+        (library, fit): Preprocess(height=32, width=40, library=library, fit=fit)
+        .pixels(image)
+        .sum(dtype=np.float64)
         for library in ("pillow", "opencv", "tensorflow")
         for fit in ("squash", "crop", "pad")
     }

@@ -50,7 +50,9 @@ def _timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Module:
 
     if ":" in architecture or not timm.is_model(architecture.partition(".")[0]):
         # `hf-hub:...` would make timm fetch a model: a model file must not reach the network.
-        raise ModelError(f"Unknown architecture {architecture!r}: timm {timm.__version__} has no such network.")
+        raise ModelError(
+            f"Unknown architecture {architecture!r}: timm {timm.__version__} has no such network."
+        )
     own = set(signature(timm.create_model).parameters)
     forbidden = sorted(key for key in args if key in own or key.startswith(("pretrained", "features")))
     if forbidden:
@@ -81,7 +83,9 @@ def _check_size(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
     largest = max([4096, len(tensors), *(size for value in tensors.values() for size in value.shape)])
     wrong = [number for number in _whole_numbers(spec.model_args) if abs(number) > largest]
     if wrong:
-        raise ModelError(f"{spec.name}: model_args ask for {wrong[0]} of something; no tensor here is that large.")
+        raise ModelError(
+            f"{spec.name}: model_args ask for {wrong[0]} of something; no tensor here is that large."
+        )
     with torch.device("meta"):
         wanted = sum(value.numel() for value in build_network(spec).state_dict().values())
     held = sum(value.numel() for value in tensors.values())

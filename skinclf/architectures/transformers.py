@@ -13,7 +13,15 @@ from torch import nn
 
 from skinclf.errors import ModelError
 
-_MAX = {"image_size": 4096, "patch_size": 256, "width": 8192, "depth": 256, "heads": 256, "window": 64, "hidden": 65536}
+_MAX = {
+    "image_size": 4096,
+    "patch_size": 256,
+    "width": 8192,
+    "depth": 256,
+    "heads": 256,
+    "window": 64,
+    "hidden": 65536,
+}
 
 
 def build_vit(
@@ -43,7 +51,7 @@ def build_vit(
     """
     from timm.models.vision_transformer import VisionTransformer
 
-    _check({"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads,
+    _check({"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth,
             "hidden": hidden})  # fmt: skip
     _check_heads(width, heads)
     module: nn.Module = VisionTransformer(
@@ -99,8 +107,8 @@ def build_swin(
         tokens = image_size // patch_size >> stage
         if image_size % (patch_size << stage) or tokens % window:
             raise ModelError(
-                f"Swin: at {image_size} px, stage {stage + 1} has {tokens} x {tokens} tokens, which windows of {window} "
-                "do not tile; the libraries differ there, so this network is not supported."
+                f"Swin: at {image_size} px, stage {stage + 1} has {tokens} x {tokens} tokens, which windows "
+                f"of {window} do not tile; the libraries differ there, so this network is not supported."
             )
     module: nn.Module = SwinTransformer(
         img_size=image_size,

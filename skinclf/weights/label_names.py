@@ -1,4 +1,4 @@
-"""From the class names that a foreign model carries to labels."""
+"""What the outputs of a foreign model are: from its class names to labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from skinclf.errors import ModelError
 from skinclf.labels import TAXONOMIES, Label, LabelSet
+from skinclf.scores import Activation
 
 # Spellings in circulation, as slugs, beside the codes and names of the taxonomies themselves.
 _ALIASES = {
@@ -43,13 +44,15 @@ def labels_from_names(
     ordered = _ordered(names, name)
     if outputs >= 1000 or (ordered and all(_WORDNET.fullmatch(x) for x in ordered)):
         raise ModelError(
-            f"{name}: its {outputs} outputs look like ImageNet's classes, so it was pretrained but not trained on skin "
-            "lesions. Fine-tune it with `skinclf train`, or take another model."
+            f"{name}: its {outputs} outputs look like ImageNet's classes, so it was pretrained but not "
+            "trained on skin lesions. Fine-tune it with `skinclf train`, or take another model."
         )
     if not ordered or all(_PLACEHOLDER.fullmatch(x.lower()) for x in ordered):
         return None
     if len(ordered) != outputs:
-        raise ModelError(f"{name}: {outputs} outputs but {len(ordered)} class names: {', '.join(ordered[:10])}.")
+        raise ModelError(
+            f"{name}: {outputs} outputs but {len(ordered)} class names: {', '.join(ordered[:10])}."
+        )
     known = _known()
     slugs = [_slug(x) for x in ordered]
     for taxonomy in TAXONOMIES.values():
@@ -61,6 +64,22 @@ def labels_from_names(
         match = known.get(_ALIASES.get(slug, slug))
         labels.append(Label(slug, text, None) if match is None else Label(slug, match.name, match.malignant))
     return LabelSet("custom", tuple(labels))
+
+
+def activation_for(outputs: int, labels: LabelSet, name: str) -> Activation:
+    """What logits of that width mean for these labels: one output serves two labels.
+
+    Raises:
+        ModelError: The numbers do not fit.
+    """
+    if outputs == len(labels):
+        return "softmax"
+    if outputs == 1 and len(labels) == 2:
+        return "sigmoid"
+    raise ModelError(
+        f"{name}: the network has {outputs} outputs but there are {len(labels)} labels "
+        f"({', '.join(labels.codes)}). State the labels in output order with --labels."
+    )
 
 
 def with_malignant(labels: LabelSet, codes: Iterable[str]) -> LabelSet:
@@ -78,7 +97,9 @@ def _ordered(names: Sequence[str] | Mapping[Any, str] | None, name: str) -> list
         try:
             by_index = {int(key): str(value) for key, value in names.items()}
         except (TypeError, ValueError):
-            raise ModelError(f"{name}: class names are keyed by {list(names)[:3]}; expected output indices.") from None
+            raise ModelError(
+                f"{name}: class names are keyed by {list(names)[:3]}; expected output indices."
+            ) from None
         if sorted(by_index) != list(range(len(by_index))):
             raise ModelError(f"{name}: class names have gaps; found indices {sorted(by_index)[:10]}.")
         return [by_index[i] for i in range(len(by_index))]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skinclf.architectures import build_network, load_tensors
+from skinclf.architectures import restore_network
 from skinclf.architectures.efficientnet import VARIANTS, recognise
 from skinclf.architectures.seeds import DESIGNS
 from skinclf.bundle import sha256_file
@@ -21,8 +21,8 @@ from skinclf.errors import ModelError
 from skinclf.labels import HAM10000, ISIC2019, MELANOMA, LabelSet
 from skinclf.loaded import LoadedModel, Stated
 from skinclf.preprocess import Preprocess, Step, scaling
-from skinclf.scores import Activation
 from skinclf.spec import ModelSpec
+from skinclf.weights.label_names import activation_for
 from skinclf.weights.torch_file import Checkpoint, read_checkpoint
 
 logger = logging.getLogger("skinclf")
@@ -79,32 +79,15 @@ def import_torch(
         revision=revision,
         weights_sha256=sha256_file(path),
     )
-    network = load_tensors(build_network(spec), checkpoint.tensors, name=name)
-    return LoadedModel(spec=spec, network=network)
-
-
-def activation_for(outputs: int, labels: LabelSet, name: str) -> Activation:
-    """What logits of that width mean for these labels: one output serves two labels.
-
-    Raises:
-        ModelError: The numbers do not fit.
-    """
-    if outputs == len(labels):
-        return "softmax"
-    if outputs == 1 and len(labels) == 2:
-        return "sigmoid"
-    raise ModelError(
-        f"{name}: the network has {outputs} outputs but there are {len(labels)} labels ({', '.join(labels.codes)}). "
-        "State the labels in output order with --labels."
-    )
+    return LoadedModel(spec=spec, network=restore_network(spec, checkpoint.tensors))
 
 
 def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
     design = known.args.get("design")
     if design == "skin-condition-assistant" and known.outputs == len(ISIC2019) + 1:
         raise ModelError(
-            f"{name}: nine outputs, that is ISIC 2019 with its empty class UNK. State all nine to use it, for "
-            f"example --labels {','.join(ISIC2019.codes)},unk."
+            f"{name}: nine outputs, that is ISIC 2019 with its empty class UNK. State all nine to use it, "
+            f"for example --labels {','.join(ISIC2019.codes)},unk."
         )
     return stated.need_labels(name)
 
@@ -165,14 +148,19 @@ def _model_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
 def _check_dermalyze(checkpoint: Checkpoint, variant: str | None, name: str) -> None:
     """Later revisions of that project keep the names but add backbones, averaged weights and patient data."""
     if checkpoint.extra.get("metadata_encoder_state"):
-        raise ModelError(f"{name}: this network also reads patient data (metadata_encoder_state); not supported.")
+        raise ModelError(
+            f"{name}: this network also reads patient data (metadata_encoder_state); not supported."
+        )
     backbone = _model_config(checkpoint).get("backbone")
     if variant is None and backbone is not None:
         raise ModelError(
-            f"{name}: its backbone {backbone!r} is not supported; skinclf reads this layout with {', '.join(VARIANTS)}."
+            f"{name}: its backbone {backbone!r} is not supported; skinclf reads this layout with "
+            f"{', '.join(VARIANTS)}."
         )
     if checkpoint.extra.get("ema_state_dict"):
-        logger.warning("%s: the file also holds averaged weights (ema_state_dict); the plain ones are used.", name)
+        logger.warning(
+            "%s: the file also holds averaged weights (ema_state_dict); the plain ones are used.", name
+        )
 
 
 def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> _Network:
@@ -185,8 +173,8 @@ def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> 
     architecture = stated.architecture or resnet
     if architecture is None:
         raise ModelError(
-            f"{name}: tensors such as {', '.join(list(shapes)[:3])} belong to no network that skinclf recognises. "
-            "If it is a timm network, name it with --architecture."
+            f"{name}: tensors such as {', '.join(list(shapes)[:3])} belong to no network that skinclf "
+            "recognises. If it is a timm network, name it with --architecture."
         )
     return _Network(architecture, {}, _timm_outputs(architecture, shapes, name))
 
@@ -195,7 +183,9 @@ def _timm_outputs(architecture: str, shapes: Mapping[str, tuple[int, ...]], name
     import timm
 
     if not timm.is_model(architecture):
-        raise ModelError(f"{name}: timm has no network {architecture!r}; `timm.list_models()` lists what it has.")
+        raise ModelError(
+            f"{name}: timm has no network {architecture!r}; `timm.list_models()` lists what it has."
+        )
     head = timm.get_pretrained_cfg_value(architecture, "classifier")
     shape = shapes.get(f"{head}.weight") if isinstance(head, str) else None
     if shape is None:

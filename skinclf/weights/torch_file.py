@@ -52,17 +52,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(9)
+            head = file.read(512)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
     if head.startswith(b"PK"):
         return _split(_read_archive(path), path)
-    if head[8:] == b"{":
+    if head[8:9] == b"{":
         return _split(_read_safetensors(path), path)
-    if head[:1] == b"\x80" or b"ustar" in head:
+    if head[:1] == b"\x80" or head[257:262] == b"ustar":
         raise UnsafeModelError(
-            f"{path}: a bare pickle or a checkpoint of PyTorch before 1.6; such files can run code and are never "
-            "opened. Load it where you trust it and save its state_dict with a current PyTorch, or as safetensors."
+            f"{path}: a bare pickle or a checkpoint of PyTorch before 1.6; such files can run code and are "
+            "never opened. Load it where you trust it and save its state_dict with a current PyTorch."
         )
     raise ModelError(f"{path}: neither a PyTorch checkpoint nor a safetensors file.")
 
@@ -86,8 +86,8 @@ def _read_archive(path: Path) -> Any:
         found = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         what = f" ({found[1]})" if found else ""
         raise UnsafeModelError(
-            f"{path}: holds more than tensors and plain values{what}; opening that could run code, so it was not "
-            "opened. Load it where you trust it and save its state_dict alone."
+            f"{path}: holds more than tensors and plain values{what}; opening that could run code, so it was "
+            "not opened. Load it where you trust it and save its state_dict alone."
         ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -104,14 +104,16 @@ def _check_archive(path: Path) -> None:
         raise ModelError(f"{path}: damaged or incomplete: {error}.") from None
     names = [entry.filename for entry in entries]
     if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-        raise UnsafeModelError(f"{path}: a TorchScript program, not a state dict; skinclf runs no code from files.")
+        raise UnsafeModelError(
+            f"{path}: a TorchScript program, not a state dict; skinclf runs no code from files."
+        )
     pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
     if len(pickles) != 1:
         raise ModelError(f"{path}: a zip archive, but no PyTorch checkpoint.")
     packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed or sum(entry.file_size for entry in entries) > size or len(entries) > _MAX_ENTRIES:
         raise UnsafeModelError(
-            f"{path}: its {len(entries)} entries unpack to more than the file holds; PyTorch never writes that."
+            f"{path}: its {len(entries)} entries unpack to more than the file; PyTorch never writes that."
         )
     if pickles[0].file_size > _MAX_PICKLE_BYTES:
         raise UnsafeModelError(
@@ -123,7 +125,8 @@ def _split(content: Any, path: Path) -> Checkpoint:
     """The state dict and the rest."""
     if not isinstance(content, Mapping):
         raise ModelError(
-            f"{path}: holds a {type(content).__name__}; expected a state dict. Save model.state_dict(), not the model."
+            f"{path}: holds a {type(content).__name__}; expected a state dict. "
+            "Save model.state_dict(), not the model."
         )
     holder = next((name for name in _HOLDERS if isinstance(content.get(name), Mapping)), None)
     state = content if holder is None else content[holder]

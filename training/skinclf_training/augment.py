@@ -1,7 +1,7 @@
 """Augmentation of a whole batch on tensors: one geometric resampling, one colour matrix, one rectangle.
 
-All random numbers come from one NumPy generator per batch, seeded by (seed, epoch, batch), so that a batch is the
-same however training got there.
+All random numbers come from one NumPy generator per batch, seeded by (seed, epoch, batch), so that a batch is
+the same however training got there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +47,9 @@ def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
     return _cutout(x, config, rng)
 
 
-def mixup(targets: Tensor, images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def mixup(
+    targets: Tensor, images: Tensor, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Blend every image with another of the batch (Zhang et al., "mixup", ICLR 2018).
 
     Args:
@@ -65,7 +68,9 @@ def mixup(targets: Tensor, images: Tensor, config: AugmentConfig, rng: np.random
     return targets.lerp(targets.flip(0), 1 - share), images.lerp(images.flip(0), 1 - share)
 
 
-def _grid(count: int, rows: int, cols: int, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+def _grid(
+    count: int, rows: int, cols: int, config: AugmentConfig, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
     """Sampling positions for `grid_sample`, shape (N, size, size, 2), float32."""
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate, count))
     shear = np.tan(np.deg2rad(rng.uniform(-config.shear, config.shear, count)))
@@ -74,7 +79,7 @@ def _grid(count: int, rows: int, cols: int, config: AugmentConfig, rng: np.rando
     mirror = np.where(rng.random(count) < (0.5 if config.flip else 0.0), -1.0, 1.0)
     shift = rng.uniform(-config.shift, config.shift, (count, 2)) * config.size
     cos, sin = np.cos(angle), np.sin(angle)
-    # Pixels of the source per pixel of the crop: rotation @ shear @ diag(mirror * stretch, 1 / stretch) / zoom.
+    # Source pixels per crop pixel: rotation @ shear @ diag(mirror * stretch, 1 / stretch) / zoom.
     a = cos * mirror * stretch / zoom
     b = (cos * shear - sin) / stretch / zoom
     c = sin * mirror * stretch / zoom
@@ -82,14 +87,15 @@ def _grid(count: int, rows: int, cols: int, config: AugmentConfig, rng: np.rando
     steps = (np.arange(config.size) + 0.5 - config.size / 2).astype(np.float32)
     theta = np.stack([a, b, c, d, shift[:, 0], shift[:, 1]], axis=1).astype(np.float32)
     u, v = steps[None, None, :], steps[None, :, None]
-    a, b, c, d, e, f = (theta[:, i, None, None] for i in range(6))
-    return np.stack([(a * u + b * v + e) * (2 / cols), (c * u + d * v + f) * (2 / rows)], axis=-1)
+    t = [theta[:, i, None, None] for i in range(6)]
+    x, y = t[0] * u + t[1] * v + t[4], t[2] * u + t[3] * v + t[5]
+    return np.stack([x * (2 / cols), y * (2 / rows)], axis=-1)
 
 
 def _colour(
     count: int, config: AugmentConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Saturation and hue as one matrix per image, shape (N, 3, 3); brightness and contrast factors, shape (N,)."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Saturation and hue as one matrix per image, shape (N, 3, 3); brightness and contrast factors, (N,)."""
     brightness = 1 + rng.uniform(-config.brightness, config.brightness, count)
     contrast = 1 + rng.uniform(-config.contrast, config.contrast, count)
     saturation = 1 + rng.uniform(-config.saturation, config.saturation, count)

@@ -1,5 +1,7 @@
 """What a run leaves behind while it goes: history, and checkpoints that are whole or not there."""
 
+# ruff: noqa: ARG002, FBT001 - Lightning sets the signatures
+
 from __future__ import annotations
 
 import csv
@@ -13,6 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from skinclf.bundle import replace_file
@@ -21,10 +24,12 @@ from skinclf_training.module import Classifier
 log = logging.getLogger("skinclf")
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
     """Writes through a temporary file and a rename; reads tensors and plain values only, never code."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         """Write a checkpoint so that a kill leaves the old one or the new one."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,14 +43,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         finally:
             partial.unlink(missing_ok=True)
 
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002, FBT001
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read a checkpoint with `weights_only`, whatever is asked for."""
         state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return state
 
 
-class History(pl.Callback):
-    """One row per epoch, in `history.csv` and `history.json`; it survives a resume without gaps or repeats."""
+class StepCheckpoint(ModelCheckpoint):  # type: ignore[misc]
+    """Every few steps, but not at an epoch's last one.
+
+    There the epoch's own checkpoint follows after validation; one written before would resume past it.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave the last step out."""
+        if batch_idx + 1 < trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+class History(pl.Callback):  # type: ignore[misc]
+    """One row per epoch, in `history.csv` and `history.json`; a resume leaves no gaps or repeats."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +84,7 @@ class History(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Say now and then how it goes."""
-        assert isinstance(pl_module, Classifier)  # noqa: S101 - narrows the type only
+        assert isinstance(pl_module, Classifier)
         self._tick()
         self._report += 1
         if self._report % 20 == 0:
@@ -76,7 +97,7 @@ class History(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row (before the checkpoint of the epoch is written)."""
-        assert isinstance(pl_module, Classifier)  # noqa: S101 - narrows the type only
+        assert isinstance(pl_module, Classifier)
         if trainer.sanity_checking:
             return
         self._tick()

@@ -24,7 +24,7 @@ class ModelConfig:
 
     Attributes:
         architecture: timm name.
-        init: Safetensors file with starting weights, or None; the classifier is dropped when its shape differs.
+        init: Safetensors file with starting weights, or None; a classifier of another shape is dropped.
         pretrained: Take timm's own pretrained weights (needs the network once).
         drop_rate: Dropout before the classifier.
         drop_path_rate: Stochastic depth, 0 for none.
@@ -134,7 +134,7 @@ class LossConfig:
     """Cross-entropy.
 
     Attributes:
-        class_weights: `sqrt` (square root of the inverse frequency), `balanced` (inverse frequency) or `none`.
+        class_weights: `balanced` (inverse frequency), `sqrt` (its square root) or `none`.
         label_smoothing: Share given to all classes alike.
     """
 
@@ -234,7 +234,9 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError:
         known = ", ".join(sorted({p.stem for d in config_dirs() for p in d.glob("*.yaml")})) or "none"
-        raise InvalidInputError(f"No configuration {source!r}: expected a YAML file or one of: {known}.") from None
+        raise InvalidInputError(
+            f"No configuration {source!r}: expected a YAML file or one of: {known}."
+        ) from None
     except yaml.YAMLError as error:
         raise InvalidInputError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(data, dict):
@@ -270,13 +272,17 @@ def _plain(value: Any) -> Any:
 
 def _build(cls: type[Any], data: Any, path: str) -> Any:
     if not isinstance(data, Mapping):
-        raise InvalidInputError(f"Configuration {path or 'file'}: expected keys and values, received {data!r}.")
+        raise InvalidInputError(
+            f"Configuration {path or 'file'}: expected keys and values, received {data!r}."
+        )
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     unknown = [str(k) for k in data if k not in names]
     if unknown:
         where = f"in {path!r}" if path else "at the top level"
-        raise InvalidInputError(f"Unknown configuration keys {where}: {', '.join(unknown)}. Known: {', '.join(names)}.")
+        raise InvalidInputError(
+            f"Unknown configuration keys {where}: {', '.join(unknown)}. Known: {', '.join(names)}."
+        )
     values = {k: _value(hints[k], v, f"{path}.{k}" if path else k) for k, v in data.items()}
     return cls(**values)
 
@@ -284,7 +290,7 @@ def _build(cls: type[Any], data: Any, path: str) -> Any:
 def _value(hint: Any, value: Any, path: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
-        assert isinstance(hint, type)  # noqa: S101 - narrows the type only
+        assert isinstance(hint, type)
         return _build(hint, value, path)
     if origin in {types.UnionType, Union}:
         if value is None and type(None) in args:

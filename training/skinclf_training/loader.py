@@ -43,7 +43,7 @@ class StoreLoader:
         rows: Rows of the store to go through.
         targets: Label of every row of the store.
         batch_size: Images per batch.
-        shuffle_seed: Shuffle anew every epoch and drop the incomplete batch at its end; None keeps order and tail.
+        shuffle_seed: Shuffle anew every epoch and drop the incomplete batch; None keeps order and tail.
     """
 
     #: Lightning asks for it beside `sampler`.

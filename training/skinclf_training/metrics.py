@@ -21,8 +21,8 @@ def validation_metrics(
         labels: Labels in column order.
 
     Returns:
-        Name to value; figures that the data cannot give (a class that is absent) are left out of the averages,
-        and a malignant AUC without both kinds is NaN.
+        Name to value; a class that is absent is left out of the averages, and a malignant AUC without both
+        kinds is NaN.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 

@@ -46,7 +46,7 @@ def learning_rate_factor(step: int, *, warmup: int, total: int, floor: float) ->
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
 
-class Classifier(pl.LightningModule):
+class Classifier(pl.LightningModule):  # type: ignore[misc]
     """Trains one network.
 
     Args:
@@ -69,7 +69,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.config, self.labels, self.steps_per_epoch = config, labels, steps_per_epoch
         if config.optim.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = network.to(memory_format=torch.channels_last)
         self.network = network
         self.ema: ModelEmaV3 | None = None
         if config.optim.ema > 0:
@@ -86,18 +86,18 @@ class Classifier(pl.LightningModule):
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
     def _scaled(self, pixels: Tensor) -> Tensor:
-        x = (pixels.flip(1) if self._bgr else pixels) * self.factor + self.offset
+        x: Tensor = (pixels.flip(1) if self._bgr else pixels) * self.factor + self.offset
         return x.contiguous(memory_format=torch.channels_last) if self.config.optim.channels_last else x
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
         self.sums = dict.fromkeys(self.sums, 0.0)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Augment a batch and return its loss; `batch_idx` is not used, the batch knows its place."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Augment a batch, which knows its place in the run, and return its loss."""
         seed = [self.config.seed, batch.epoch, batch.index]
         rng = np.random.default_rng(seed)
-        # Dropout draws from torch's generator: seeding it here makes a resumed run equal an uninterrupted one.
+        # Dropout draws from torch's generator: seeded here, a resumed run equals an uninterrupted one.
         torch.manual_seed(int(rng.integers(2**62)))
         with torch.autocast(self.device.type, enabled=False):
             pixels = augment(batch.images, self.config.augment, rng)
@@ -106,7 +106,10 @@ class Classifier(pl.LightningModule):
             x = self._scaled(pixels)
         logits = self.network(x).float()
         loss = F.cross_entropy(
-            logits, soft, weight=self.weights, label_smoothing=self.config.loss.label_smoothing  # type: ignore[arg-type]
+            logits,
+            soft,
+            weight=self.weights,
+            label_smoothing=self.config.loss.label_smoothing,
         )
         size = len(batch.targets)
         self.sums["loss"] += float(loss.detach()) * size
@@ -114,12 +117,13 @@ class Classifier(pl.LightningModule):
         self.sums["images"] += size
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Update the averaged weights."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and update the averaged weights at once, before any checkpoint of the step is written."""
+        super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
-            self.ema.update(self.network, step=self.global_step)
+            self.ema.update(self.network, step=self.global_step + 1)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Collect the scores of the averaged weights."""
         network = self.network if self.ema is None else self.ema.module
         x = self._scaled(batch.images.permute(0, 3, 1, 2).float())

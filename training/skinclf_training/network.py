@@ -44,7 +44,11 @@ def build_network(config: ModelConfig, num_classes: int) -> tuple[nn.Module, Ini
     regular = {k: v for k, v in regular.items() if v}
     try:
         network: nn.Module = timm.create_model(
-            config.architecture, pretrained=config.pretrained, num_classes=num_classes, **regular, **config.args
+            config.architecture,
+            pretrained=config.pretrained,
+            num_classes=num_classes,
+            **regular,
+            **config.args,
         )
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"timm cannot build {config.architecture!r} with {config.args}: {error}.") from None
@@ -57,7 +61,7 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
 
     Raises:
         InvalidInputError: No such file.
-        ModelError: No safetensors file, or a tensor outside the classifier is missing, unexpected or misshapen.
+        ModelError: No safetensors file, or a tensor outside the classifier does not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -72,12 +76,16 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
     head = head_names(network)
     loaded = {k: v.to(own[k].dtype) for k, v in tensors.items() if k in own and own[k].shape == v.shape}
     skipped = {
-        k: "not in the network" if k not in own else f"{tuple(v.shape)} in the file, {tuple(own[k].shape)} needed"
+        k: "not in the network"
+        if k not in own
+        else f"{tuple(v.shape)} in the file, {tuple(own[k].shape)} needed"
         for k, v in tensors.items()
         if k not in loaded
     }
     fresh = [k for k in own if k not in loaded and not k.endswith("num_batches_tracked")]
-    stray = [f"{k} ({why})" for k, why in skipped.items() if k not in head] + [k for k in fresh if k not in head]
+    stray = [f"{k} ({why})" for k, why in skipped.items() if k not in head] + [
+        k for k in fresh if k not in head
+    ]
     if stray:
         raise ModelError(
             f"{path}: these tensors do not fit the network: {', '.join(stray[:8])}"
@@ -95,7 +103,7 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
 
 
 def _reset_head(network: nn.Module) -> None:
-    """Start the classifier near zero: timm's default for EfficientNet-like heads suits 1000 classes, not seven."""
+    """Start the classifier near zero: timm's default for some networks suits 1000 classes, not seven."""
     head = network.get_classifier()  # type: ignore[operator]
     for part in head if isinstance(head, (tuple, list)) else (head,):
         for module in part.modules():

@@ -21,7 +21,7 @@ from skinclf._version import __version__
 from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.preprocess import Preprocess
-from skinclf_training.callbacks import AtomicCheckpointIO, History
+from skinclf_training.callbacks import AtomicCheckpointIO, History, StepCheckpoint
 from skinclf_training.config import Config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.data.store import decoded_store
@@ -45,8 +45,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train until done, from the start or from the run's last checkpoint.
 
-    The run folder holds `config.yaml` (resolved), `environment.json`, `init.json`, `history.csv`, `history.json`
-    and `checkpoints/{last,best}.ckpt`.
+    The run folder holds `config.yaml` (resolved), `environment.json`, `init.json`, `history.csv`,
+    `history.json` and `checkpoints/{last,best}.ckpt`.
 
     Args:
         config: The run.
@@ -64,9 +64,9 @@ def train(
         InvalidInputError: The folder holds a run and `resume` is `never`, or a class has no training image.
     """
     last = run / LAST
-    _claim(run, config, prepared, resume=resume)
     if config.threads:
         torch.set_num_threads(config.threads)
+    _claim(run, config, prepared, resume=resume)
     torch.manual_seed(config.seed)
     cache = prepared.folder / "cache"
     stored = Preprocess(
@@ -76,7 +76,9 @@ def train(
     train_rows, val_rows = prepared.rows("train"), prepared.rows("val")
     classes = len(prepared.labels)
     if len(np.unique(prepared.targets[train_rows])) < classes:
-        raise InvalidInputError("A class has no training image; prepare the data again with a fitting taxonomy.")
+        raise InvalidInputError(
+            "A class has no training image; prepare the data again with a fitting taxonomy."
+        )
     train_store = decoded_store(prepared.paths, stored, cache, workers=workers, progress=progress)
     val_paths = [prepared.paths[i] for i in val_rows]
     val_store = decoded_store(val_paths, config.preprocess.build(), cache, workers=workers, progress=progress)
@@ -93,7 +95,12 @@ def train(
     module = Classifier(config, network, prepared.labels, weights, steps_per_epoch=len(loader))
     history = History(run)
     trainer = _trainer(config, run, history, max_steps=max_steps)
-    log.info("%d training and %d validation images, %d steps per epoch", len(train_rows), len(val_rows), len(loader))
+    log.info(
+        "%d training and %d validation images, %d steps per epoch",
+        len(train_rows),
+        len(val_rows),
+        len(loader),
+    )
     with warnings.catch_warnings():
         # The loader is no torch DataLoader and needs no worker processes.
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|eval mode).*")
@@ -104,13 +111,19 @@ def train(
 def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> pl.Trainer:
     o = config.optim
     folder = run / Path(LAST).parent
-    common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False}
+    common: dict[str, Any] = {
+        "dirpath": folder,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
     checkpoints = [
         ModelCheckpoint(filename=Path(BEST).stem, monitor=config.select, mode="max", **common),
         ModelCheckpoint(filename=Path(LAST).stem, every_n_epochs=1, **common),
     ]
     if o.checkpoint_steps:
-        checkpoints.append(ModelCheckpoint(filename=Path(LAST).stem, every_n_train_steps=o.checkpoint_steps, **common))
+        checkpoints.append(
+            StepCheckpoint(filename=Path(LAST).stem, every_n_train_steps=o.checkpoint_steps, **common)
+        )
     return pl.Trainer(
         max_epochs=o.epochs,
         max_steps=max_steps,
@@ -137,14 +150,32 @@ def _claim(run: Path, config: Config, prepared: Prepared, *, resume: str) -> Non
         if resume == "never":
             raise InvalidInputError(f"{run}: holds a run already; choose another --output or --resume auto.")
         if (run / CONFIG).read_text(encoding="utf-8") != text:
-            raise MismatchError(f"{run}: was started with another configuration (see {CONFIG}); choose another --output.")
+            raise MismatchError(
+                f"{run}: was started with another configuration (see {CONFIG}); choose another --output."
+            )
         split = json.loads(environment.read_text(encoding="utf-8")).get("split_sha256")
         if split != prepared.hash:
-            raise MismatchError(f"{run}: was started on split {str(split)[:12]}, this is {prepared.hash[:12]}.")
+            raise MismatchError(
+                f"{run}: was started on split {str(split)[:12]}, this is {prepared.hash[:12]}."
+            )
         return
     run.mkdir(parents=True, exist_ok=True)
     replace_file(run / CONFIG, text.encode())
-    _write_json(environment, {**describe_environment(), "split_sha256": prepared.hash, "data": str(prepared.folder)})
+    _write_json(
+        environment, {**describe_environment(), "split_sha256": prepared.hash, "data": str(prepared.folder)}
+    )
+
+
+def data_folder(run: Path) -> Path:
+    """The prepared data that a run was trained on, as it was named then.
+
+    Raises:
+        InvalidInputError: Not the folder of a run.
+    """
+    try:
+        return Path(json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError):
+        raise InvalidInputError(f"{run}: no readable {ENVIRONMENT}; expected the folder of a run.") from None
 
 
 def describe_environment() -> dict[str, Any]:

@@ -47,7 +47,9 @@ def index_images(folders: Iterable[Path]) -> dict[str, Path]:
                 continue
             other = index.setdefault(path.stem, path)
             if other is not path:
-                raise InvalidInputError(f"Image id {path.stem!r} has two files: {other} and {path}. Remove one.")
+                raise InvalidInputError(
+                    f"Image id {path.stem!r} has two files: {other} and {path}. Remove one."
+                )
     return index
 
 

@@ -65,7 +65,9 @@ def read_metadata(path: Path, labels: LabelSet) -> list[Record]:
         image = Path(columns[image_column]).stem if columns[image_column] else ""
         label = columns[label_column].lower()
         if not image or image in seen:
-            raise InvalidInputError(f"{path}: image id {image!r} is empty or appears twice; expected one row per image.")
+            raise InvalidInputError(
+                f"{path}: image id {image!r} is empty or appears twice; expected one row per image."
+            )
         seen.add(image)
         if label not in labels.codes:
             unknown[label] = unknown.get(label, 0) + 1
@@ -85,4 +87,6 @@ def _column(header: Sequence[str], names: Sequence[str], path: Path) -> str:
         for column in header:
             if column.strip().lower() == name:
                 return column
-    raise InvalidInputError(f"{path}: none of the columns {', '.join(names)} is there; found {', '.join(header)}.")
+    raise InvalidInputError(
+        f"{path}: none of the columns {', '.join(names)} is there; found {', '.join(header)}."
+    )

@@ -98,8 +98,9 @@ def prepare(
         listed = "\n".join(f"  {image}: {reason}" for image, reason in list(found.rejected.items())[:_LISTED])
         more = f"\n  ... and {len(found.rejected) - _LISTED} more" if len(found.rejected) > _LISTED else ""
         raise InvalidInputError(
-            f"{len(found.rejected)} of {len(records)} images are missing or unreadable, more than the allowed share "
-            f"of {max_missing:g}:\n{listed}{more}\nAdd their folder with --image-dir or raise --max-missing."
+            f"{len(found.rejected)} of {len(records)} images are missing or unreadable, more than "
+            f"the allowed share of {max_missing:g}:\n{listed}{more}\n"
+            "Add their folder with --image-dir or raise --max-missing."
         )
     records = [r for r in records if r.image in found.paths]
     lesions_of = {code: {r.lesion for r in records if r.label == code} for code in taxonomy.codes}
@@ -122,7 +123,9 @@ def prepare(
         "images": len(images),
         "lesions": len(set(groups)),
         "counts": {p: dict(_counts(p, parts, [r.label for r in records], taxonomy)) for p in shares},
-        "lesions_per_part": {p: len({g for g, q in zip(groups, parts, strict=True) if q == p}) for p in shares},
+        "lesions_per_part": {
+            p: len({g for g, q in zip(groups, parts, strict=True) if q == p}) for p in shares
+        },
         "lesions_in_several_parts": shared_groups(groups, parts),
         "identical_files": [list(g) for g in found.duplicates],
         "identical_files_across_parts": [list(g) for g in crossing],
@@ -131,12 +134,15 @@ def prepare(
         "metadata": _relative(metadata, output),
         "image_dirs": [_relative(d, output) for d in image_dirs],
     }
-    names = list(records[0].columns)
+    # The table's own columns first, then what skinclf knows, which wins over columns of the same name.
+    rows = [
+        {**r.columns, "image_id": r.image, "lesion_id": r.lesion, "label": r.label, "split": part}
+        for r, part in zip(records, parts, strict=True)
+    ]
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "lesion", "label", "split", *(f"meta_{name}" for name in names)])
-    for r, part in zip(records, parts, strict=True):
-        writer.writerow([r.image, r.lesion, r.label, part, *(r.columns[name] for name in names)])
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     try:
         output.mkdir(parents=True, exist_ok=True)
         replace_file(output / SPLIT_CSV, buffer.getvalue().encode())
@@ -156,12 +162,18 @@ def read_prepared(folder: Path) -> Prepared:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         rows = list(csv.DictReader((folder / SPLIT_CSV).read_text(encoding="utf-8").splitlines()))
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{folder}: not a prepared data set ({error}). Run: skinclf data prepare") from None
-    images, parts = [r["image"] for r in rows], [r["split"] for r in rows]
+        raise InvalidInputError(
+            f"{folder}: not a prepared data set ({error}). Run: skinclf data prepare"
+        ) from None
+    images, parts = [r["image_id"] for r in rows], [r["split"] for r in rows]
     if split_hash(images, parts) != manifest["split_sha256"]:
-        raise InvalidInputError(f"{folder / SPLIT_CSV}: differs from the hash in {MANIFEST}; prepare the data again.")
-    if shared_groups([r["lesion"] for r in rows], parts):
-        raise InvalidInputError(f"{folder / SPLIT_CSV}: a lesion is in several parts; prepare the data again.")
+        raise InvalidInputError(
+            f"{folder / SPLIT_CSV}: differs from the hash in {MANIFEST}; prepare the data again."
+        )
+    if shared_groups([r["lesion_id"] for r in rows], parts):
+        raise InvalidInputError(
+            f"{folder / SPLIT_CSV}: a lesion is in several parts; prepare the data again."
+        )
     labels = LabelSet.from_dict(manifest)
     index = index_images([folder / d for d in manifest["image_dirs"]])
     gone = [image for image in images if image not in index]
@@ -173,7 +185,7 @@ def read_prepared(folder: Path) -> Prepared:
         folder=folder,
         labels=labels,
         images=tuple(images),
-        lesions=tuple(r["lesion"] for r in rows),
+        lesions=tuple(r["lesion_id"] for r in rows),
         targets=np.asarray([labels.position(r["label"]) for r in rows], dtype=np.int64),
         parts=tuple(parts),
         paths=tuple(index[image] for image in images),

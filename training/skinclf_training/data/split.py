@@ -50,7 +50,7 @@ def grouped_split(
         members.setdefault(group, []).append(label)
     by_class: dict[str, list[tuple[str, int]]] = {}
     for group in sorted(members):
-        label = sorted(Counter(members[group]).items(), key=lambda kv: (-kv[1], kv[0]))[0][0]
+        label = min(Counter(members[group]).items(), key=lambda kv: (-kv[1], kv[0]))[0]
         by_class.setdefault(label, []).append((group, len(members[group])))
     part_of: dict[str, str] = {}
     for label in sorted(by_class):

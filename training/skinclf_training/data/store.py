@@ -28,8 +28,8 @@ def decoded_store(
 ) -> npt.NDArray[np.uint8]:
     """Pixels of all images after a `Preprocess`' geometry, memory-mapped.
 
-    The file name holds a hash of the image files (name, size, time) and of the preprocessing, so a stale store is
-    never taken; it appears only when complete.
+    The file name holds a hash of the image files (name, size, time) and of the preprocessing, so a stale
+    store is never taken; it appears only when complete.
 
     Args:
         paths: Image files.
@@ -58,7 +58,9 @@ def decoded_store(
 
         def fill(i: int) -> None:
             pixels = preprocess.pixels(load_image(paths[i]))
-            store[i] = pixels if pixels.dtype == np.uint8 else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+            store[i] = (
+                pixels if pixels.dtype == np.uint8 else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+            )
 
         try:
             with ThreadPoolExecutor(max(1, workers)) as pool:

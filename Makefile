@@ -1,0 +1,88 @@
+# skinclf: everything a contributor types. `make help` lists the targets.
+# Needs GNU make, a POSIX shell and Python 3.10 to 3.13; everything else goes into .venv.
+#
+#   make test PYTHON=python3.12             another Python (after `make clean`)
+#   make test JOBS=4 PYTEST_ARGS="-k spec"  more processes, fewer tests
+#   make predict PIP_ARGS="..."             options of `pip install`, such as an index with CPU-only PyTorch
+
+PYTHON ?=
+JOBS ?= 2
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+# What the tests need beyond the base, so that no parity test is skipped; tf_keras reads Keras 2 files.
+TEST_EXTRAS ?= dev,train,onnx,openvino,parquet,tensorflow,dicom
+TEST_PACKAGES ?= tf_keras
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := skinclf cli/skinclf_cli training/skinclf_training
+
+# Stamps live inside .venv: no .venv, no stamps.
+MADE := $(VENV)/stamp-made
+READY := $(VENV)/stamp-run
+TESTS := $(VENV)/stamp-test
+ALL := $(VENV)/stamp-all
+
+.DEFAULT_GOAL := help
+.PHONY: predict test test-all lint format bench clean help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /|/' | while IFS='|' read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+predict: $(READY) ## Install, then classify the example images with the built-in model
+	$(BIN)/skinclf predict --image-dir examples/images --output preds.csv --overwrite
+	@echo; cut -d, -f1-6 preds.csv | head -n 6
+
+test: $(TESTS) ## Install what the tests need, then run them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-all: $(ALL) ## The same with every optional dependency installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(TESTS) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+format: $(TESTS) ## Let ruff lay out the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(TESTS) ## Run the benchmarks, one after the other
+	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "benchmarks/ holds no script"; exit 1; }
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -f preds.csv preds.csv.run.json
+	find $(SOURCES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python of 3.10 to 3.13 that runs and can make environments (a name on PATH may be an empty shim).
+$(MADE):
+	@set -e; found=; \
+	for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.10 python3 python); do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+			>/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "No usable Python $(or $(PYTHON),3.10 to 3.13) with venv and ensurepip was found." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; \
+	fi; \
+	echo "$$found ($$("$$found" --version)) makes $(VENV)"; \
+	"$$found" -m venv --clear $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	@touch $@
+
+$(READY): pyproject.toml | $(MADE)
+	$(PIP) install --quiet $(PIP_ARGS) -e .
+	@touch $@
+
+$(TESTS): pyproject.toml | $(MADE)
+	$(PIP) install --quiet $(PIP_ARGS) -e '.[$(TEST_EXTRAS)]' $(TEST_PACKAGES)
+	@touch $(READY) $@
+
+$(ALL): pyproject.toml | $(MADE)
+	$(PIP) install --quiet $(PIP_ARGS) -e '.[all,dev]' $(TEST_PACKAGES)
+	@touch $(READY) $(TESTS) $@

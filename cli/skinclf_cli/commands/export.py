@@ -1,0 +1,36 @@
+"""`skinclf export`: from a run to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skinclf_cli import console
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the bundle."
+)
+@click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Folder made by `skinclf data prepare`; by default the run's own.")  # fmt: skip
+@click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Picture to record as the golden sample; a synthetic one by default.")  # fmt: skip
+@click.option("--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Of the weights.")
+@click.option(
+    "--data-name", default="HAM10000", show_default=True, help="Of the training data, for the record."
+)
+def export(  # noqa: PLR0917 - click passes by name
+    run: Path, output: Path, folder: Path | None, golden_image: Path | None, license_: str, data_name: str
+) -> None:
+    """Write the bundle of RUN's best epoch, with its validation and test predictions."""
+    from skinclf_training.data.prepare import read_prepared
+    from skinclf_training.export import export_run
+    from skinclf_training.train import data_folder
+
+    prepared = read_prepared(folder or data_folder(run))
+    made = export_run(run, prepared, output, golden_image=golden_image, license=license_, data_name=data_name)
+    console.table(["validation", "value"], [[name, f"{value:.4f}"] for name, value in made.figures.items()])
+    console.talk(f"Bundle in {output}; predictions: {', '.join(str(p) for p in made.predictions.values())}")

@@ -1,0 +1,167 @@
+"""The module that runs a graph."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+from skinclf.architectures.keras_graph.operations import Constant, build_operation
+from skinclf.errors import ModelError
+
+VERSION = 1
+_MAX_CALLS = 20_000
+_MAX_PARAMETERS = 1 << 30
+#: Largest tensor that one operation may make of one image; a graph that asks for more is not a classifier.
+_MAX_VALUES = 1 << 28
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+
+
+class GraphNetwork(nn.Module):
+    """A network that calls named operations in a fixed order.
+
+    Attributes:
+        layers: Operations by name.
+        size: Rows and columns of the input.
+    """
+
+    def __init__(self, graph: Mapping[str, Any]) -> None:
+        """Check a graph and build its operations on the current default device.
+
+        Raises:
+            ModelError: The graph is malformed.
+        """
+        super().__init__()
+        self.size, layers, calls = _read(graph)
+        self.layers = nn.ModuleDict()
+        for name, (op, arguments) in layers.items():
+            if hasattr(self.layers, name):
+                raise ModelError(f"Graph: {name!r} cannot name a layer.")
+            self.layers[name] = build_operation(name, op, arguments)
+        last_use = {value: step for step, (_, inputs) in enumerate(calls) for value in inputs}
+        # (layer, inputs, values that nobody needs afterwards), so that memory is returned on the way.
+        self._plan = [
+            (name, inputs, tuple(value for value in dict.fromkeys(inputs) if last_use[value] == step))
+            for step, (name, inputs) in enumerate(calls)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the graph.
+
+        Args:
+            x: Shape (N, 3, height, width).
+
+        Returns:
+            Shape (N, outputs).
+
+        Raises:
+            ModelError: The image size is not the one the graph was laid out for.
+        """
+        tracing = isinstance(x, Proxy) or torch.jit.is_tracing()
+        if not tracing and tuple(x.shape[2:]) != self.size:
+            raise ModelError(f"The network takes images of {self.size}; received {tuple(x.shape)}.")
+        values: list[Tensor | None] = [x]
+        for name, inputs, finished in self._plan:
+            values.append(self.layers[name](*[values[i] for i in inputs]))
+            for i in finished:
+                values[i] = None
+        result = values[-1]
+        assert result is not None  # noqa: S101  # the last value is never used up
+        return result
+
+
+def build(num_outputs: int, graph: Mapping[str, Any]) -> nn.Module:
+    """The network of a graph with random weights (what `skinclf/keras-graph` names in a bundle).
+
+    Args:
+        num_outputs: Width that its output must have.
+        graph: See `skinclf.architectures.keras_graph`.
+
+    Raises:
+        ModelError: The graph is malformed, its shapes do not fit, or its output has another width.
+    """
+    network = lay_out(num_outputs, graph)
+    for module in network.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return network.eval()
+
+
+def lay_out(num_outputs: int, graph: Mapping[str, Any]) -> GraphNetwork:
+    """The network of a graph with memory for its weights, but nothing in it yet.
+
+    It is built and run without memory first, so that a graph that does not fit, or that would need
+    absurd amounts of memory, is refused before it costs anything.
+    """
+    with torch.device("meta"):
+        network = GraphNetwork(graph).eval()
+    _try(network, num_outputs)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, Constant):
+            module.fill()
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.get_buffer("num_batches_tracked").zero_()
+    return network
+
+
+def _try(network: GraphNetwork, num_outputs: int) -> None:
+    count = sum(p.numel() for p in network.parameters())
+    if count > _MAX_PARAMETERS:
+        raise ModelError(f"Graph: {count:,} parameters are more than skinclf builds ({_MAX_PARAMETERS:,}).")
+    values = [torch.empty((1, 3, *network.size), device="meta")]
+    with torch.inference_mode():
+        for name, inputs, _ in network._plan:
+            try:
+                value = network.layers[name](*[values[i] for i in inputs])
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ModelError(f"Graph: {name!r} does not fit its input: {reason}") from None
+            if value.numel() > _MAX_VALUES:
+                raise ModelError(f"Graph: {name!r} would make {value.numel():,} numbers of one image.")
+            values.append(value)
+    shape = tuple(values[-1].shape)
+    if shape != (1, num_outputs):
+        raise ModelError(f"Graph: its output has shape {shape} for one image; expected (1, {num_outputs}).")
+
+
+def _read(
+    graph: Any,
+) -> tuple[tuple[int, int], dict[str, tuple[str, Mapping[str, Any]]], list[tuple[str, tuple[int, ...]]]]:
+    """Check a graph's form; what operations do with their arguments is theirs to check."""
+    if not isinstance(graph, Mapping) or set(graph) != {"version", "input", "layers", "calls"}:
+        raise ModelError("Graph: expected an object of 'version', 'input', 'layers' and 'calls'.")
+    if graph["version"] != VERSION:
+        raise ModelError(f"Graph: version {graph['version']!r}; this skinclf reads {VERSION}. Update skinclf.")
+    size, layers, calls = graph["input"], graph["layers"], graph["calls"]
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise ModelError(f"Graph: 'input' is [height, width]; received {str(size)[:80]!r}.")
+    if not all(type(x) is int and 1 <= x <= 4096 for x in size):
+        raise ModelError(f"Graph: sides are 1 to 4096 pixels; received {list(size)}.")
+    if not isinstance(layers, Mapping) or not isinstance(calls, list) or not 1 <= len(calls) <= _MAX_CALLS:
+        raise ModelError(f"Graph: 'layers' is an object and 'calls' a list of 1 to {_MAX_CALLS}.")
+    operations = {}
+    for name, item in layers.items():
+        good = isinstance(item, (list, tuple)) and len(item) == 2
+        if not good or not isinstance(item[0], str) or not isinstance(item[1], Mapping):
+            raise ModelError(f"Graph: layer {str(name)[:80]!r} is not [operation, arguments].")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ModelError(f"Graph: {str(name)[:80]!r} cannot name a layer.")
+        operations[name] = (item[0], item[1])
+    steps = []
+    for position, call in enumerate(calls):
+        good = isinstance(call, (list, tuple)) and len(call) == 2 and isinstance(call[1], (list, tuple))
+        if not good or not isinstance(call[0], str) or call[0] not in operations:
+            raise ModelError(f"Graph: call {position} is not [layer, inputs].")
+        if not 1 <= len(call[1]) <= 1000 or not all(type(i) is int and 0 <= i <= position for i in call[1]):
+            raise ModelError(f"Graph: call {position} takes what no earlier call made.")
+        steps.append((call[0], tuple(call[1])))
+    uncalled = set(operations) - Counter(name for name, _ in steps).keys()
+    if uncalled:
+        raise ModelError(f"Graph: nobody calls {sorted(uncalled)[:5]}.")
+    return (size[0], size[1]), operations, steps

@@ -10,13 +10,8 @@ from skinclf.errors import HubError, SkinclfError
 
 # By name, because the client changed its HTTP library twice: requests, httpx, httpx2.
 _TIMEOUT = frozenset({"Timeout", "TimeoutException"})
-_NETWORK = _TIMEOUT | {
-    "ChunkedEncodingError",
-    "ConnectionError",
-    "NetworkError",
-    "ProtocolError",
-    "ProxyError",
-}
+_BROKEN = frozenset({"ChunkedEncodingError", "ProtocolError", "ReadError"})
+_NETWORK = _TIMEOUT | _BROKEN | {"ConnectionError", "NetworkError", "ProxyError"}
 _TOKEN = "log in with `hf auth login` or set HF_TOKEN"  # noqa: S105 - words, no secret
 
 
@@ -93,6 +88,9 @@ def _explain_network(error: BaseException, host: str) -> str | None:
         return f"{host} forbids this (403): the token lacks the right; {_TOKEN} with one that has it."
     if status == 429:
         return f"{host} asks to slow down (429, too many requests). Wait a few minutes and run again."
+    if status is not None and status < 500:
+        said = getattr(error, "server_message", None) or "no reason given"
+        return f"{host} refuses this ({status}: {' '.join(said.split())})."
     if status is not None:
         return f"{host} failed with HTTP status {status}. Run again later; what was fetched is kept."
     if _names(error) & _TIMEOUT:
@@ -100,6 +98,8 @@ def _explain_network(error: BaseException, host: str) -> str | None:
             f"{host} did not answer in time. Run again, or raise HF_HUB_ETAG_TIMEOUT and "
             "HF_HUB_DOWNLOAD_TIMEOUT (seconds)."
         )
+    if _names(error) & _BROKEN:
+        return f"the connection to {host} broke ({_last_line(error)}). Run again; whole files are kept."
     if _names(error) & _NETWORK:
         return (
             f"{host} cannot be reached ({_last_line(error)}). Check the network, HF_ENDPOINT and any proxy."

@@ -266,9 +266,11 @@ def _blob_hash(path: Path) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    """Drop a file whose content is wrong, and the blob that it links to."""
-    if path.is_symlink():
-        (path.parent / path.readlink()).unlink(missing_ok=True)
+    """Drop a file whose content is wrong, with every link that leads to it."""
+    while path.is_symlink():
+        target = path.parent / path.readlink()
+        path.unlink()
+        path = target
     path.unlink(missing_ok=True)
 
 

@@ -74,6 +74,9 @@ def locate(model: str | Path | None, *, revision: str | None, config_only: bool,
     if "/" not in text:
         registry.get_model(text)  # raises, with the names that are spelt alike
     repo_id, file, own = hub.parse_reference(text)
+    known = registry.find_model(repo_id)
+    if known is not None and file in {None, known.filename}:
+        return _registered(known, revision or own, options)
     if config_only and file is None:
         found = _config_alone(repo_id, revision or own, options)
         if found is not None:

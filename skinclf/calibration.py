@@ -28,16 +28,16 @@ class Calibration:
 
     Attributes:
         method: `temperature` (one factor), `vector` (a factor and an offset per label, on log-probabilities)
-            or `isotonic` (a monotone curve for the probability of a group of labels, such as the malignant
-            ones; inside and outside the group, labels keep their proportions).
-        scale: Factors on the logits; one number, or one per label. Empty for `isotonic`.
+            or `isotonic` (a factor, then a monotone curve for the probability of a group of labels, such as
+            the malignant ones; inside and outside the group, labels keep their proportions).
+        scale: Factors on the logits; one number, or for `vector` one per label.
         offset: Added after `scale`; empty, or one per label.
         curve: For `isotonic`: points (probability before, after), rising in both; linear in between.
         group: For `isotonic`: indices of the labels whose summed probability the curve corrects.
     """
 
     method: Method
-    scale: tuple[float, ...] = ()
+    scale: tuple[float, ...]
     offset: tuple[float, ...] = ()
     curve: tuple[tuple[float, float], ...] = ()
     group: tuple[int, ...] = ()
@@ -48,18 +48,18 @@ class Calibration:
         numbers = [*self.scale, *self.offset, *(x for point in self.curve for x in point)]
         if not np.isfinite(numbers).all():
             raise ModelError("Calibration needs finite numbers.")
+        if not self.scale or (self.method != "vector" and self.scale[0] <= 0):
+            raise ModelError(f"A {self.method} calibration needs factors, a single one above 0.")
         if self.method == "isotonic":
             self._check_curve()
-        elif not self.scale or (self.method == "temperature" and self.scale[0] <= 0):
-            raise ModelError(f"A {self.method} calibration needs factors, a temperature's above 0.")
 
     def _check_curve(self) -> None:
         points = np.asarray(self.curve, np.float64).reshape(-1, 2)
         rising = len(points) and (np.diff(points[:, 0]) > 0).all() and (np.diff(points[:, 1]) >= 0).all()
         inside = rising and points.min() >= 0 and points.max() <= 1
-        if not inside or not self.group or self.scale or self.offset:
+        if not inside or not self.group or self.offset:
             raise ModelError(
-                "An isotonic calibration has a group of labels and a curve of rising points within 0 and 1."
+                "An isotonic calibration has a group of labels and a curve rising within 0 and 1."
             )
 
     def check(self, labels: int) -> None:
@@ -68,12 +68,9 @@ class Calibration:
         Raises:
             ModelError: It was fitted for another number of labels.
         """
-        if self.method == "isotonic":
-            if len(set(self.group)) != len(self.group) or not set(self.group) < set(range(labels)):
-                raise ModelError(
-                    f"An isotonic calibration of {labels} labels corrects some of them; received {self.group}."
-                )
-            return
+        known = set(self.group) < set(range(labels)) and len(set(self.group)) == len(self.group)
+        if not known:
+            raise ModelError(f"A calibration of {labels} labels cannot correct the group {self.group}.")
         factors = labels if self.method == "vector" else 1
         if len(self.scale) != factors or len(self.offset) not in {0, factors}:
             raise ModelError(
@@ -83,14 +80,13 @@ class Calibration:
 
     def apply(self, logits: Floats) -> Floats:
         """Calibrated probabilities, shape (N, K), from logits of the same shape."""
-        if self.method == "isotonic":
-            return self._regroup(_softmax(logits))
         # Networks' logits and those got back from probabilities differ by a constant per row, which matters
         # as soon as labels have factors of their own.
         values = (log_softmax(logits) if self.method == "vector" else logits) * np.asarray(self.scale)
         if self.offset:
             values = values + np.asarray(self.offset)
-        return _softmax(values)
+        result = _softmax(values)
+        return self._regroup(result) if self.method == "isotonic" else result
 
     def _regroup(self, values: Floats) -> Floats:
         """Give the group the probability that the curve says, in unchanged proportions within and without."""
@@ -106,9 +102,10 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
+        numbers: dict[str, Any] = {"method": self.method, "scale": list(self.scale)}
         if self.method == "isotonic":
-            return {"method": self.method, "group": list(self.group), "curve": [list(x) for x in self.curve]}
-        return {"method": self.method, "scale": list(self.scale), "offset": list(self.offset)}
+            return numbers | {"group": list(self.group), "curve": [list(point) for point in self.curve]}
+        return numbers | {"offset": list(self.offset)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
@@ -118,11 +115,13 @@ class Calibration:
             ModelError: A field is missing or wrong.
         """
         try:
-            if data["method"] == "isotonic":
-                curve = tuple((float(x), float(y)) for x, y in data["curve"])
-                return cls("isotonic", curve=curve, group=tuple(int(i) for i in data["group"]))
-            scale = tuple(float(x) for x in data["scale"])
-            return cls(data["method"], scale, tuple(float(x) for x in data.get("offset", ())))
+            return cls(
+                data["method"],
+                tuple(float(x) for x in data["scale"]),
+                tuple(float(x) for x in data.get("offset", ())),
+                tuple((float(x), float(y)) for x, y in data.get("curve", ())),
+                tuple(int(i) for i in data.get("group", ())),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"Calibration: {error!r}.") from None
 

@@ -1,6 +1,6 @@
 """Fitting a calibration to held-out predictions.
 
-Logits are needed only up to a constant per row, which the softmax ignores; hence the logarithms of stored
+Logits are needed only up to a constant per row, which the softmax ignores; hence logarithms of stored
 probabilities serve as well (`logits_from`).
 """
 
@@ -16,7 +16,7 @@ from skinclf.calibration import Calibration, Floats, Method, log_softmax
 from skinclf.errors import InvalidInputError
 from skinclf.intervals import cluster_index
 
-#: Keeps factors and offsets of rare or perfectly separated classes finite; per row far below the data's weight.
+#: Keeps factors and offsets of rare or perfectly separated classes finite; weighs little beside the data.
 _RIDGE = 1e-3
 _LIMITS = (1e-3, 1e3)
 _PRECISE = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
@@ -59,7 +59,8 @@ def fit_calibration(
 
     Args:
         logits: Held-out logits, shape (N, K); a constant per row does not matter.
-        truth: Label index, shape (N,). For `isotonic` also shape (N,) bool: whether the label is in `group`.
+        truth: Label index, shape (N,); for `isotonic` whether the label is in `group` (bool) will do, and
+            then the factor on the logits stays 1.
         method: `temperature` keeps the order of classes; `vector` and `isotonic` need more data and may not.
         group: For `isotonic`: indices of the labels whose summed probability is corrected.
 
@@ -77,8 +78,8 @@ def fit_calibration(
         raise InvalidInputError(
             f"Calibration needs finite logits (N, K), N labels; received {values.shape}, {labels.shape}."
         )
-    if method == "isotonic":
-        return _fit_isotonic(values, labels, tuple(group))
+    if method == "isotonic" and labels.dtype == np.bool_:
+        return _fit_isotonic(values, labels, 1.0, tuple(group))
     if (values.argmax(axis=1) == labels).all():
         raise InvalidInputError(
             f"All {labels.size} predictions are right: nothing says how sure to be. Use held-out predictions."
@@ -88,6 +89,8 @@ def fit_calibration(
         return Calibration("temperature", (scale,))
     if method == "vector":
         return _fit_vector(values, labels, scale)
+    if method == "isotonic":
+        return _fit_isotonic(values, np.isin(labels, group), scale, tuple(group))
     raise InvalidInputError(f"method is 'temperature', 'vector' or 'isotonic'; received {method!r}.")
 
 
@@ -168,20 +171,21 @@ def _fit_vector(logits: Floats, truth: npt.NDArray[Any], start: float) -> Calibr
     return Calibration("vector", tuple(fit.x[:k].tolist()), tuple(fit.x[k:].tolist()))
 
 
-def _fit_isotonic(logits: Floats, truth: npt.NDArray[Any], group: tuple[int, ...]) -> Calibration:
+def _fit_isotonic(
+    logits: Floats, inside: npt.NDArray[np.bool_], scale: float, group: tuple[int, ...]
+) -> Calibration:
     """A monotone curve for the group's probability, kept away from 0 and 1 by half a case in all."""
     from sklearn.isotonic import IsotonicRegression
 
-    inside = truth if truth.dtype == np.bool_ else np.isin(truth, group)
     if inside.all() or not inside.any():
         raise InvalidInputError(
             f"Isotonic regression needs both kinds; {int(inside.sum())} of {inside.size} are in."
         )
-    before = np.exp(log_softmax(logits))[:, list(group)].sum(axis=1)
+    before = np.exp(log_softmax(logits * scale))[:, list(group)].sum(axis=1)
     margin = 0.5 / inside.size
     fit = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(before, inside.astype(np.float64))
     curve = tuple(zip(fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist(), strict=True))
-    return Calibration("isotonic", curve=curve, group=group)
+    return Calibration("isotonic", (scale,), curve=curve, group=group)
 
 
 def _log_likelihood(logits: Floats, truth: npt.NDArray[Any]) -> tuple[float, Floats]:

@@ -23,6 +23,7 @@ from skinclf.panel import Panel, blocks
 GRID = np.linspace(0, 1, 101)
 #: Threshold probabilities of the decision curve.
 DECISIONS = np.linspace(0.01, 0.6, 60)
+SCORES = np.linspace(0, 1, 41)
 COVERAGES = np.linspace(0.1, 1.0, 46)
 #: More points than this cannot be seen.
 _POINTS = 300
@@ -90,8 +91,8 @@ def curves(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[st
         confidence: Of bands and intervals.
 
     Returns:
-        `roc` and `pr` (`classes` by code, and `binary`), `reliability` (`top_label`, `binary`), `decision`
-        and `risk_coverage`; None where undefined.
+        `roc` and `pr` (`classes` by code, and `binary`), `reliability` (`top_label`, `binary`), `decision`,
+        `risk_coverage` and `scores` (histogram of the two-class score); None where undefined.
     """
     cases = panel.cases
     result: dict[str, Any] = {
@@ -100,6 +101,7 @@ def curves(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[st
         "reliability": {"top_label": None, "binary": None},
         "decision": None,
         "risk_coverage": None,
+        "scores": None,
     }
     bands = _bands(panel, count=count, seed=seed, confidence=confidence)
     if cases.truth is not None:
@@ -117,13 +119,25 @@ def curves(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[st
         result["pr"]["binary"] = pr and {**pr, "band": {"recall": GRID, **bands["pr"]}}
         result["reliability"]["binary"] = reliability(p, y, bins=panel.bins, confidence=confidence)
         one = np.ones((1, len(cases)))
+        result["scores"] = {
+            "edges": SCORES,
+            "positive": np.histogram(p[y], SCORES)[0],
+            "negative": np.histogram(p[~y], SCORES)[0],
+        }
         result["decision"] = {
             "threshold": DECISIONS,
             "model": metrics.net_benefit(y, p, DECISIONS, one)[0],
             "all": metrics.net_benefit(y, np.ones_like(p), DECISIONS, one)[0],
             **bands["decision"],
         }
-    return result
+    return _rounded(result)
+
+
+def _rounded(value: Any) -> Any:
+    """Six decimals are more than a figure shows."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return np.round(value, 6) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
 def _confidence(panel: Panel) -> npt.NDArray[np.float64]:

@@ -74,7 +74,7 @@ def resolve(
     """Fetch what it takes to run a model: configuration first, weights last.
 
     Args:
-        model: Entry of the registry, or `[hf-hub:]user/repo[/file][@revision]`.
+        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
         revision: Overrides the model's own.
         offline: Use the cache alone.
         cache_dir: None for the Hub's own cache.
@@ -83,13 +83,11 @@ def resolve(
 
     Raises:
         HubError: As `fetch`; or the repository holds no model file, or several and none was named.
+        ModelError: No model is known by that name.
     """
-    if isinstance(model, str):
-        repo_id, filename, own = parse_reference(model)
-    elif model.repo_id is None:
-        return _builtin(model, local_dir, revision)
-    else:
-        repo_id, filename, own = model.repo_id, model.filename, model.revision
+    entry, repo_id, filename, own = _aim(model)
+    if entry is not None and entry.repo_id is None:
+        return _builtin(entry, local_dir, revision)
     repo = Repository(repo_id, revision or own or "main", offline, cache_dir, token)
     return repo.fetch(lambda names: _model_files(list(names), repo_id, filename), local_dir)
 
@@ -108,7 +106,7 @@ def download_to(
     Run again after an interruption, it fetches what is missing or damaged.
 
     Args:
-        model: Entry of the registry, or `[hf-hub:]user/repo[/file][@revision]`.
+        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
         folder: Made when missing; gets the files and `skinclf-source.json`.
         revision: Overrides the model's own.
         offline: Copy from the cache alone.
@@ -117,6 +115,7 @@ def download_to(
 
     Raises:
         HubError: As `resolve`.
+        ModelError: As `resolve`.
         OutputError: The folder cannot be written.
     """
     from skinclf.bundle import replace_file
@@ -127,7 +126,7 @@ def download_to(
             model, revision=revision, offline=offline, cache_dir=cache_dir, token=token, local_dir=folder
         )
         if result.revision is not None:  # a built-in bundle says everything itself
-            entry = _unknown(result) if isinstance(model, str) else model
+            entry = _aim(model)[0] or _unknown(result)
             entry = entry.replace(
                 revision=result.revision,
                 sha256=result.sha256[entry.filename],
@@ -179,6 +178,25 @@ def parse_reference(text: str) -> tuple[str, str | None, str | None]:
             f"{text!r} names no repository; expected user/repo, user/repo@revision or user/repo/file."
         )
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None, revision or None
+
+
+def _aim(model: PublishedModel | str) -> tuple[PublishedModel | None, str, str | None, str | None]:
+    """What is meant: the registry's entry if it has one, repository, file (None: look), revision."""
+    from skinclf.registry import find_model, get_model
+
+    own = None
+    if isinstance(model, str):
+        entry = find_model(model)
+        if entry is None and "/" not in model:
+            get_model(model)  # raises, with the names that are spelt alike
+        if entry is None:
+            repo_id, filename, own = parse_reference(model)
+            entry = find_model(repo_id)
+            if entry is None or filename not in {None, entry.filename}:
+                return None, repo_id, filename, own
+    else:
+        entry = model
+    return entry, entry.repo_id or "", entry.filename, own or entry.revision
 
 
 def _match(wanted: Sequence[str], names: Iterable[str], repo_id: str) -> list[str]:

@@ -1,60 +1,192 @@
-"""Finding inputs: folders, lists and standard input, lazily and in a stable natural order."""
+"""Finding inputs: files, folders, lists and standard input, lazily and in a stable natural order.
+
+The name of an input, which lands in the `image` column, is its path as given, or the given folder joined
+with where in it the file was found.
+"""
 
 from __future__ import annotations
 
+import heapq
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidInputError, SkinclfError
 from skinclf.images import EXTENSIONS
 
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"\d+")
+#: Names sorted in memory at once; longer listings are sorted in runs of this length on disk.
+_RUN = 50_000
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which `img2` comes before `img10`; total and stable."""
-    parts = _DIGITS.split(name)
-    return tuple((0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p)
+def natural_key(name: str) -> tuple[str, str]:
+    """Sort key under which `img2` comes before `img10`; total, and short, as there may be millions."""
+    # A run of digits is led by its length, so that text order is the order of the numbers.
+    return _DIGITS.sub(_ranked, name), name
 
 
-def scan_directory(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
+def _ranked(match: re.Match[str]) -> str:
+    digits = match.group().lstrip("0")
+    return f"0{chr(48 + len(digits))}{digits}"
+
+
+def sort_names(names: Iterable[str]) -> Iterator[str]:
+    """Names in natural order; memory stays bounded, as long listings go through temporary files."""
+    iterator = iter(names)
+    run = sorted(islice(iterator, _RUN), key=natural_key)
+    if len(run) < _RUN:
+        yield from run
+        return
+    with ExitStack() as stack:
+        runs = []
+        while run:
+            file = stack.enter_context(tempfile.TemporaryFile("w+", encoding="ascii"))
+            file.writelines(json.dumps(name) + "\n" for name in run)
+            file.seek(0)
+            runs.append(json.loads(line) for line in file)
+            run = sorted(islice(iterator, _RUN), key=natural_key)
+        yield from heapq.merge(*runs, key=natural_key)
+
+
+def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[str]:
     """Image files of a folder, known by extension, in natural order; hidden files are left out.
 
     Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends.
 
+    Yields:
+        Paths that begin with the folder as given.
+
     Raises:
         InvalidInputError: The folder is not there or cannot be listed.
+        SkinclfError: A folder inside it cannot be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            found = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries if not e.name.startswith(".")]
-    except OSError as error:
-        raise InvalidInputError(f"{folder}: not a folder that can be listed: {error.strerror}.") from None
-    found.sort(key=lambda entry: natural_key(entry[0]))
-    for name, is_folder in found:
-        if not is_folder and os.path.splitext(name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - millions of names
-            yield folder / name
-    if recursive:
-        for name, is_folder in found:
-            if is_folder:
-                yield from scan_directory(folder / name, recursive=True)
+    top = os.fspath(folder)
+    stack = [top]
+    while stack:
+        here = stack.pop()
+        subfolders: list[str] = []
+        try:
+            for name in sort_names(_image_names(here, subfolders)):
+                yield os.path.join(here, name)  # noqa: PTH118 - millions of names
+        except OSError as error:
+            kind = InvalidInputError if here == top else SkinclfError
+            raise kind(f"{here}: this folder cannot be listed: {error.strerror or error}.") from None
+        if recursive:
+            subfolders.sort(key=natural_key, reverse=True)
+            stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
 
 
-def read_list(file: IO[str]) -> Iterator[Path]:
-    """Paths from a text stream, one a line; blank lines are skipped, spaces inside names kept."""
-    for line in file:
-        name = line.rstrip("\r\n")
-        if name.strip():
-            yield Path(name)
+def _walk(top: str, *, recursive: bool) -> Iterator[str]:
+    """Names of images in no order, to count them or to see whether there is one."""
+    stack = [top]
+    while stack:
+        here, subfolders = stack.pop(), list[str]()
+        yield from _image_names(here, subfolders)
+        if recursive:
+            stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
 
 
-def expand(paths: Iterable[Path], *, recursive: bool = False) -> Iterator[Path]:
-    """Files as given, folders by their images."""
-    for path in paths:
-        if path.is_dir():
-            yield from scan_directory(path, recursive=recursive)
-        else:
-            yield path
+def _image_names(folder: str, subfolders: list[str]) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122
+                yield entry.name
+
+
+def read_list(file: IO[bytes]) -> Iterator[str]:
+    """Paths from a stream, one a line, or separated by NUL as `find -print0` writes them.
+
+    Blank lines are skipped, spaces inside names kept; a byte order mark at the start is dropped.
+    """
+    separator, rest, first = b"\n", b"", True
+    # `read1` hands over what a slow producer has written so far.
+    while block := getattr(file, "read1", file.read)(1 << 16):
+        if first:
+            block, first = block.removeprefix(b"\xef\xbb\xbf"), False
+        if b"\0" in block and separator == b"\n":
+            separator = b"\0"
+        *lines, rest = (rest + block).split(separator)
+        yield from filter(None, (_path(line, separator) for line in lines))
+    if name := _path(rest, separator):
+        yield name
+
+
+def _path(line: bytes, separator: bytes) -> str:
+    if separator == b"\n":
+        line = line.rstrip(b"\r")
+    return line.decode("utf-8", "surrogateescape") if line.strip() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is to be predicted, found lazily each time it is iterated over.
+
+    Attributes:
+        paths: Files and folders, in this order; a folder stands for its images.
+        listing: A file that holds paths (see `read_list`), or an open binary stream.
+        recursive: Whether folders are searched to the bottom.
+    """
+
+    paths: Sequence[str | os.PathLike[str]] = ()
+    listing: Path | IO[bytes] | None = None
+    recursive: bool = False
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folders among `paths`."""
+        return tuple(os.fspath(p) for p in self.paths if os.path.isdir(p))  # noqa: PTH112
+
+    def __iter__(self) -> Iterator[str]:
+        for path in self.paths:
+            if os.path.isdir(path):  # noqa: PTH112 - keeps the name as given
+                yield from scan_directory(path, recursive=self.recursive)
+            else:
+                yield os.fspath(path)
+        if isinstance(self.listing, Path):
+            with self.listing.open("rb") as file:
+                yield from read_list(file)
+        elif self.listing is not None:
+            yield from read_list(self.listing)
+
+    def check(self) -> None:
+        """Fail early where there is nothing to predict.
+
+        Raises:
+            InvalidInputError: The paths hold no image, or the list is not there.
+        """
+        if isinstance(self.listing, Path) and not self.listing.is_file():
+            raise InvalidInputError(f"{self.listing}: no such list.")
+        if self.listing is not None or len(self.roots) < len(self.paths):
+            return
+        if not self.paths:
+            raise InvalidInputError("Nothing to predict: name images, a folder or a list.")
+        try:
+            found = any(next(_walk(root, recursive=self.recursive), None) for root in self.roots)
+        except OSError as error:
+            raise InvalidInputError(f"{error.filename}: cannot be listed: {error.strerror}.") from None
+        if not found:
+            hint = "" if self.recursive else " directly inside (--recursive searches subfolders)"
+            known = " ".join(sorted(EXTENSIONS))
+            raise InvalidInputError(f"No images in {', '.join(self.roots)}{hint}; extensions taken: {known}.")
+
+    def count(self) -> int | None:
+        """How many inputs there are, for progress; None when only reading a stream would tell."""
+        if isinstance(self.listing, Path):
+            with self.listing.open("rb") as file:
+                return sum(1 for _ in read_list(file))
+        if self.listing is not None:
+            return None
+        roots = self.roots
+        inside = sum(1 for root in roots for _ in _walk(root, recursive=self.recursive))
+        return inside + len(self.paths) - len(roots)

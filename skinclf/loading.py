@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf._places import Place, locate
-from skinclf.bundle import read_spec, read_weights
+from skinclf.bundle import read_spec, read_weights, sha256_file
 from skinclf.errors import InvalidInputError, ModelError
 from skinclf.labels import LabelSet, parse_labels
 from skinclf.loaded import LoadedModel, Stated
@@ -78,10 +78,11 @@ def load_model(
     )
     loaded = _load(place, said)
     expected = place.entry.sha256 if place.entry else None
-    if expected is not None and loaded.spec.weights_sha256 not in {None, expected}:
+    same = expected is None or expected == loaded.spec.weights_sha256
+    if not same and expected != _file_hash(place):
         raise ModelError(
-            f"{place.name}: the file's SHA-256 is {str(loaded.spec.weights_sha256)[:12]}..., but "
-            f"{expected[:12]}... was noted for it. The file is damaged or was replaced; download it again."
+            f"{place.name}: the file's SHA-256 is not {str(expected)[:12]}..., which was noted for it. "
+            "It is damaged or was replaced; download it again."
         )
     return loaded
 
@@ -137,6 +138,11 @@ def _load(place: Place, said: _Said) -> LoadedModel:
         place.path, _stated(place, said), **_origin(place)
     )
     return replace(loaded, spec=_finish(loaded.spec, place, said))
+
+
+def _file_hash(place: Place) -> str | None:
+    file = place.path / place.entry.filename if place.path.is_dir() and place.entry else place.path
+    return sha256_file(file) if file.is_file() else None
 
 
 def _origin(place: Place) -> dict[str, Any]:

@@ -273,7 +273,7 @@ def model_identity(spec: ModelSpec) -> dict[str, Any]:
 
 
 def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, labels: str) -> dict[str, Any]:
-    """What a threshold was tuned on: names, counts, and hashes by which a test set can be checked for overlap.
+    """What a threshold was tuned on: names, counts, and hashes that show any overlap with a test set.
 
     Args:
         joined: The rows.

@@ -52,8 +52,7 @@ def create_runtime(
 def _candidates(model: LoadedModel, device: str, precision: str) -> list[str]:
     """Runtimes that `auto` may take, the fastest first; never empty."""
     if not model.has_network:
-        is_onnx = model.artifact is not None and model.artifact.suffix == ".onnx"
-        return ["onnxruntime" if is_onnx else "keras"]
+        return ["onnxruntime" if model.spec.architecture == "onnx" else "keras"]
     found: list[str] = []
     if _on_cpu(device):
         if _installed("openvino"):

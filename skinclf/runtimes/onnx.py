@@ -41,7 +41,9 @@ class OnnxRuntime:
         self.precision = "fp32"
         self._preprocess = model.spec.preprocess
         self.device, provider = _provider(device, ort.get_available_providers())
-        content = str(model.artifact) if model.artifact is not None else _exported(model)
+        # A Keras model has an artefact too, but of another kind.
+        own = model.artifact if model.spec.architecture == "onnx" else None
+        content = str(own) if own is not None else _exported(model)
         try:
             self._session = ort.InferenceSession(content, providers=[provider])
         except Exception as error:
@@ -53,7 +55,9 @@ class OnnxRuntime:
         shape = inputs[0].shape
         self._channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
         self._fixed = shape[0] if isinstance(shape[0], int) else None
-        self._outputs = model.spec.num_outputs
+        # A graph that ends in one sigmoid gives P(second of two labels).
+        one = model.spec.activation == "identity" and len(model.spec.labels) == 2
+        self._widths = {model.spec.num_outputs, 1 if one else model.spec.num_outputs}
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See `Runtime.run`."""
@@ -72,8 +76,10 @@ class OnnxRuntime:
 
     def _scores(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         scores = np.asarray(self._session.run(None, {self._input: x})[0], np.float32).reshape(len(x), -1)
-        if scores.shape[1] != self._outputs:
-            raise ModelError(f"The ONNX graph gives {scores.shape[1]} outputs; the labels ask for {self._outputs}.")
+        if scores.shape[1] not in self._widths:
+            raise ModelError(
+                f"The ONNX graph gives {scores.shape[1]} outputs; the labels ask for {max(self._widths)}."
+            )
         return scores
 
 

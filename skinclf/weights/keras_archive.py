@@ -96,9 +96,18 @@ def _open_zip(path: Path, size: int) -> Iterator[KerasArchive]:
                 if _CONFIG not in entries or _WEIGHTS not in entries:
                     raise ModelError(f"a zip archive, but without {_CONFIG} and {_WEIGHTS}: no .keras file.")
                 config = parse_json(_read(archive, entries[_CONFIG]), _CONFIG)
-                metadata = parse_json(_read(archive, entries[_METADATA]), _METADATA) if _METADATA in entries else {}
+                metadata = (
+                    parse_json(_read(archive, entries[_METADATA]), _METADATA) if _METADATA in entries else {}
+                )
                 count = _unpack(archive, entries[_WEIGHTS], unpacked)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+        ) as error:
             raise ModelError(f"damaged or incomplete .keras archive: {error}.") from None
         version = metadata.get("keras_version") if isinstance(metadata, dict) else None
         training = config.get("compile_config") if isinstance(config, dict) else None
@@ -120,7 +129,9 @@ def _check(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         if entry.flag_bits & 1:
             raise ModelError(f"the entry {entry.filename[:80]!r} is encrypted.")
         if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise ModelError(f"the entry {entry.filename[:80]!r} is compressed in a way that Keras does not use.")
+            raise ModelError(
+                f"the entry {entry.filename[:80]!r} is compressed in a way that Keras does not use."
+            )
     total = sum(entry.file_size for entry in entries)
     if total > _MAX_RATIO * size + _FREE_BYTES:
         raise UnsafeModelError(f"its entries unpack to {total:,} bytes from an archive of {size:,}.")

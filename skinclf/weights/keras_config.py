@@ -96,7 +96,9 @@ def parse_json(text: str | bytes, what: str) -> Any:
         data = json.loads(text)
         return json.loads(data) if isinstance(data, str) else data
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{what} is not readable as JSON: {type(error).__name__}: {str(error)[:120]}.") from None
+        raise ModelError(
+            f"{what} is not readable as JSON: {type(error).__name__}: {str(error)[:120]}."
+        ) from None
 
 
 def parse_model(data: Any) -> Model:
@@ -136,7 +138,9 @@ def _refuse_lambdas(data: Any) -> None:
         elif isinstance(value, (list, tuple)):
             stack.extend((item, owner) for item in value)
         elif value == "<lambda>":
-            raise UnsafeModelError(f"Layer {owner} uses a lambda, code that is not in the file; it cannot be run.")
+            raise UnsafeModelError(
+                f"Layer {owner} uses a lambda, code that is not in the file; it cannot be run."
+            )
 
 
 def _refuse_custom(data: Mapping[str, Any], name: str) -> None:
@@ -193,12 +197,17 @@ def _layer(
 
 
 def _sequential(
-    path: tuple[str, ...], entries: list[tuple[str, Mapping[str, Any]]], config: Mapping[str, Any], counter: list[int]
+    path: tuple[str, ...],
+    entries: list[tuple[str, Mapping[str, Any]]],
+    config: Mapping[str, Any],
+    counter: list[int],
 ) -> Model:
     layers: list[Layer] = []
     if entries[0][1]["class_name"] != "InputLayer":
         first = entries[0][1].get("config")
-        shape = first.get("batch_input_shape", first.get("batch_shape")) if isinstance(first, Mapping) else None
+        shape = (
+            first.get("batch_input_shape", first.get("batch_shape")) if isinstance(first, Mapping) else None
+        )
         shape = shape or config.get("build_input_shape")
         layers.append(Layer((*path, "<input>"), "InputLayer", {"batch_shape": shape}, ()))
     for name, item in entries:
@@ -209,7 +218,10 @@ def _sequential(
 
 
 def _functional(
-    path: tuple[str, ...], entries: list[tuple[str, Mapping[str, Any]]], config: Mapping[str, Any], counter: list[int]
+    path: tuple[str, ...],
+    entries: list[tuple[str, Mapping[str, Any]]],
+    config: Mapping[str, Any],
+    counter: list[int],
 ) -> Model:
     calls = {name: _calls("/".join((*path, name)), item.get("inbound_nodes")) for name, item in entries}
     inputs, outputs = _ends(config.get("input_layers")), _ends(config.get("output_layers"))
@@ -222,18 +234,28 @@ def _functional(
     kinds = {name: item["class_name"] for name, item in entries}
     for name, numbers in used.items():
         if name not in calls:
-            raise ModelError(f"Model {'/'.join(path) or 'at the top'} refers to {name[:80]!r}, which is no layer.")
+            raise ModelError(
+                f"Model {'/'.join(path) or 'at the top'} refers to {name[:80]!r}, which is no layer."
+            )
         # Keras 2 counts a nested model's own construction as call 0; its calls outside start at 1.
         first[name] = min(numbers) if kinds[name] in _MODELS else 0
         count = max(1, len(calls[name]))
         if first[name] not in {0, 1} or not all(first[name] <= n < first[name] + count for n in numbers):
-            raise ModelError(f"Layer {'/'.join((*path, name))!r}: calls {sorted(numbers)} are used, {count} recorded.")
+            raise ModelError(
+                f"Layer {'/'.join((*path, name))!r}: calls {sorted(numbers)} are used, {count} recorded."
+            )
 
     def moved(ref: Ref) -> Ref:
         return Ref(ref.layer, ref.call - first[ref.layer], ref.tensor)
 
     layers = tuple(
-        _layer(path, name, item, tuple(Call(_map(c.args, moved), _map(c.kwargs, moved)) for c in calls[name]), counter)
+        _layer(
+            path,
+            name,
+            item,
+            tuple(Call(_map(c.args, moved), _map(c.kwargs, moved)) for c in calls[name]),
+            counter,
+        )
         for name, item in entries
     )
     return Model(path, "functional", layers, inputs, tuple(moved(ref) for ref in outputs))

@@ -62,11 +62,15 @@ class Hdf5:
             for name in group:
                 path = f"{prefix}{name}"
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise UnsafeModelError(f"{path!r} is a link to somewhere else; such a file is not opened.")
+                    raise UnsafeModelError(
+                        f"{path!r} is a link to somewhere else; such a file is not opened."
+                    )
                 item = group[name]
                 info = h5py.h5o.get_info(item.id)
                 if (info.fileno, info.addr) in seen or len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
-                    raise UnsafeModelError(f"{path!r}: objects linked twice, or too many of them; Keras writes neither.")
+                    raise UnsafeModelError(
+                        f"{path!r}: objects linked twice, or too many of them; Keras writes neither."
+                    )
                 seen.add((info.fileno, info.addr))
                 if isinstance(item, h5py.Dataset):
                     declared += self._add(path, item)
@@ -74,7 +78,9 @@ class Hdf5:
                     self.groups.add(path)
                     stack.append((item, f"{path}/", depth + 1))
                 else:
-                    raise UnsafeModelError(f"{path!r} is neither a group nor a dataset; Keras writes no such thing.")
+                    raise UnsafeModelError(
+                        f"{path!r} is neither a group nor a dataset; Keras writes no such thing."
+                    )
         if declared > _MAX_RATIO * size + _FREE_BYTES:
             raise UnsafeModelError(f"its datasets unpack to {declared:,} bytes from a file of {size:,}.")
 
@@ -86,7 +92,9 @@ class Hdf5:
             raise UnsafeModelError(f"Dataset {path!r} is stored in another file.")
         filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
         if filters - _FILTERS:
-            raise UnsafeModelError(f"Dataset {path!r} needs HDF5 filters {sorted(filters - _FILTERS)}, unknown here.")
+            raise UnsafeModelError(
+                f"Dataset {path!r} needs HDF5 filters {sorted(filters - _FILTERS)}, unknown here."
+            )
         shape = item.shape if item.shape is not None else (0,)
         count = math.prod(shape) * item.dtype.itemsize
         if not filters and count > item.id.get_storage_size():
@@ -164,7 +172,9 @@ def open_hdf5(file: Path | IO[bytes], size: int) -> Iterator[Hdf5]:
     """
     with _translated():
         # Read-only network drives refuse locks; nobody writes a published file anyway.
-        handle = h5py.File(file, "r", locking="best-effort") if isinstance(file, Path) else h5py.File(file, "r")
+        handle = (
+            h5py.File(file, "r", locking="best-effort") if isinstance(file, Path) else h5py.File(file, "r")
+        )
     try:
         with _translated():
             checked = Hdf5(handle, size)

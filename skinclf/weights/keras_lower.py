@@ -118,7 +118,9 @@ class Lowering:
                         ready.append((other, position))
         lost = [ref for ref in model.outputs if ref not in made]
         if lost:
-            raise ModelError(f"{where}: its output {lost[0].layer!r} depends on something that is never computed.")
+            raise ModelError(
+                f"{where}: its output {lost[0].layer!r} depends on something that is never computed."
+            )
         return [made[ref] for ref in model.outputs]
 
     def _call(self, layer: Layer, call: Call, made: Mapping[Ref, Value]) -> list[Value]:
@@ -145,12 +147,20 @@ class Lowering:
         if data.get("data_format", "channels_last") not in {"channels_last", None}:
             raise ModelError(f"Layer {layer.name!r} is channels_first; skinclf reads channels_last models.")
         policy = data.get("dtype")
-        if data.get("quantization_config") or (isinstance(policy, Mapping) and "Quant" in str(policy.get("class_name"))):
+        if data.get("quantization_config") or (
+            isinstance(policy, Mapping) and "Quant" in str(policy.get("class_name"))
+        ):
             raise ModelError(f"Layer {layer.name!r} is quantised; save the model in floating point.")
         return Arguments(f"Layer {layer.name!r}", data)
 
     def emit(
-        self, layer: Layer, part: str, op: str, inputs: Sequence[Value], shape: Sequence[int], **arguments: Any
+        self,
+        layer: Layer,
+        part: str,
+        op: str,
+        inputs: Sequence[Value],
+        shape: Sequence[int], /,
+        **arguments: Any,
     ) -> Value:
         """Call an operation.
 
@@ -168,7 +178,9 @@ class Lowering:
         if len(self.calls) >= _MAX_CALLS:
             raise ModelError(f"The model makes more than {_MAX_CALLS:,} calls.")
         if not all(1 <= x < 1 << 24 for x in shape) or math.prod(shape) >= 1 << 28:
-            raise ModelError(f"Layer {layer.name!r} would make a tensor of shape {tuple(shape)} from one image.")
+            raise ModelError(
+                f"Layer {layer.name!r} would make a tensor of shape {tuple(shape)} from one image."
+            )
         name = self._name(layer, part, [op, arguments])
         self.calls.append((name, tuple(x.id for x in inputs)))
         self.values.append(Value(len(self.calls), tuple(shape)))
@@ -190,7 +202,9 @@ class Lowering:
             fill: See `variable`.
         """
         if variable is None or self.variables.fits(layer, variable, shape):
-            self.sources[f"layers.{self._names[(*layer.path, part)]}.{name}"] = Source(layer, variable, change, fill)
+            self.sources[f"layers.{self._names[(*layer.path, part)]}.{name}"] = Source(
+                layer, variable, change, fill
+            )
 
     def _name(self, layer: Layer, part: str, item: list[Any]) -> str:
         key = (*layer.path, part)
@@ -214,3 +228,22 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple)) and not value:
         return []
     return [] if value is None else [value]
+
+
+def single(layer: Layer, operands: Sequence[Any]) -> Value:
+    """The one tensor that a layer takes."""
+    if len(operands) != 1 or not isinstance(operands[0], Value):
+        raise ModelError(
+            f"Layer {layer.name!r} ({layer.kind}) takes one tensor; it is given {len(operands)} things."
+        )
+    return operands[0]
+
+
+def image(layer: Layer, operands: Sequence[Any]) -> tuple[Value, int, int, int]:
+    """The one tensor of rank 4 that a layer takes, with its height, width and channels."""
+    value = single(layer, operands)
+    if not value.is_image:
+        raise ModelError(
+            f"Layer {layer.name!r} ({layer.kind}) takes images; it is given shape {value.shape}."
+        )
+    return (value, *value.shape)  # type: ignore[return-value]  # three of them, as just checked

@@ -111,7 +111,9 @@ def find_variables(tensors: Hdf5, model: Model, *, same_names: bool) -> Variable
         return _legacy(tensors, model, "")
     container = next((x for x in ("layers", "_layer_checkpoint_dependencies") if x in tensors.groups), None)
     if container is None:
-        raise ModelError("the HDF5 file holds no Keras weights: neither 'model_weights', 'layer_names' nor 'layers'.")
+        raise ModelError(
+            "the HDF5 file holds no Keras weights: neither 'model_weights', 'layer_names' nor 'layers'."
+        )
     return _indexed(tensors, model, container, same_names=same_names)
 
 
@@ -152,7 +154,10 @@ def _assign(layers: list[Layer], folders: Mapping[str, Mapping[str, str]], resul
         if len(layers) == 1:  # a plain layer's own group: whatever scope Keras noted, it is this layer
             options += [folder for folder in folders if folder not in options]
         for name in variables(layer):
-            aliases = [name, *(old for (kind, old), new in _ALIASES.items() if (kind, new) == (layer.kind, name))]
+            aliases = [
+                name,
+                *(old for (kind, old), new in _ALIASES.items() if (kind, new) == (layer.kind, name)),
+            ]
             places = (folders.get(folder, {}).get(alias) for folder in options for alias in aliases)
             place = next((x for x in places if x is not None and x not in taken), None)
             if place is not None:
@@ -184,7 +189,9 @@ def _indexed(tensors: Hdf5, model: Model, container: str, *, same_names: bool) -
             if same_names and names and f"{group}/vars" in tensors.groups:
                 recorded = tensors.text("name", group=f"{group}/vars")
                 if recorded is not None and recorded != layer.path[-1]:
-                    raise ModelError(f"{group!r} holds {recorded!r}; the architecture expects {layer.name!r} there.")
+                    raise ModelError(
+                        f"{group!r} holds {recorded!r}; the architecture expects {layer.name!r} there."
+                    )
             for index, name in enumerate(names):
                 if (place := f"{group}/vars/{index}") in tensors.datasets:
                     result.places[layer.path, name] = place

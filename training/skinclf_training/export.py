@@ -243,8 +243,9 @@ def _card(spec: ModelSpec, figures: dict[str, float], images: int) -> str:
         "tags: [dermoscopy, image-classification]\n---\n"
         f"# {spec.name}\n\nFor research and education; not a medical device and never a diagnosis.\n\n"
         f"{spec.architecture}, {spec.preprocess.height} px, trained on {t['data']} "
-        f"(split `{t['split_sha256'][:16]}`, seed {t['seed']}, start: {t['init']}; {t['minutes']} minutes on {t['hardware']}).\n"
+        f"(split `{t['split_sha256'][:16]}`, seed {t['seed']}, start: {t['init']}; "
+        f"{t['minutes']} minutes on {t['hardware']}).\n"
         f"Classes: {', '.join(f'{x.code} ({x.name})' for x in spec.labels)}.\n\n"
-        f"Validation part ({images} images; it chose the epoch and the temperature, so it is no fair test):\n\n"
+        f"Validation part ({images} images; it chose the epoch and the temperature: no fair test):\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )

@@ -73,4 +73,6 @@ ACTIVATIONS: Mapping[str, Callable[[Arguments], nn.Module]] = {
 }
 
 #: Activations whose output is never negative.
-NOT_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "hard_sigmoid_2", "softmax", "exponential"})
+NOT_NEGATIVE = frozenset(
+    {"relu", "relu6", "sigmoid", "hard_sigmoid", "hard_sigmoid_2", "softmax", "exponential"}
+)

@@ -137,7 +137,9 @@ def _read(
     if not isinstance(graph, Mapping) or set(graph) != {"version", "input", "layers", "calls"}:
         raise ModelError("Graph: expected an object of 'version', 'input', 'layers' and 'calls'.")
     if graph["version"] != VERSION:
-        raise ModelError(f"Graph: version {graph['version']!r}; this skinclf reads {VERSION}. Update skinclf.")
+        raise ModelError(
+            f"Graph: version {graph['version']!r}; this skinclf reads {VERSION}. Update skinclf."
+        )
     size, layers, calls = graph["input"], graph["layers"], graph["calls"]
     if not isinstance(size, (list, tuple)) or len(size) != 2:
         raise ModelError(f"Graph: 'input' is [height, width]; received {str(size)[:80]!r}.")

@@ -1,0 +1,67 @@
+"""`skinclf download`: a folder that `--model` takes on a machine without network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from skinclf_cli import console
+
+if TYPE_CHECKING:
+    from skinclf.hub import FetchResult
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+
+def hub_options(command: _Command) -> _Command:
+    """The options of every command that may ask the Hub; the token follows the Hub's own rules."""
+    for option in (
+        click.option("--cache-dir", type=click.Path(path_type=Path), help="Where downloads are kept."),
+        click.option("--offline", is_flag=True, help="Use the cache alone."),
+        click.option("--revision", help="Branch, tag or commit on the Hub."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
+)
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@hub_options
+def download(model: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Fetch MODEL (a name or a Hub repository) into a folder for use without network.
+
+    Run again after an interruption, it fetches what is missing or damaged. A private repository needs
+    HF_TOKEN or `hf auth login`.
+    """
+    from skinclf.hub import download_to
+
+    report(download_to(model, folder, **options), as_json=as_json)
+    console.talk(f"Use it with: --model {folder}")
+
+
+def report(result: FetchResult, *, as_json: bool) -> None:
+    """Say what was fetched: the folder on stdout and the commit on stderr, or everything as JSON."""
+    if not as_json:
+        at = f"{result.repo_id} at commit {result.revision}" if result.revision else "a built-in model"
+        console.talk(f"Fetched {at}.")
+        console.out(str(result.folder))
+        return
+    files = [
+        {"name": name, "path": str(path), "bytes": path.stat().st_size, "sha256": result.sha256[name]}
+        for name, path in result.files.items()
+    ]
+    console.json_out(
+        {
+            "repo_id": result.repo_id,
+            "revision": result.revision,
+            "folder": str(result.folder),
+            "files": files,
+        }
+    )

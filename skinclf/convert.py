@@ -1,0 +1,210 @@
+"""Any loadable model to a skinclf bundle, and the replay of a bundle's golden samples."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from skinclf.bundle import write_bundle
+from skinclf.errors import ModelError, OutputError
+from skinclf.images import ImageSource, load_image
+from skinclf.loaded import LoadedModel
+from skinclf.loading import load_model
+from skinclf.runtimes import create_runtime
+from skinclf.scores import probabilities
+from skinclf.spec import Golden, ModelSpec
+from skinclf.synthetic import synthetic_lesion
+
+#: Largest difference of a probability that another framework, and the same one elsewhere, may show.
+TOLERANCE = 1e-5
+_GOLDEN = "golden/sample.png"
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One replayed golden sample.
+
+    Attributes:
+        file: Image inside the bundle.
+        source: Which framework computed what was expected.
+        difference: Largest absolute difference of a probability.
+        tolerance: Largest that is allowed.
+    """
+
+    file: str
+    source: str
+    difference: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a replay found.
+
+    Attributes:
+        name: The model.
+        runtime: Which runtime ran it.
+        checks: One for each golden sample.
+    """
+
+    name: str
+    runtime: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every sample came out as recorded."""
+        return all(check.ok for check in self.checks)
+
+
+def convert_model(
+    model: str | Path | LoadedModel | None,
+    folder: Path,
+    *,
+    name: str | None = None,
+    sample: ImageSource | None = None,
+    card: str | None = None,
+    **options: Any,
+) -> ModelSpec:
+    """Write a model as a bundle: the same float32 tensors, and a configuration that says everything.
+
+    The golden sample is computed by the framework that the file comes from when that is installed (for Keras
+    files), else by skinclf; `Golden.source` says which. The bundle is written only when skinclf agrees.
+
+    Args:
+        model: Anything that `load_model` takes, or a loaded model.
+        folder: New or empty folder.
+        name: Name of the bundle; None keeps the model's.
+        sample: Picture for the golden sample; None draws a synthetic lesion.
+        card: Text of `README.md`.
+        **options: Of `load_model`: labels, preprocess, malignant, architecture, revision, ...
+
+    Returns:
+        The spec as written.
+
+    Raises:
+        ModelError: The model cannot be loaded, has no torch network, or differs from its own framework.
+        OutputError: The folder is in use or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, **options)
+    spec = loaded.spec
+    if not loaded.has_network:
+        raise ModelError(
+            f"{spec.name}: only its own runtime can run this file, so there are no tensors to convert. "
+            "Use it as it is."
+        )
+    network = loaded.torch_network().cpu().eval()
+    pixels, picture = _sample(sample, spec)
+    own = _run_torch(spec, network, pixels)
+    expected, source = _by_its_framework(loaded, pixels) or (own, _skinclf())
+    difference = float(np.abs(own - expected).max())
+    if not difference <= TOLERANCE:
+        raise ModelError(
+            f"{spec.name}: skinclf and {source} differ by {difference:.2g} on the golden sample (at most "
+            f"{TOLERANCE:g} is allowed), so nothing was written. Please report this model."
+        )
+    golden = Golden(_GOLDEN, tuple(expected.tolist()), TOLERANCE, source)
+    origin = {"source": spec.source, "revision": spec.revision, "sha256": spec.weights_sha256}
+    written = spec.replace(
+        name=name or spec.name,
+        golden=(golden,),
+        source=str(folder),
+        revision=None,
+        training={**spec.training, "converted_from": origin},
+    )
+    tensors = {key: value.clone() for key, value in network.state_dict().items()}  # a bundle shares no memory
+    return write_bundle(folder, written, tensors, card=card, golden={_GOLDEN: picture})
+
+
+def verify_model(
+    model: str | Path | LoadedModel | None,
+    *,
+    runtime: str = "torch",
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> VerifyReport:
+    """Replay a bundle's golden samples (uncalibrated probabilities), after its weights passed their hash.
+
+    Args:
+        model: Anything that `load_model` takes, or a loaded model; it must be a bundle.
+        runtime: Which runtime to test.
+        device: Where it runs.
+        progress: Called with the file before each replay.
+        **options: Of `load_model`.
+
+    Raises:
+        ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
+    """
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, **options)
+    spec = loaded.spec
+    if loaded.folder is None or not spec.golden:
+        raise ModelError(
+            f"{spec.name}: no golden sample to replay. `skinclf models convert` makes a bundle that has one."
+        )
+    engine = create_runtime(loaded, runtime=runtime, device=device)
+    checks = []
+    for golden in spec.golden:
+        if progress is not None:
+            progress(golden.file)
+        path = loaded.folder / golden.file
+        if loaded.folder.resolve() not in path.resolve().parents and not path.is_symlink():
+            raise ModelError(f"{spec.name}: the golden sample {golden.file!r} is not in the bundle's folder.")
+        expected = np.asarray(golden.probabilities, np.float32)
+        if expected.shape != (len(spec.labels),):
+            raise ModelError(f"{spec.name}: golden sample {golden.file} has {len(expected)} probabilities.")
+        found = probabilities(engine.run(spec.preprocess.pixels(load_image(path))[None]), spec.activation)[0]
+        difference = float(np.abs(found.astype(np.float64) - expected).max())
+        checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
+    return VerifyReport(spec.name, engine.name, tuple(checks))
+
+
+def _sample(sample: ImageSource | None, spec: ModelSpec) -> tuple[npt.NDArray[Any], bytes]:
+    """Pixels (1, H, W, 3) of the golden sample, and its file: PNG, so that every decoder sees the same."""
+    image = synthetic_lesion(_SEED) if sample is None else load_image(sample)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return spec.preprocess.pixels(image)[None], buffer.getvalue()
+
+
+def _run_torch(spec: ModelSpec, network: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    runtime = create_runtime(LoadedModel(spec=spec, network=network), runtime="torch", device="cpu")
+    return np.asarray(probabilities(runtime.run(pixels), spec.activation)[0])
+
+
+def _by_its_framework(
+    loaded: LoadedModel, pixels: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float32], str] | None:
+    """Probabilities by the framework that the file was made for, when it is here."""
+    file = loaded.artifact
+    if file is None or file.suffix == ".onnx" or find_spec("tensorflow") is None:
+        return None
+    from importlib.metadata import version
+
+    runtime = create_runtime(loaded, runtime="keras", device="cpu")
+    result = probabilities(runtime.run(pixels), loaded.spec.activation)[0]
+    return result, f"keras {version('keras')}, tensorflow {version('tensorflow')}"
+
+
+def _skinclf() -> str:
+    import torch
+
+    from skinclf._version import __version__
+
+    return f"skinclf {__version__}, torch {torch.__version__}"

@@ -1,0 +1,140 @@
+"""TensorFlow: runs a Keras file itself (extra `tensorflow`), for people who want the original."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
+from skinclf.loaded import LoadedModel
+from skinclf.scores import Activation
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+class KerasRuntime:
+    """Runs a Keras model in TensorFlow; see `skinclf.runtimes.base.Runtime`.
+
+    The file was read by skinclf's own importer before, which refuses Lambda layers and custom classes; Keras'
+    safe mode stays on all the same.
+    """
+
+    name = "keras"
+
+    def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
+        """Load the model's own file in TensorFlow.
+
+        Args:
+            model: A model that came from a Keras file.
+            device: `auto`, `cpu` or `cuda[:n]`.
+            precision: `auto` or `fp32`.
+
+        Raises:
+            ModelError: The model did not come from a Keras file, or TensorFlow cannot load it.
+            MissingExtraError: TensorFlow is not installed.
+            DeviceError: The device is not there.
+            InvalidInputError: Another precision was asked for.
+        """
+        if precision not in {"auto", "fp32"}:
+            raise InvalidInputError(f"Precision {precision!r}: the keras runtime knows auto and fp32.")
+        if model.artifact is None or model.spec.architecture == "onnx":
+            raise ModelError(
+                f"{model.spec.name}: not a Keras file; the keras runtime runs .h5 and .keras alone."
+            )
+        # Read at import: what its C++ side writes to stderr, and that Keras computes in TensorFlow.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        try:
+            import tensorflow as tf
+        except ImportError:
+            raise MissingExtraError("tensorflow", "The keras runtime") from None
+        self.precision = "fp32"
+        self.device, self._place = _device(device, tf)
+        self._tf = tf
+        self._preprocess = model.spec.preprocess
+        self._activation: Activation = model.spec.activation
+        self._outputs = model.spec.num_outputs
+        with tf.device(self._place):
+            self._model = _in_float32(_load(str(model.artifact), model.spec.name))
+        self._gives = _last_activation(self._model)
+
+    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See `Runtime.run`."""
+        x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
+        with self._tf.device(self._place):
+            result = self._model(self._tf.constant(np.ascontiguousarray(x)), training=False)
+        values = np.asarray(result, np.float64).reshape(len(x), -1)
+        if values.shape[1] not in {self._outputs, 1}:
+            raise ModelError(f"The Keras model gives {values.shape[1]} outputs; expected {self._outputs}.")
+        return self._scores(values).astype(np.float32)
+
+    def _scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What the spec calls raw scores, from what the file's last layer gives."""
+        if self._activation == "identity" or self._gives not in {"softmax", "sigmoid"}:
+            return values
+        p = np.clip(values, _TINY, 1.0)
+        if self._activation == "sigmoid":
+            return np.asarray(np.log(p) - np.log(np.clip(1.0 - values, _TINY, 1.0)))
+        return np.asarray(np.log(p))
+
+
+def _load(file: str, name: str) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+    try:  # a Keras 2 file that Keras 3 does not understand
+        import tf_keras  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise ModelError(
+            f"{name}: Keras {keras.__version__} cannot load this file ({reason}). If Keras 2 wrote it, "
+            "install tf_keras, or use --runtime torch."
+        ) from None
+    try:
+        return tf_keras.models.load_model(file, compile=False)
+    except Exception as error:
+        second = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{name}: neither Keras ({reason}) nor tf_keras ({second}) can load this file."
+        ) from None
+
+
+def _in_float32(model: Any) -> Any:
+    """The model with float32 in every layer; a file that was trained on a GPU may ask for float16."""
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in {"float16", "bfloat16"}:
+            if hasattr(layer, "_set_dtype_policy"):  # Keras 2
+                layer._set_dtype_policy("float32")
+            else:
+                layer.dtype_policy = "float32"
+    return model
+
+
+def _last_activation(model: Any) -> str:
+    """Name of the activation that makes the output: `softmax`, `sigmoid`, `linear`, ..."""
+    layer = model.layers[-1]
+    while getattr(layer, "layers", None):
+        layer = layer.layers[-1]
+    if type(layer).__name__ == "Softmax":
+        return "softmax"
+    activation = getattr(layer, "activation", None)
+    return str(getattr(activation, "__name__", "linear")).removesuffix("_v2")
+
+
+def _device(device: str, tf: Any) -> tuple[str, str]:
+    """(skinclf's name, TensorFlow's name) of a device."""
+    gpus = tf.config.list_physical_devices("GPU")
+    kind, _, index = device.partition(":")
+    if kind == "cpu" or (kind == "auto" and not gpus):
+        return "cpu", "/CPU:0"
+    number = int(index or 0)
+    if kind in {"auto", "cuda"} and number < len(gpus):
+        return f"cuda:{number}", f"/GPU:{number}"
+    raise DeviceError(
+        f"Device {device!r}: TensorFlow {tf.__version__} sees {len(gpus)} GPUs. Use --device cpu."
+    )

@@ -1,0 +1,205 @@
+"""Parts of training against their formulas: augmentation, loss weights, schedule, starting weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+import torch
+from safetensors.torch import save_file
+
+from skinclf.errors import InvalidInputError, ModelError
+from skinclf.labels import HAM10000
+from skinclf.synthetic import synthetic_lesion
+from skinclf_training.augment import augment, mixup
+from skinclf_training.config import AugmentConfig, ModelConfig
+from skinclf_training.loader import StoreLoader
+from skinclf_training.metrics import validation_metrics
+from skinclf_training.module import class_weights, learning_rate_factor
+from skinclf_training.network import build_network, head_names
+
+OFF = {
+    "rotate": 0, "scale": (1.0, 1.0), "aspect": 0, "shear": 0, "shift": 0, "flip": False,
+    "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "cutout": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    return torch.from_numpy(np.stack([synthetic_lesion(s, width=80, height=60) for s in range(4)]))
+
+
+def crop(pictures: torch.Tensor, seed: int = 0, **changes: object) -> torch.Tensor:
+    config = AugmentConfig(**{"size": 40, **OFF, **changes})
+    return augment(pictures, config, np.random.default_rng(seed))
+
+
+def centre(pictures: torch.Tensor) -> torch.Tensor:
+    return pictures[:, 10:50, 20:60].permute(0, 3, 1, 2).float()
+
+
+def test_nothing_drawn_is_the_centre_crop(pictures: torch.Tensor) -> None:
+    assert torch.allclose(crop(pictures), centre(pictures), atol=0.02)
+
+
+def test_flips_and_turns_keep_the_pixels(pictures: torch.Tensor) -> None:
+    seen = set()
+    for seed in range(12):
+        for got, want in zip(crop(pictures, seed, flip=True), centre(pictures), strict=True):
+            same = [torch.allclose(got, w, atol=0.02) for w in (want, want.flip(2))]
+            assert any(same)
+            seen.add(same[0])
+    assert seen == {True, False}
+
+
+def test_scale_enlarges(pictures: torch.Tensor) -> None:
+    twice = crop(pictures, scale=(2.0, 2.0))
+    want = torch.nn.functional.interpolate(
+        centre(pictures)[:, :, 10:30, 10:30], scale_factor=2, mode="bilinear"
+    )
+    assert (twice - want)[:, :, 2:-2, 2:-2].abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "change", [{"brightness": 0.3}, {"contrast": 0.3}, {"saturation": 0.5}, {"hue": 0.1}]
+)
+def test_colour_changes_stay_in_range_and_keep_what_they_should(pictures: torch.Tensor, change: dict) -> None:
+    muted = pictures.float().mul(0.3).add(80).to(torch.uint8)
+    before, after = centre(muted), crop(muted, **change)
+    assert 0 <= after.min() <= after.max() <= 255
+    assert (before - after).abs().max() > 1
+    luma = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
+    if "contrast" in change:
+        assert torch.allclose(after.mean((1, 2, 3)), before.mean((1, 2, 3)), atol=0.1)
+    if "brightness" in change:
+        ratio = (after / before).flatten(1)
+        assert (ratio.max(1).values - ratio.min(1).values).max() < 0.01
+    if "saturation" in change or "hue" in change:
+        assert torch.allclose((after * luma).sum(1), (before * luma).sum(1), atol=0.3)
+
+
+def test_augmented_pictures_look_like_pictures(pictures: torch.Tensor) -> None:
+    # A seed system once augmented floats as bytes and trained on black images.
+    out = augment(pictures.repeat(8, 1, 1, 1), AugmentConfig(size=40), np.random.default_rng(0))
+    assert out.shape == (32, 3, 40, 40)
+    assert out.dtype == torch.float32
+    assert abs(float(out.mean()) - float(pictures.float().mean())) < 20
+    assert out.std() > 10
+
+
+def test_cutout_greys_one_rectangle(pictures: torch.Tensor) -> None:
+    out = crop(pictures, cutout=1.0, cutout_size=(0.5, 0.5))
+    grey = (out == 127.5).all(1)
+    for mask in grey:
+        rows, cols = mask.any(1).nonzero(), mask.any(0).nonzero()
+        box = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        assert box.float().mean() > 0.99
+        assert 1 <= len(rows) <= 20
+        assert 1 <= len(cols) <= 20
+
+
+def test_same_generator_same_batch(pictures: torch.Tensor) -> None:
+    config = AugmentConfig(size=40)
+    one, two, other = (augment(pictures, config, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_mixup_blends_targets_as_images() -> None:
+    images = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 4, 4)
+    targets = torch.eye(2)
+    config = AugmentConfig(mixup=1.0, mixup_prob=1.0)
+    soft, mixed = mixup(targets, images, config, np.random.default_rng(0))
+    assert torch.allclose(soft.sum(1), torch.ones(2))
+    assert torch.allclose(soft[:, 1], mixed.mean((1, 2, 3)))
+    assert 0 < soft[0, 0] < 1
+    same, _ = mixup(targets, images, AugmentConfig(mixup=1.0, mixup_prob=0.0), np.random.default_rng(0))
+    assert torch.equal(same, targets)
+
+
+@pytest.mark.parametrize(("kind", "ratio"), [("none", 1.0), ("sqrt", 3.0), ("balanced", 9.0)])
+def test_class_weights(kind: str, ratio: float) -> None:
+    targets = np.repeat([0, 1], [90, 10])
+    weights = class_weights(targets, 2, kind)
+    assert weights[1] / weights[0] == pytest.approx(ratio, rel=1e-6)
+    assert weights[targets].mean() == pytest.approx(1.0)
+
+
+def test_schedule_warms_up_and_follows_the_cosine() -> None:
+    values = [learning_rate_factor(s, warmup=10, total=110, floor=0.1) for s in range(110)]
+    assert values[0] == pytest.approx(0.1)
+    assert values[9] == pytest.approx(1.0)
+    assert values[60] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
+    assert values[-1] == pytest.approx(0.1, abs=1e-3)
+    assert max(values) == pytest.approx(1.0)
+
+
+def test_loader_shuffles_by_epoch_and_resumes_within_one() -> None:
+    store = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    loader = StoreLoader(store, np.arange(10), np.arange(10), batch_size=3, shuffle_seed=5)
+    assert len(loader) == 3
+    first = [b.targets.tolist() for b in loader]
+    loader.set_epoch(1)
+    second = [b.targets.tolist() for b in loader]
+    assert first != second
+    fresh = StoreLoader(store, np.arange(10), np.arange(10), batch_size=3, shuffle_seed=5)
+    fresh.load_state_dict({"epoch": 1, "next": 2})
+    fresh.set_epoch(1)
+    assert [(b.targets.tolist(), b.index) for b in fresh] == [(second[2], 2)]
+    ordered = StoreLoader(store, np.arange(4, 10), np.arange(10), batch_size=4)
+    assert [b.targets.tolist() for b in ordered] == [[4, 5, 6, 7], [8, 9]]
+    assert [int(b.images[0, 0, 0, 0]) for b in ordered] == [4, 8]
+
+
+def test_validation_metrics_against_known_values() -> None:
+    targets = np.array([4, 5, 5, 5, 2])
+    values = np.full((5, 7), 0.02)
+    values[np.arange(5), [4, 5, 5, 2, 2]] = 0.88
+    figures = validation_metrics(values, targets, HAM10000)
+    assert figures["accuracy"] == pytest.approx(0.8)
+    assert figures["balanced_accuracy"] == pytest.approx((1 + 2 / 3 + 1) / 3)
+    assert figures["malignant_auc"] == pytest.approx(1.0)
+
+
+# --- starting weights -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    other, _ = build_network(ModelConfig(architecture="test_efficientnet"), 11)
+    save_file(other.state_dict(), tmp_path / "start.safetensors")
+    return tmp_path / "start.safetensors"
+
+
+def test_init_takes_the_body_and_says_so(start: Path) -> None:
+    network, report = build_network(ModelConfig(architecture="test_efficientnet", init=str(start)), 7)
+    assert report is not None
+    head = head_names(network)
+    assert (
+        {x.split(":")[0] for x in report.skipped}
+        == set(report.fresh)
+        == head
+        == {"classifier.weight", "classifier.bias"}
+    )
+    assert len(report.loaded) == len(network.state_dict()) - 2
+    from safetensors.torch import load_file
+
+    tensors = load_file(start)
+    assert all(torch.equal(v, tensors[k]) for k, v in network.state_dict().items() if k not in head)
+    assert network.classifier.weight.abs().max() < 0.1
+
+
+def test_init_of_another_body_is_refused(start: Path) -> None:
+    with pytest.raises(ModelError, match="do not fit the network"):
+        build_network(ModelConfig(architecture="test_resnet", init=str(start)), 7)
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        build_network(ModelConfig(architecture="test_efficientnet", init="nowhere.safetensors"), 7)
+    with pytest.raises(InvalidInputError, match="exclude each other"):
+        build_network(ModelConfig(init=str(start), pretrained=True), 7)
+    with pytest.raises(ModelError, match="timm cannot build"):
+        build_network(ModelConfig(architecture="no_such_net"), 7)

@@ -67,7 +67,7 @@ def per_class(metrics: Metrics, path: Path) -> str | None:
                 axis.barh(i, item["value"], 0.62, color=colour, alpha=0.32)
                 if item["low"] is not None:
                     axis.plot([item["low"], item["high"]], [i, i], color=colour, lw=2.2, solid_capstyle="butt")
-                axis.plot(item["value"], i, "o", ms=5, color=colour)
+                axis.plot(item["value"], i, "o", ms=5, color=colour, clip_on=False)
             names = [f"{row['code']}  n={row['support']:,}" for row in rows] if k == 0 else [""] * len(rows)
             axis.set_yticks(range(len(rows)), names)
             axis.invert_yaxis()
@@ -100,7 +100,7 @@ def reliability(metrics: Metrics, path: Path) -> str | None:
             _reliability(top, points)
             name = f"P({'+'.join(metrics['binary']['positive'])})" if title == "P(malignant)" else title
             top.set_title(name)
-            top.text(0.03, 0.95, f"ECE {style.estimate(error())}", transform=top.transAxes, va="top", fontsize=8.8)
+            top.text(0.97, 0.04, f"ECE {style.estimate(error())}", transform=top.transAxes, ha="right", fontsize=8.8)
             width = points["high"][0] - points["low"][0]
             below.bar(points["low"], points["n"], width, align="edge", color=style.MAIN, alpha=0.45,
                       edgecolor="white", lw=0.5)  # fmt: skip
@@ -108,15 +108,19 @@ def reliability(metrics: Metrics, path: Path) -> str | None:
             style.percent_axes(below, y=False)
     return (
         f"{metrics['settings']['bins']} equal-width bins with exact {metrics['settings']['confidence']:.0%} intervals "
-        "of the observed share (images taken as independent); on the diagonal, probabilities mean what they say."
+        "of the observed share (images taken as independent); on the diagonal, probabilities mean what they say. Hollow points rest on fewer than "
+        f"{style.FEW} images."
     )
 
 
 def _reliability(axes: Axes, points: Metrics) -> None:
     axes.plot([0, 1], [0, 1], color=style.MUTED, lw=0.9, ls=":", zorder=1)
-    for x, low, high in zip(points["predicted"], points["observed_low"], points["observed_high"], strict=True):
-        axes.plot([x, x], [low, high], color=style.MAIN, lw=1.6, alpha=0.45, solid_capstyle="butt")
-    axes.plot(points["predicted"], points["observed"], "-o", color=style.MAIN, ms=5, lw=1.2)
+    axes.plot(points["predicted"], points["observed"], color=style.MAIN, lw=1.1, alpha=0.5)
+    names = ("predicted", "observed", "observed_low", "observed_high", "n")
+    for x, y, low, high, n in zip(*(points[name] for name in names), strict=True):
+        few = n < style.FEW
+        axes.plot([x, x], [low, high], color=style.MAIN, lw=1.6, alpha=0.3 if few else 0.55, solid_capstyle="butt")
+        axes.plot(x, y, "o", ms=5.5, mec=style.MAIN, mfc="white" if few else style.MAIN, mew=1.3, clip_on=False)
     style.percent_axes(axes)
     axes.set_ylabel("Observed share")
     axes.set_xticklabels([])

@@ -126,7 +126,7 @@ def scores(metrics: Metrics, path: Path) -> str | None:
         )  # fmt: skip
         style.percent_axes(axes, y=False)
         axes.set(xlabel="Predicted probability", ylabel="Images (log scale)", yscale="log", ylim=(0.7, None))
-        axes.legend(loc="upper center")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return "Predicted probabilities by reference; what lies right of the line is flagged."
 
 

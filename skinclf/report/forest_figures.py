@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Metrics = Mapping[str, Any]
-#: Fewer positives than this make a rate an anecdote.
-FEW = 10
 _DIFFERENCES = (
     ("multiclass.balanced_accuracy", "Balanced accuracy"),
     ("multiclass.macro_f1", "Macro F1"),
@@ -42,20 +40,22 @@ def subgroups(metrics: Metrics, path: Path) -> str | None:
         for k, (axis, (name, title)) in enumerate(zip(axes, columns, strict=True)):
             if reference.get(name) is not None:
                 axis.axvline(reference[name], color=style.MUTED, lw=1, ls=":")
-            few = [row["n_positive"] < FEW if name != "specificity" else row["n"] - row["n_positive"] < FEW
+            few = [row["n_positive"] < style.FEW if name != "specificity" else row["n"] - row["n_positive"] < style.FEW
                    for row in rows]  # fmt: skip
             _dots(axis, places, [row[name] for row in rows], few)
             axis.set_yticks(places, names if k == 0 else [""] * len(places))
             axis.set_ylim(places[-1] + 0.7, -0.9)
             axis.set_title(title)
             style.percent_axes(axis, y=False)
+            if name == "roc_auc" and all((row[name]["low"] or 1) > 0.5 for row in rows):
+                axis.set_xlim(0.495, 1.005)
             if k == 0:
                 for place, text in heads:
                     axis.annotate(text, (0, place), (-6, 0), xycoords=("axes fraction", "data"), va="center",
                                   textcoords="offset points", ha="right", fontweight="bold")  # fmt: skip
     return (
         f"At the threshold {metrics['threshold']['value']:.3g}; dotted lines are all images. Hollow points rest on "
-        f"fewer than {FEW} images of the class concerned."
+        f"fewer than {style.FEW} images of the class concerned."
     )
 
 
@@ -66,8 +66,8 @@ def _places(rows: Sequence[Metrics]) -> tuple[list[int], list[str], list[tuple[i
     height = -1
     for i, row in enumerate(rows):
         if i == 0 or row["column"] != rows[i - 1]["column"]:
-            height += 1 if i == 0 else 1
-            heads.append((height, row["column"]))
+            height += 1
+            heads.append((height, style.column_name(row["column"])))
         height += 1
         places.append(height)
     names = [f"{row['value']}  ({row['n_positive']:,} of {row['n']:,})" for row in rows]
@@ -81,7 +81,8 @@ def _dots(axes: Axes, places: Sequence[float], items: Sequence[Metrics], few: Se
         if item["low"] is not None:
             axes.plot([item["low"], item["high"]], [place, place], color=style.MAIN, lw=1.8,
                       alpha=0.45 if hollow else 0.9, solid_capstyle="butt")  # fmt: skip
-        axes.plot(item["value"], place, "o", ms=5.5, mec=style.MAIN, mfc="white" if hollow else style.MAIN, mew=1.4)
+        axes.plot(item["value"], place, "o", ms=5.5, mec=style.MAIN, mfc="white" if hollow else style.MAIN,
+                  mew=1.4, clip_on=False, zorder=4)  # fmt: skip
     axes.grid(visible=False, axis="y")
 
 
@@ -97,7 +98,7 @@ def flagged(metrics: Metrics, path: Path) -> str | None:
             colour = styles[code]["color"]
             axes.barh(i, item["value"], 0.62, color=colour, alpha=0.32)
             axes.plot([item["low"], item["high"]], [i, i], color=colour, lw=2.2, solid_capstyle="butt")
-            axes.plot(item["value"], i, "o", ms=5, color=colour)
+            axes.plot(item["value"], i, "o", ms=5, color=colour, clip_on=False)
         axes.set_yticks(range(len(rows)), [f"{code}  {item['count']:,} of {item['n']:,}" for code, item in rows])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

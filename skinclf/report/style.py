@@ -30,6 +30,11 @@ _COOL = ("#0072B2", "#56B4E9", "#009E73", "#332288", "#5c6670", "#0b6e4f")
 #: Pale to deep blue, even in lightness; prints well in grey.
 HEAT = ("#f5f9fc", "#d5e5f1", "#9fc5e0", "#5b9bc8", "#2171a8", "#0b4272")
 
+#: A share of fewer images than this is an anecdote, and drawn hollow.
+FEW = 10
+_COLUMNS = {
+    "age_band": "Age", "sex": "Sex", "localization": "Site", "anatom_site_general": "Site", "dx_type": "Diagnosis by",
+}  # fmt: skip
 _RC: Mapping[str, Any] = {
     "figure.facecolor": "white",
     "figure.dpi": 100,
@@ -145,3 +150,8 @@ def positive_name(metrics: Mapping[str, Any]) -> str:
     if codes == {label["code"] for label in metrics["data"]["labels"] if label["malignant"]}:
         return "Malignant"
     return " + ".join(metrics["binary"]["positive"])
+
+
+def column_name(column: str) -> str:
+    """What a column of the labels table is called in print."""
+    return _COLUMNS.get(column, column.replace("_", " ").capitalize())

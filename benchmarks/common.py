@@ -69,7 +69,16 @@ def machine() -> dict[str, str]:
         flags = next((x for x in lines if x.startswith("flags")), "")
         model += " (AVX512-BF16)" if "avx512_bf16" in flags else ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    packages = ("torch", "timm", "openvino", "onnxruntime", "tensorflow", "transformers", "pillow", "opencv-python-headless")
+    packages = (
+        "torch",
+        "timm",
+        "openvino",
+        "onnxruntime",
+        "tensorflow",
+        "transformers",
+        "pillow",
+        "opencv-python-headless",
+    )
     versions = {}
     for package in packages:
         try:

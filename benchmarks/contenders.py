@@ -124,9 +124,13 @@ def timm_eager(files: Sequence[Path], classes: int, network: str, output: Path) 
 
 def transformers_pipeline(files: Sequence[Path], classes: int, network: str, output: Path) -> float:
     """transformers' image-classification pipeline over the same timm network, batches of 32."""
-    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification, TimmWrapperImageProcessor, pipeline
-
     import timm
+    from transformers import (
+        TimmWrapperConfig,
+        TimmWrapperForImageClassification,
+        TimmWrapperImageProcessor,
+        pipeline,
+    )
 
     cfg = timm.create_model(network, num_classes=classes).pretrained_cfg
     config = TimmWrapperConfig(architecture=network, num_labels=classes, pretrained_cfg=cfg)

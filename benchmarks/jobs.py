@@ -30,10 +30,14 @@ def _predictor(network: str, model_file: str, runtime: str, precision: str):
 
     scale = "caffe" if network == "resnet50" else "raw"
     labels = "malignant" if NETWORKS[network][1] == 2 else "ham10000"
-    return Predictor(model_file, labels=labels, preprocess=scale, runtime=runtime, precision=precision, device="cpu")
+    return Predictor(
+        model_file, labels=labels, preprocess=scale, runtime=runtime, precision=precision, device="cpu"
+    )
 
 
-def skinclf(images: str, count: int, network: str, model_file: str, runtime: str, precision: str) -> dict[str, float]:
+def skinclf(
+    images: str, count: int, network: str, model_file: str, runtime: str, precision: str
+) -> dict[str, float]:
     """skinclf on the same Keras file: folder to CSV, by the engine that `skinclf predict` uses."""
     from skinclf.records import CsvWriter
 
@@ -49,7 +53,9 @@ def skinclf(images: str, count: int, network: str, model_file: str, runtime: str
     return {"images_per_s": count / seconds}
 
 
-def limits(images: str, count: int, network: str, model_file: str, runtime: str, precision: str) -> dict[str, float]:
+def limits(
+    images: str, count: int, network: str, model_file: str, runtime: str, precision: str
+) -> dict[str, float]:
     """Decode alone on all cores, the network alone, and what both can give together on a CPU."""
     from concurrent.futures import ThreadPoolExecutor
 

@@ -16,7 +16,13 @@ import click
 from common import NETWORKS, machine, make_images, make_keras_model, measure, medians
 
 WAYS = ("keras_per_image", "keras_batch", "torch_dataloader", "timm_eager", "transformers_pipeline")
-MODES = (("torch", "fp32"), ("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "bf16"), ("openvino", "bf16"))
+MODES = (
+    ("torch", "fp32"),
+    ("openvino", "fp32"),
+    ("onnxruntime", "fp32"),
+    ("torch", "bf16"),
+    ("openvino", "bf16"),
+)
 
 
 @click.group()
@@ -46,8 +52,12 @@ def speed(work: Path, network: tuple[str, ...], count: int, repeat: int) -> None
                 rates.setdefault(way, []).append(measure("other", way=way, **common))
             for runtime, precision in MODES:
                 mode = {"runtime": runtime, "precision": precision}
-                rates.setdefault(f"skinclf {runtime} {precision}", []).append(measure("skinclf", **common, **mode))
-                rates.setdefault(f"limit {runtime} {precision}", []).append(measure("limits", **common, **mode))
+                rates.setdefault(f"skinclf {runtime} {precision}", []).append(
+                    measure("skinclf", **common, **mode)
+                )
+                rates.setdefault(f"limit {runtime} {precision}", []).append(
+                    measure("limits", **common, **mode)
+                )
         _show(net, {name: medians(rows) for name, rows in rates.items()})
 
 
@@ -61,8 +71,14 @@ def _show(network: str, rates: dict[str, dict[str, float]]) -> None:
         rate = row["images_per_s"]
         line = f"  {name:28s} {rate:7.1f}   {rate / base:5.2f}x  {rate / single:5.2f}x"
         if limit := rates.get(name.replace("skinclf", "limit")):
-            parts = f"decode {limit['decode']:.0f}, network {limit['model']:.0f}, together {limit['limit']:.1f}"
-            line += f"   {rate / limit['limit']:5.0%} of the limit ({parts})" if name.startswith("skinclf") else ""
+            parts = (
+                f"decode {limit['decode']:.0f}, network {limit['model']:.0f}, together {limit['limit']:.1f}"
+            )
+            line += (
+                f"   {rate / limit['limit']:5.0%} of the limit ({parts})"
+                if name.startswith("skinclf")
+                else ""
+            )
         click.echo(line)
 
 
@@ -77,7 +93,9 @@ def scale(work: Path, sizes: str, model: str | None) -> None:
         folder = work / f"images-{count}"
         make_images(folder, count)
         seconds, peak = _predict(folder, work / "scale.csv", model)
-        click.echo(f"{count:6d}  {seconds:7.1f}  {count / seconds:8.1f}  {peak:7.1f}  {1000 * seconds / count:8.2f}")
+        click.echo(
+            f"{count:6d}  {seconds:7.1f}  {count / seconds:8.1f}  {peak:7.1f}  {1000 * seconds / count:8.2f}"
+        )
         shutil.rmtree(folder)
 
 
@@ -91,7 +109,14 @@ def startup(work: Path, repeat: int) -> None:
     commands = {
         "--version": ["--version"],
         "--help": ["--help"],
-        "predict, ten images": ["predict", "--image-dir", str(work / "images-10"), "--output", output, "--overwrite"],
+        "predict, ten images": [
+            "predict",
+            "--image-dir",
+            str(work / "images-10"),
+            "--output",
+            output,
+            "--overwrite",
+        ],
     }
     for name, arguments in commands.items():
         seconds = []
@@ -114,7 +139,9 @@ def _predict(folder: Path, output: Path, model: str | None) -> tuple[float, floa
     arguments = ["-q", "predict", "--image-dir", str(folder), "--output", str(output), "--overwrite"]
     arguments += ["--model", model] if model else []
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
+    )
     return time.perf_counter() - start, int(done.stderr.strip().splitlines()[-1]) / 1024
 
 

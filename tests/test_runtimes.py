@@ -69,7 +69,9 @@ def test_batch_size_does_not_matter(name: str, tiny_bundle: Path) -> None:
     pixels = pixels_for(model)
     runtime = create_runtime(model, runtime=runtime_or_skip(name), device="cpu")
     whole = probabilities(runtime.run(pixels), model.spec.activation)
-    single = [probabilities(runtime.run(pixels[i : i + 1]), model.spec.activation)[0] for i in range(len(pixels))]
+    single = [
+        probabilities(runtime.run(pixels[i : i + 1]), model.spec.activation)[0] for i in range(len(pixels))
+    ]
     np.testing.assert_allclose(np.stack(single), whole, atol=1e-6, rtol=0)
 
 
@@ -126,7 +128,9 @@ def test_a_compiled_artefact_is_reused_without_building_the_network(tiny_bundle:
 
     cached = LoadedModel(spec=model.spec, build=never)  # type: ignore[arg-type]
     np.testing.assert_array_equal(create_runtime(cached, runtime="openvino").run(pixels), first)
-    other = LoadedModel(spec=model.spec.replace(preprocess=scaling("caffe", height=64, width=64)), build=never)  # type: ignore[arg-type]
+    other = LoadedModel(
+        spec=model.spec.replace(preprocess=scaling("caffe", height=64, width=64)), build=never
+    )  # type: ignore[arg-type]
     with pytest.raises(AssertionError):
         create_runtime(other, runtime="openvino")
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
     "data": ("skinclf_cli.commands.data:data", "Prepare training data."),
     "train": ("skinclf_cli.commands.train:train", "Train a model."),
+    "export": ("skinclf_cli.commands.export:export", "Make a bundle from a training run."),
 }
 INTERRUPTED = 130
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKINCLF", "max_content_width": 100}

@@ -27,10 +27,10 @@ def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
         InvalidInputError: `folder` cannot be listed.
     """
     wanted = {stem(name): name for name in names}
-    files = {}
+    files: dict[str, Path] = {}
     for path in scan_directory(folder, recursive=True):
-        if stem(path.name) in wanted:
-            files.setdefault(wanted[stem(path.name)], path)
+        if stem(str(path)) in wanted:
+            files.setdefault(wanted[stem(str(path))], Path(path))
     result = {}
     for name, path in files.items():
         try:

@@ -79,7 +79,12 @@ def _accelerator_possible() -> bool:
     from pathlib import Path
 
     mac = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return mac or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or bool(shutil.which("nvidia-smi"))
+    return (
+        mac
+        or Path("/dev/nvidiactl").exists()
+        or Path("/dev/kfd").exists()
+        or bool(shutil.which("nvidia-smi"))
+    )
 
 
 def _installed(package: str) -> bool:

@@ -35,7 +35,11 @@ def fuse_batchnorm(network: nn.Module) -> nn.Module:
             continue
         source = node.args[0]
         feeds = isinstance(source, fx.Node) and source.op == "call_module" and len(source.users) == 1
-        if not feeds or not isinstance(modules.get(source.target), nn.Conv2d) or _calls(graph_module, source.target) > 1:
+        if (
+            not feeds
+            or not isinstance(modules.get(source.target), nn.Conv2d)
+            or _calls(graph_module, source.target) > 1
+        ):
             continue
         norm = modules[node.target]
         if norm.running_mean is None or _calls(graph_module, node.target) > 1:

@@ -50,7 +50,9 @@ class OnnxRuntime:
             raise ModelError(f"{model.spec.name}: ONNX Runtime cannot open it: {error}.") from None
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
-            raise ModelError(f"{model.spec.name}: expected one input, the ONNX graph has {[x.name for x in inputs]}.")
+            raise ModelError(
+                f"{model.spec.name}: expected one input, the ONNX graph has {[x.name for x in inputs]}."
+            )
         self._input = inputs[0].name
         shape = inputs[0].shape
         self._channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3

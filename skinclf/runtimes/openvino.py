@@ -46,12 +46,16 @@ class OpenVinoRuntime:
         self.device = "cpu"
         self.precision = "fp32" if precision == "auto" else precision
         if self.precision not in _HINTS:
-            raise InvalidInputError(f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}.")
+            raise InvalidInputError(
+                f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}."
+            )
         core = ov.Core()
         if self.precision != "fp32" and self.precision.upper() not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
-            raise InvalidInputError(f"This processor has no {self.precision} arithmetic; use --precision fp32.")
+            raise InvalidInputError(
+                f"This processor has no {self.precision} arithmetic; use --precision fp32."
+            )
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         self._compiled = core.compile_model(_graph(core, model), "CPU", hints)
         self._requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -122,7 +126,9 @@ def _with_scaling(graph: Any, preprocess: Preprocess) -> Any:
     a, b = preprocess.affine()
     steps = PrePostProcessor(graph)
     kind = ov.Type.u8 if preprocess.pixel_dtype is np.uint8 else ov.Type.f32
-    steps.input().tensor().set_element_type(kind).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.RGB)
+    steps.input().tensor().set_element_type(kind).set_layout(ov.Layout("NHWC")).set_color_format(
+        ColorFormat.RGB
+    )
     steps.input().model().set_layout(ov.Layout("NCHW"))
     chain = steps.input().preprocess().convert_element_type(ov.Type.f32)
     if preprocess.color == "bgr":

@@ -37,7 +37,9 @@ class TorchRuntime:
             InvalidInputError: The precision is unknown.
         """
         if precision not in {"auto", "fp32", "bf16", "fp16"}:
-            raise InvalidInputError(f"Precision {precision!r}: the torch runtime knows auto, fp32, bf16 and fp16.")
+            raise InvalidInputError(
+                f"Precision {precision!r}: the torch runtime knows auto, fp32, bf16 and fp16."
+            )
         self.name = "torch-compile" if compiled else "torch"
         self.device = resolve_device(device)
         self.precision = "fp32" if precision == "auto" else precision

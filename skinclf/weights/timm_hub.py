@@ -62,6 +62,9 @@ def read_timm_spec(
     outputs = config.get("num_classes", cfg.get("num_classes"))
     if type(outputs) is not int or outputs < 1:
         raise ModelError(f"{name}: {CONFIG} has no usable num_classes (found {outputs!r}).")
+    if args.get("num_classes", outputs) != outputs:
+        raise ModelError(f"{name}: num_classes is {outputs}, model_args say {args['num_classes']!r}.")
+    args = {key: value for key, value in args.items() if key != "num_classes"}
     architecture = str(config["architecture"])
     if stated.architecture not in {None, architecture}:
         raise ModelError(
@@ -78,7 +81,7 @@ def read_timm_spec(
         labels=labels,
         preprocess=preprocess,
         activation=activation_for(outputs, labels, name),
-        model_args=dict(args),
+        model_args=args,
         license=str(cfg.get("license") or ""),
         source=source,
         revision=revision,

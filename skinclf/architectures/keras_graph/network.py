@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from skinclf.architectures.keras_graph.operations import Constant, build_operation
+from skinclf.architectures.keras_graph.shapes import ShapeError, output_shape
 from skinclf.errors import ModelError
 
 VERSION = 1
@@ -28,6 +30,7 @@ class GraphNetwork(nn.Module):
     Attributes:
         layers: Operations by name.
         size: Rows and columns of the input.
+        plan: Calls in order: operation, the values it takes, and those that nobody needs afterwards.
     """
 
     def __init__(self, graph: Mapping[str, Any]) -> None:
@@ -44,8 +47,7 @@ class GraphNetwork(nn.Module):
                 raise ModelError(f"Graph: {name!r} cannot name a layer.")
             self.layers[name] = build_operation(name, op, arguments)
         last_use = {value: step for step, (_, inputs) in enumerate(calls) for value in inputs}
-        # (layer, inputs, values that nobody needs afterwards), so that memory is returned on the way.
-        self._plan = [
+        self.plan = [
             (name, inputs, tuple(value for value in dict.fromkeys(inputs) if last_use[value] == step))
             for step, (name, inputs) in enumerate(calls)
         ]
@@ -66,7 +68,7 @@ class GraphNetwork(nn.Module):
         if not tracing and tuple(x.shape[2:]) != self.size:
             raise ModelError(f"The network takes images of {self.size}; received {tuple(x.shape)}.")
         values: list[Tensor | None] = [x]
-        for name, inputs, finished in self._plan:
+        for name, inputs, finished in self.plan:
             values.append(self.layers[name](*[values[i] for i in inputs]))
             for i in finished:
                 values[i] = None
@@ -95,12 +97,12 @@ def build(num_outputs: int, graph: Mapping[str, Any]) -> nn.Module:
 def lay_out(num_outputs: int, graph: Mapping[str, Any]) -> GraphNetwork:
     """The network of a graph with memory for its weights, but nothing in it yet.
 
-    It is built and run without memory first, so that a graph that does not fit, or that would need
+    It is built and checked without memory first, so that a graph that does not fit, or that would need
     absurd amounts of memory, is refused before it costs anything.
     """
     with torch.device("meta"):
         network = GraphNetwork(graph).eval()
-    _try(network, num_outputs)
+    _check_shapes(network, num_outputs)
     network.to_empty(device="cpu")
     for module in network.modules():
         if isinstance(module, Constant):
@@ -110,24 +112,23 @@ def lay_out(num_outputs: int, graph: Mapping[str, Any]) -> GraphNetwork:
     return network
 
 
-def _try(network: GraphNetwork, num_outputs: int) -> None:
+def _check_shapes(network: GraphNetwork, num_outputs: int) -> None:
     count = sum(p.numel() for p in network.parameters())
     if count > _MAX_PARAMETERS:
         raise ModelError(f"Graph: {count:,} parameters are more than skinclf builds ({_MAX_PARAMETERS:,}).")
-    values = [torch.empty((1, 3, *network.size), device="meta")]
-    with torch.inference_mode():
-        for name, inputs, _ in network._plan:
-            try:
-                value = network.layers[name](*[values[i] for i in inputs])
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise ModelError(f"Graph: {name!r} does not fit its input: {reason}") from None
-            if value.numel() > _MAX_VALUES:
-                raise ModelError(f"Graph: {name!r} would make {value.numel():,} numbers of one image.")
-            values.append(value)
-    shape = tuple(values[-1].shape)
-    if shape != (1, num_outputs):
-        raise ModelError(f"Graph: its output has shape {shape} for one image; expected (1, {num_outputs}).")
+    shapes: list[tuple[int, ...]] = [(3, *network.size)]
+    for name, inputs, _ in network.plan:
+        try:
+            shape = output_shape(network.layers[name], [shapes[i] for i in inputs])
+        except ShapeError as error:
+            raise ModelError(f"Graph: {name!r} does not fit its input: {error}.") from None
+        if math.prod(shape) > _MAX_VALUES:
+            raise ModelError(f"Graph: {name!r} would make {math.prod(shape):,} numbers of one image.")
+        shapes.append(shape)
+    if shapes[-1] != (num_outputs,):
+        raise ModelError(
+            f"Graph: its output has shape {shapes[-1]} for one image; expected ({num_outputs},)."
+        )
 
 
 def _read(

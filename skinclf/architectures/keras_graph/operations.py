@@ -46,23 +46,31 @@ class Pool(nn.Module):
         self, kind: str, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...]
     ) -> None:
         super().__init__()
-        top, bottom, left, right = pad
+        top, bottom, left, right = self.pad = pad
         self.kind, self.kernel, self.stride = kind, kernel, stride
-        # Windows that only ceil_mode reaches are the ones that an extra row or column at the end would give.
-        self.ceil = (bottom, right) != (top, left)
-        self.padding = (top, left)
+        more = (bottom - top, right - left)
+        # With a stride, windows that only ceil_mode reaches are those that the extra row or column would give.
+        self.ceil = any(more) and all(s > 1 for s, m in zip(stride, more, strict=True) if m)
+        self.padding = (top, left) if self.ceil or not any(more) else (0, 0)
+        self.outside = () if self.ceil or not any(more) else (left, right, top, bottom)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pooled; padding never counts, neither in a maximum nor in a mean."""
         if self.kind == "max":
+            if self.outside:
+                x = F.pad(x, self.outside, value=-torch.inf)
             return F.max_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+        if self.outside:
+            inside = F.pad(torch.ones_like(x[:1, :1]), self.outside)
+            share = F.avg_pool2d(inside, self.kernel, self.stride)
+            return F.avg_pool2d(F.pad(x, self.outside), self.kernel, self.stride) / share
         return F.avg_pool2d(
             x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil, count_include_pad=False
         )
 
     def extra_repr(self) -> str:
         """For `print`."""
-        return f"{self.kind}, kernel={self.kernel}, stride={self.stride}, padding={self.padding}, ceil={self.ceil}"
+        return f"{self.kind}, kernel={self.kernel}, stride={self.stride}, pad={self.pad}"
 
 
 class LayerNorm(nn.Module):

@@ -1,0 +1,53 @@
+"""`skinclf aggregate`: one row per lesion or patient."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import click
+
+from skinclf_cli import console
+from skinclf_cli.types import OutputFile
+
+
+@click.command()
+@click.argument("predictions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--groups",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table that names each image's lesion or patient.",
+)
+@click.option("--by", default="lesion_id", show_default=True, help="Column of --groups.")
+@click.option("--combine", type=click.Choice(["mean", "max"]), default="mean", show_default=True)
+@click.option("--threshold", help="Number or threshold file; adds a decision per row.")
+@click.option(
+    "--output", type=OutputFile(), default="-", show_default=True, help="Table to write; - for stdout."
+)
+def aggregate(
+    predictions: Path, groups: Path, by: str, combine: str, threshold: str | None, output: Path
+) -> None:
+    """Combine the images of each lesion or patient into one row."""
+    from skinclf.aggregate import aggregate as combine_images
+    from skinclf.aggregate import group_names
+    from skinclf.bundle import replace_file
+    from skinclf.evaluation_inputs import open_threshold
+    from skinclf.records import number
+    from skinclf.tables import read_predictions
+
+    table = read_predictions(predictions)
+    value = open_threshold(threshold).threshold if threshold is not None else None
+    result = combine_images(table, group_names(table.ids, groups, by), combine=combine)  # type: ignore[arg-type]
+    rows = result.rows(value)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([by, *list(rows[0])[1:]])
+    for row in rows:
+        writer.writerow([x if isinstance(x, (str, int)) else number(x) for x in row.values()])
+    if str(output) == "-":
+        console.out(text.getvalue().rstrip("\n"))
+    else:
+        replace_file(output, text.getvalue().encode())
+    console.talk(f"{len(table.ids)} images, {len(rows)} groups by {by}.")

@@ -89,6 +89,7 @@ def stream(
     batch_size: int,
     workers: int,
     processes: bool | None = None,
+    continued: bool = False,
     times: Times | None = None,
 ) -> Iterator[Batch[K]]:
     """Score inputs lazily, in order.
@@ -100,6 +101,7 @@ def stream(
         batch_size: Images per call of the network.
         workers: Decode workers; 0 does everything in the calling thread.
         processes: Whether the workers are processes; None: threads up to `decoding.MAX_THREADS`.
+        continued: These inputs are part of a larger run, so that even a single one takes a whole batch.
         times: Where waiting is counted.
 
     Raises:
@@ -109,7 +111,7 @@ def stream(
     decoder = Decoder(scorer.prepare, scorer.layout, workers=workers, processes=processes)
     network = _Network(scorer, threaded=workers > 0)
     try:
-        yield from _pipeline(inputs, decoder, network, batch_size, times)
+        yield from _pipeline(inputs, decoder, network, batch_size, times, continued=continued)
     finally:
         network.close()
         decoder.close()
@@ -121,24 +123,26 @@ def _pipeline(
     network: _Network,
     batch_size: int,
     times: Times,
+    *,
+    continued: bool,
 ) -> Iterator[Batch[K]]:
     iterator = iter(inputs)
     depth = DEPTH if decoder.workers else 1
     free: deque[Buffer] = deque()
     decoding: deque[_Job[K]] = deque()
     scoring: deque[_Job[K]] = deque()
-    jobs, exhausted = 0, False
+    exhausted = False
     while True:
         while not exhausted and len(decoding) + len(scoring) < depth:
             with times.add("inputs"):
                 chunk = list(islice(iterator, batch_size))
             exhausted = len(chunk) < batch_size
             if chunk:
-                size = 1 if exhausted and not jobs and len(chunk) == 1 else batch_size
+                size = 1 if exhausted and not continued and len(chunk) == 1 else batch_size
                 buffer = free.popleft() if free else decoder.buffer(size)
                 with times.add("decode"):
                     decoding.append(_decode(chunk, buffer, size, decoder))
-                jobs += 1
+                continued = True
         if decoding:
             job = decoding.popleft()
             with times.add("decode"):

@@ -25,7 +25,7 @@ class ImageError(SkinclfError, ValueError):
     Attributes:
         code: Short machine word that lands in the `status` column, one of
             `missing`, `unreadable`, `empty`, `not_an_image`, `truncated`, `too_large`,
-            `zero_size`, `unsupported`, `enhancement_failed` or `worker_died`.
+            `zero_size`, `unsupported`, `enhancement_failed`, `not_finite` or `worker_died`.
     """
 
     def __init__(self, code: str, message: str) -> None:

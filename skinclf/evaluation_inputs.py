@@ -136,9 +136,9 @@ def describe_data(joined: Joined, cases: Cases, source: Source, labels: str, spl
     )
     truth = Counter() if cases.truth is None else Counter(cases.truth.tolist())
     return {
-        "predictions": source.file,
+        "predictions_file": source.file,
         "predictions_sha256": source.sha256,
-        "labels": labels,
+        "labels_file": labels,
         "split": split,
         "n": len(cases),
         "lesions": cases.lesions if cases.grouped else None,

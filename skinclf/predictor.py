@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from skinclf import batch
-from skinclf.errors import ImageError, InvalidInputError
+from skinclf.batch import Batch, Times, stream
+from skinclf.decoding import default_workers
+from skinclf.errors import ImageError, InvalidInputError, MissingExtraError
 from skinclf.images import ImageSource
 from skinclf.inputs import scan_directory
 from skinclf.labels import LabelSet
@@ -18,8 +19,14 @@ from skinclf.loaded import LoadedModel
 from skinclf.prediction import Prediction
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes import create_runtime
-from skinclf.scores import probabilities
+from skinclf.scorer import ModelScorer, Scorer
 from skinclf.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from skinclf.output import Output
+    from skinclf.run import Summary
+
+K = TypeVar("K")
 
 _SINGLE = (str, bytes, bytearray, os.PathLike)
 
@@ -37,13 +44,15 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | LoadedModel | None = None,
+        model: str | os.PathLike[str] | LoadedModel | Scorer | None = None,
         *,
         device: str = "auto",
         runtime: str = "auto",
         precision: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
+        processes: bool | None = None,
+        embeddings: bool = False,
         threshold: float | None = None,
         labels: LabelSet | str | None = None,
         preprocess: Preprocess | str | Path | None = None,
@@ -58,12 +67,16 @@ class Predictor:
 
         Args:
             model: None for the built-in model; a registered name, a Hub repository (`user/repo`), a
-                bundle folder, a model file, or a model already loaded.
+                bundle folder, a model file, a model already loaded, or a `Scorer` (several networks, say),
+                which brings its own runtime.
             device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
             runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
-            batch_size: Images per run of the network; None lets skinclf choose.
-            workers: Decode threads; 0 decodes in the calling thread; None lets skinclf choose.
+            batch_size: Images per run of the network; None: 16 on a CPU, 128 on an accelerator. Halved by
+                itself when memory does not hold it.
+            workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
+            processes: Whether workers are processes; None: threads up to 4 workers, processes beyond.
+            embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
             threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
             labels: For files that do not say it: labels in output order, as `LabelSet` or text.
             preprocess: For files that do not say it: a `Preprocess`, a scaling's name or a JSON file.
@@ -85,12 +98,10 @@ class Predictor:
             raise InvalidInputError(f"workers is at least 0; received {workers}.")
         if threshold is not None and not 0 <= threshold <= 1:
             raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
-        if isinstance(model, LoadedModel):
-            loaded = model
-        else:
+        if model is None or isinstance(model, (str, os.PathLike)):
             from skinclf.loading import load_model
 
-            loaded = load_model(
+            model = load_model(
                 os.fspath(model) if model is not None else None,
                 labels=labels,
                 preprocess=preprocess,
@@ -101,21 +112,55 @@ class Predictor:
                 cache_dir=cache_dir,
                 token=token,
             )
-        self._spec = loaded.spec
-        self._runtime = create_runtime(loaded, runtime=runtime, device=device, precision=precision)
-        self._batch_size = batch_size or 16
-        self._workers = batch.default_workers() if workers is None else workers
-        self._threshold = loaded.spec.threshold if threshold is None else float(threshold)
+        if isinstance(model, LoadedModel):
+            if embeddings and runtime == "auto":
+                runtime = "torch"  # the one that can give them
+            made = create_runtime(model, runtime=runtime, device=device, precision=precision)
+            model = ModelScorer(model.spec, made, embeddings=embeddings)
+        self._scorer: Scorer = model
+        self._batch_size = batch_size
+        self._workers = default_workers() if workers is None else workers
+        self._processes = processes
+        self._threshold = model.spec.threshold if threshold is None else float(threshold)
 
     @property
     def spec(self) -> ModelSpec:
         """The model's contract."""
-        return self._spec
+        return self._scorer.spec
+
+    @property
+    def scorer(self) -> Scorer:
+        """What turns images into probabilities."""
+        return self._scorer
 
     @property
     def threshold(self) -> float:
         """Threshold on the probability of malignancy in use."""
         return self._threshold
+
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same loaded model with another threshold in [0, 1].
+
+        Raises:
+            InvalidInputError: The threshold lies outside.
+        """
+        return Predictor(
+            self._scorer,
+            batch_size=self._batch_size,
+            workers=self._workers,
+            processes=self._processes,
+            threshold=threshold,
+        )
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images per run of the network, if it was stated."""
+        return self._batch_size
+
+    @property
+    def workers(self) -> int:
+        """Decode workers."""
+        return self._workers
 
     @overload
     def predict(self, source: ImageSource) -> Prediction: ...
@@ -135,7 +180,9 @@ class Predictor:
         """
         if not _is_single(source):
             return list(self.stream(source))  # type: ignore[arg-type]
-        result = next(self.stream([source]))  # type: ignore[list-item]
+        named = [(_name(source, 0), source)]
+        (batch,) = stream(named, self._scorer, batch_size=1, workers=0)  # type: ignore[arg-type]
+        (result,) = self.predictions(batch)
         if not result.ok:
             raise ImageError(result.status, result.error)
         return result
@@ -143,20 +190,12 @@ class Predictor:
     def stream(self, sources: Iterable[ImageSource]) -> Iterator[Prediction]:
         """Classify inputs lazily: one `Prediction` each, in input order, in bounded memory.
 
-        Failed inputs are recorded (`ok` is False), never skipped and never replaced.
+        Failed inputs are recorded (`ok` is False), never skipped and never replaced. Inputs are taken up to
+        three batches ahead.
         """
-        names: list[str] = []
-
-        def named() -> Iterator[ImageSource]:
-            for number, source in enumerate(sources):
-                names.append(str(source) if isinstance(source, (str, os.PathLike)) else f"image-{number}")
-                yield source
-
-        outcomes = batch.stream(
-            named(), self._runtime, self._spec.preprocess, batch_size=self._batch_size, workers=self._workers
-        )
-        for outcome in outcomes:
-            yield self._prediction(names.pop(0), outcome)
+        named = ((_name(source, number), source) for number, source in enumerate(sources))
+        for batch in self.batches(named):
+            yield from self.predictions(batch)
 
     def predict_dir(self, folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[Prediction]:
         """Classify the images of a folder, in natural order.
@@ -164,16 +203,89 @@ class Predictor:
         Raises:
             InvalidInputError: The folder cannot be listed.
         """
-        return self.stream(scan_directory(Path(folder), recursive=recursive))
+        return self.stream(scan_directory(folder, recursive=recursive))
 
-    def _prediction(self, name: str, outcome: batch.Outcome) -> Prediction:
-        if outcome.error is not None:
-            return Prediction(
-                name, self._spec.labels, None, self._threshold, outcome.error.code, str(outcome.error)
+    def to_pandas(self, sources: Iterable[ImageSource], *, top_k: int = 0) -> Any:
+        """Classify inputs into a `pandas.DataFrame` with the columns of the predictions table.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtraError("pandas", "A DataFrame") from None
+        from skinclf.records import Schema
+
+        schema = Schema(self.spec.labels, top_k, self._scorer.columns)
+        kinds = {float: "float32", int: "Int32", bool: "boolean", str: "object"}
+        rows = [schema.values(prediction) for prediction in self.stream(sources)]
+        columns = zip(*rows, strict=True) if rows else ([] for _ in schema.columns)
+        return pd.DataFrame(
+            {
+                name: pd.Series(list(cells), dtype=kinds[kind])
+                for (name, kind), cells in zip(schema.columns.items(), columns, strict=True)
+            }
+        )
+
+    def write(
+        self, inputs: Iterable[str | os.PathLike[str]], output: Output | str | os.PathLike[str], **options: Any
+    ) -> Summary:
+        """Classify files into a table that survives a kill; see `skinclf.run.write_table` for the options."""
+        from skinclf.output import Output
+        from skinclf.run import write_table
+
+        target = output if isinstance(output, Output) else Output(path=Path(output))
+        return write_table(self, inputs, target, **options)
+
+    def batches(
+        self,
+        inputs: Iterable[tuple[K, ImageSource | None]],
+        *,
+        batch_size: int | None = None,
+        continued: bool = False,
+        times: Times | None = None,
+    ) -> Iterator[Batch[K]]:
+        """The engine under `stream`: see `skinclf.batch.stream`."""
+        return stream(
+            inputs,
+            self._scorer,
+            batch_size=batch_size or self._batch_size or self._scorer.batch_size,
+            workers=self._workers,
+            processes=self._processes,
+            continued=continued,
+            times=times,
+        )
+
+    def predictions(self, batch: Batch[str]) -> list[Prediction]:
+        """Predictions of a batch whose keys are the names of its inputs."""
+        scores, labels = batch.scores, self.spec.labels
+        rows = [] if scores is None else scores.probabilities.tolist()
+        finite = [] if scores is None else np.isfinite(scores.probabilities).all(axis=1).tolist()
+        extra = {} if scores is None else {name: values.tolist() for name, values in scores.columns.items()}
+        vectors = None if scores is None else scores.embeddings
+        result = []
+        for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
+            if error is None and not finite[i]:
+                error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
+            if error is not None:
+                result.append(Prediction(name, labels, None, self._threshold, error.code, str(error)))
+                continue
+            result.append(
+                Prediction(
+                    name,
+                    labels,
+                    tuple(rows[i]),
+                    self._threshold,
+                    extra={key: values[i] for key, values in extra.items()},
+                    embedding=None if vectors is None else vectors[i],
+                )
             )
-        scores = np.asarray(outcome.scores)[None]
-        values = probabilities(scores, self._spec.activation, self._spec.calibration)[0]
-        return Prediction(name, self._spec.labels, tuple(values.tolist()), self._threshold)
+        return result
+
+
+def _name(source: Any, number: int) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"image-{number}"
 
 
 def _is_single(source: Any) -> bool:

@@ -140,13 +140,14 @@ class Preprocess:
         rows, cols = image.shape[:2]
         if self.fit == "crop":
             target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
-            # The side that fits exactly is set. The other is truncated for a square target, by torchvision,
-            # and rounded for any other, by timm.
-            whole = int if target_h == target_w else round
-            if rows * target_w <= cols * target_h:
-                new_h, new_w = target_h, max(width, whole(target_h * cols / rows))
+            if target_h != target_w:  # timm: both sides are rounded
+                ratio = min(rows / target_h, cols / target_w)
+                new_h, new_w = max(height, round(rows / ratio)), max(width, round(cols / ratio))
+            # torchvision: the side that fits exactly is set, the other truncated
+            elif rows <= cols:
+                new_h, new_w = target_h, max(width, int(target_h * cols / rows))
             else:
-                new_h, new_w = max(height, whole(target_w * rows / cols)), target_w
+                new_h, new_w = max(height, int(target_w * rows / cols)), target_w
             if new_h * new_w > MAX_PIXELS:
                 raise ImageError("unsupported", f"A picture of {cols} x {rows} pixels is too narrow to crop.")
             resized = self._resize(image, new_h, new_w)

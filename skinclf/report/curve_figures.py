@@ -43,7 +43,7 @@ def _pair(metrics: Metrics, path: Path, kind: str) -> str | None:
             else:
                 _classes(panel, metrics, classes, kind)
     words = {"roc": "Sensitivity against specificity", "pr": "Precision (PPV) against sensitivity"}[kind]
-    return f"{words} at every possible threshold; the band covers {_level(metrics)}."
+    return f"{words} at every possible threshold; bands are {_level(metrics)}s."
 
 
 def _axes(axes: Axes, kind: str) -> None:
@@ -114,7 +114,7 @@ def scores(metrics: Metrics, path: Path) -> str | None:
         return None
     edges, threshold = drawn["edges"], metrics["threshold"]["value"]
     names = (("negative", style.MAIN, "not "), ("positive", style.ALERT, ""))
-    with style.canvas(path, width=6.8, height=3.4) as (_, axes):
+    with style.canvas(path, width=5.6, height=3.2) as (_, axes):
         for name, colour, word in names:
             label = f"{word}{style.positive_name(metrics).lower()} ({sum(drawn[name]):,} images)"
             axes.stairs(drawn[name], edges, fill=True, color=colour, alpha=0.28)
@@ -135,7 +135,7 @@ def decision_curve(metrics: Metrics, path: Path) -> str | None:
     drawn = metrics["curves"]["decision"]
     if drawn is None:
         return None
-    with style.canvas(path, width=6.8, height=4.0) as (_, axes):
+    with style.canvas(path, width=5.6, height=3.6) as (_, axes):
         at = drawn["threshold"]
         axes.fill_between(at, drawn["band_low"], drawn["band_high"], color=style.MAIN, alpha=0.16, lw=0)
         axes.plot(at, drawn["all"], color=style.OTHER, ls=(0, (5, 1.6)), lw=1.4, label="act on everyone")
@@ -151,7 +151,7 @@ def decision_curve(metrics: Metrics, path: Path) -> str | None:
         axes.legend(loc="upper right")
     return (
         "Net benefit of acting on the model's probability, as it is, against acting on everyone or no one "
-        f"(Vickers and Elkin 2006); the band covers {_level(metrics)}."
+        f"(Vickers and Elkin 2006); bands are {_level(metrics)}s."
     )
 
 
@@ -160,7 +160,7 @@ def risk_coverage(metrics: Metrics, path: Path) -> str | None:
     drawn = metrics["curves"]["risk_coverage"]
     if drawn is None:
         return None
-    with style.canvas(path, width=6.8, height=3.8) as (_, axes):
+    with style.canvas(path, width=5.6, height=3.6) as (_, axes):
         axes.fill_between(
             drawn["coverage"], drawn["band_low"], drawn["band_high"], color=style.MAIN, alpha=0.16, lw=0
         )
@@ -171,7 +171,7 @@ def risk_coverage(metrics: Metrics, path: Path) -> str | None:
             xlabel="Coverage: share of images answered, the most confident first",
             ylabel="Error rate among them", xlim=(0.08, 1.01), ylim=(0, None),
         )  # fmt: skip
-    return f"Errors left when the least confident images are referred; the band covers {_level(metrics)}."
+    return f"Errors left when the least confident images are referred; bands are {_level(metrics)}s."
 
 
 def _level(metrics: Metrics) -> str:

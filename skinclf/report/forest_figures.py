@@ -93,7 +93,7 @@ def flagged(metrics: Metrics, path: Path) -> str | None:
         return None
     styles = style.line_styles(metrics["data"]["labels"])
     rows = [(code, item) for code, item in point["flagged_by_class"].items() if item["n"]]
-    with style.canvas(path, width=6.8, height=0.34 * len(rows) + 1.1) as (_, axes):
+    with style.canvas(path, width=5.6, height=0.32 * len(rows) + 0.95) as (_, axes):
         for i, (code, item) in enumerate(rows):
             colour = styles[code]["color"]
             axes.barh(i, item["value"], 0.62, color=colour, alpha=0.32)

@@ -85,6 +85,8 @@ def render(
         "estimate": style.estimate,
         "percent": percent,
         "share": share,
+        "interval": interval,
+        "pvalue": p_value,
         "column": style.column_name,
     }
     template = resources.files("skinclf.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -132,3 +134,16 @@ def share(item: Mapping[str, Any] | None, digits: int = 1) -> str:
     if item["low"] is None or item["high"] is None:
         return percent(item["value"], digits)
     return f"{percent(item['value'], digits)} ({100 * item['low']:.{digits}f}\u2013{100 * item['high']:.{digits}f})"
+
+
+def interval(item: Mapping[str, Any], in_percent: bool) -> str:  # noqa: FBT001 - a filter's argument
+    """The bounds alone."""
+    if item["low"] is None or item["high"] is None:
+        return ""
+    factor, digits = (100, 1) if in_percent else (1, 3)
+    return f"{factor * item['low']:.{digits}f}\u2013{factor * item['high']:.{digits}f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value to two digits, or that it is small."""
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -47,6 +48,9 @@ class KerasRuntime:
         # Read at import: what its C++ side writes to stderr, and that Keras computes in TensorFlow.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        with contextlib.suppress(ImportError):
+            # Both bring an LLVM: loaded after TensorFlow, triton's would abort the process.
+            import triton  # noqa: F401
         try:
             import tensorflow as tf
         except ImportError:

@@ -1,0 +1,371 @@
+"""Model cards: one template, filled from a bundle and its evaluation alone, with its figures beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from skinclf.bundle import CARD, read_spec, replace_file
+from skinclf.errors import InvalidInputError, MismatchError, OutputError
+from skinclf.jsonable import read_json
+from skinclf.spec import ModelSpec
+from skinclf_training.about import About, cards_dir, find_about, read_about
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+METRICS = "metrics.json"
+#: File name of each figure, and the words for those who cannot see it.
+FIGURES: Mapping[str, str] = {
+    "roc.png": "ROC curves on the test part",
+    "reliability.png": "Reliability diagrams on the test part",
+    "confusion.png": "Confusion matrices on the test part, as counts and in per cent",
+}
+#: Where in PNG files the hash of the evaluation stands that they were drawn from.
+DRAWN_FROM = "skinclf-metrics-sha256"
+_TEMPLATE = "template.md.jinja"
+_KIND, _SCHEMA = "skinclf-metrics", 1
+_BOUND = ("weights_sha256", "preprocess", "labels", "calibration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card and what belongs beside it.
+
+    Attributes:
+        text: `README.md`.
+        figures: PNG by file name.
+        metrics: `metrics.json`, as it was read.
+    """
+
+    text: str
+    figures: Mapping[str, bytes]
+    metrics: bytes
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the card, its figures and its evaluation; the card comes last.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        files = {**self.figures, METRICS: self.metrics, CARD: self.text.encode()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                replace_file(folder / name, content)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+        return [folder / name for name in files]
+
+
+def make_card(
+    bundle: Path, metrics: Path, *, about: Path | About | None = None, repo_id: str | None = None
+) -> Card:
+    """Fill the template for a bundle and draw the figures.
+
+    Args:
+        bundle: Folder of the bundle.
+        metrics: `metrics.json` that `skinclf evaluate` wrote for this bundle.
+        about: What no file knows (`read_about`); None takes what skinclf knows of the training data.
+        repo_id: Where the model will be found on the Hub; None names it as this installation does.
+
+    Raises:
+        InvalidInputError: There is no evaluation, or nobody stated the limitations.
+        MismatchError: The evaluation is of another model.
+        ModelError: The bundle is damaged.
+    """
+    spec, evaluation = read_spec(bundle), read_evaluation(metrics)
+    check_same_model(evaluation, spec, metrics)
+    if not isinstance(about, About):
+        about = find_about(spec) if about is None else read_about(about)
+    content = metrics.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
+    text = render_card(spec, evaluation, about, figures=tuple(figures), repo_id=repo_id)
+    return Card(text=text, figures=figures, metrics=content)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read `metrics.json`.
+
+    Raises:
+        InvalidInputError: No evaluation of a classifier, or one that measured nothing.
+    """
+    if not path.is_file():
+        raise InvalidInputError(
+            f"{path}: no such file. A card needs an evaluation: skinclf evaluate writes metrics.json."
+        )
+    content = read_json(path)
+    if content.get("kind") != _KIND or content.get("schema") != _SCHEMA:
+        raise InvalidInputError(f"{path}: not a metrics.json of skinclf evaluate (schema {_SCHEMA}).")
+    if not content["data"]["n"] or not (content["multiclass"] or content["binary"]):
+        raise InvalidInputError(f"{path}: the evaluation measured nothing; evaluate on labelled test images.")
+    return content
+
+
+def check_same_model(evaluation: Mapping[str, Any], spec: ModelSpec, source: Path) -> None:
+    """Refuse an evaluation of other weights, preprocessing, labels or calibration.
+
+    Raises:
+        MismatchError: It is of another model, or does not say of which.
+    """
+    tested = evaluation["model"]
+    if not tested:
+        raise MismatchError(
+            f"{source}: does not say which model it measured. Evaluate predictions that lie beside their "
+            ".run.json (as skinclf predict writes it), or with a threshold file of this model."
+        )
+    own = spec.fingerprint
+    wrong = [key for key in _BOUND if key in tested and tested[key] != own[key]]
+    if wrong or "weights_sha256" not in tested:
+        raise MismatchError(
+            f"{source}: measured {tested.get('name')}, not {spec.name}: other "
+            f"{', '.join(wrong) or 'weights, as far as it says'}. Evaluate this bundle's own predictions."
+        )
+
+
+def render_card(
+    spec: ModelSpec,
+    metrics: Mapping[str, Any],
+    about: About,
+    *,
+    figures: tuple[str, ...] = (),
+    repo_id: str | None = None,
+) -> str:
+    """The card as text: YAML front matter and Markdown.
+
+    Args:
+        spec: The bundle's contract.
+        metrics: Content of `metrics.json`.
+        about: What no file knows.
+        figures: Names of the figures beside the card.
+        repo_id: Where the model will be found on the Hub.
+
+    Raises:
+        InvalidInputError: The limitations are empty, or the front matter is not what the Hub takes.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    from skinclf.report import page, style
+
+    if not about.limitations:
+        raise InvalidInputError(f"{spec.name}: a card without limitations is no card; write them down.")
+    environment = Environment(  # noqa: S701 - Markdown, not HTML
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {
+        "percent": page.percent,
+        "share": page.share,
+        "number": style.number,
+        "estimate": style.estimate,
+        "column": style.column_name,
+        "count": _count,
+        "cell": _cell,
+    }
+    template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
+    training = public_training(spec.training)
+    text = environment.from_string(template).render(
+        header=_front_matter(spec, metrics, about),
+        m=metrics,
+        spec=spec,
+        about=about,
+        t=training,
+        kind="Binary" if len(spec.labels) == 2 else f"{len(spec.labels)}-class",
+        positive=style.positive_name(metrics) if metrics["binary"] else "",
+        preprocess=_words(spec.preprocess.to_dict()),
+        points=list(_operating_points(spec)),
+        procedure=_procedure(spec, training),
+        recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
+        columns={row["column"] for row in metrics["subgroups"]},
+        figures={name: FIGURES[name] for name in figures},
+        reference=repo_id or spec.name,
+        published=repo_id is not None,
+        timm_reference=_timm_reference(spec, repo_id),
+    )
+    text = _tidy(text)
+    check_card(text)
+    return text
+
+
+def check_card(text: str) -> None:
+    """Check a card's front matter as far as that goes without the Hub.
+
+    Raises:
+        InvalidInputError: It cannot be parsed, or lacks what the Hub and a reader look for.
+    """
+    from huggingface_hub import ModelCard
+
+    try:
+        data = ModelCard(text).data
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"The card's front matter cannot be read: {error}.") from None
+    wanted = ("license", "library_name", "pipeline_tag", "tags", "metrics", "model_name", "eval_results")
+    missing = [name for name in wanted if not data.get(name)]
+    if missing or (data.license == "other" and not (data.get("license_name") and data.get("license_link"))):
+        raise InvalidInputError(f"The card's front matter lacks {', '.join(missing) or 'the licence by name'}.")
+
+
+def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model was trained, without the folders of the machine that trained it."""
+    told = json.loads(json.dumps(dict(training)))
+    model = (told.get("config") or {}).get("model") or {}
+    if model.get("init"):
+        model["init"] = Path(model["init"]).name
+    return dict(told)
+
+
+def _front_matter(spec: ModelSpec, metrics: Mapping[str, Any], about: About) -> str:
+    from huggingface_hub import ModelCardData
+
+    results = list(eval_results(metrics, about))
+    licence = {"license": spec.license.lower()}
+    if " " in spec.license or not spec.license:
+        licence = {"license": "other", "license_name": spec.license, "license_link": about.data.license_url}
+    by_timm = _timm_reference(spec, None) is not None
+    card = ModelCardData(
+        language="en",
+        **licence,
+        library_name="timm" if by_timm else "skinclf",
+        pipeline_tag="image-classification",
+        tags=["skinclf", *(["timm"] if by_timm else []), "image-classification", "dermatology", "dermoscopy",
+              "skin-lesion", "medical", "safetensors"],
+        datasets=list(about.data.hub) or None,
+        base_model=about.base_model,
+        metrics=list(dict.fromkeys(result.metric_type for result in results)),
+        model_name=spec.name,
+        eval_results=results,
+    )  # fmt: skip
+    return card.to_yaml().strip()
+
+
+def eval_results(metrics: Mapping[str, Any], about: About) -> Iterator[EvalResult]:
+    """The headline figures for `model-index`, exactly as they stand in `metrics.json`."""
+    from huggingface_hub import EvalResult
+
+    from skinclf.report.style import positive_name
+
+    found: list[tuple[str, str, Any]] = []
+    if overall := metrics["multiclass"]:
+        found += [
+            ("accuracy", "Accuracy", overall["accuracy"]),
+            ("balanced_accuracy", "Balanced accuracy", overall["balanced_accuracy"]),
+            ("f1", "Macro F1", overall["macro_f1"]),
+            ("roc_auc", "Macro ROC-AUC", overall["roc_auc_macro"]),
+            ("matthews_correlation", "Matthews correlation", overall["mcc"]),
+        ]
+    if binary := metrics["binary"]:
+        name = positive_name(metrics).lower()
+        found += [
+            ("roc_auc", f"ROC-AUC, {name}", binary["roc_auc"]),
+            ("average_precision", f"PR-AUC, {name}", binary["pr_auc"]),
+            ("brier_score", f"Brier score, {name}", binary["brier"]),
+            ("expected_calibration_error", f"Expected calibration error, {name}", binary["ece"]),
+        ]
+        if point := metrics["operating_point"]:
+            at = f"{name}, at threshold {metrics['threshold']['value']:.4f}, by image"
+            found += [
+                ("recall", f"Sensitivity, {at}", point["image"]["sensitivity"]),
+                ("specificity", f"Specificity, {at}", point["image"]["specificity"]),
+            ]
+    for kind, title, item in found:
+        if item is not None and item["value"] is not None:
+            yield EvalResult(
+                task_type="image-classification",
+                dataset_type=about.data.id,
+                dataset_name=about.data.name,
+                dataset_split=metrics["data"]["split"],
+                metric_type=kind,
+                metric_name=title,
+                metric_value=item["value"],
+            )
+
+
+def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:
+    from skinclf.report.page import share
+
+    for name, point in spec.operating_points.items():
+        shown = dict(point.get("intervals") or {})
+        rates = {
+            key: share(shown.get(key) or {"value": point.get(key), "low": None, "high": None})
+            for key in ("sensitivity", "specificity")
+        }
+        yield {
+            "name": name,
+            "default": name == spec.default_operating_point,
+            "threshold": point["threshold"],
+            "claim": str(point.get("claim") or ""),
+            **rates,
+        }
+
+
+def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
+    """What the bundle says of its training, in the order of reading; absent facts are left out."""
+    words = {
+        "data": "Data", "init": "Starting weights", "seed": "Seed", "epochs": "Epochs",
+        "epoch": "Epoch of these weights", "selected_by": "Selected by", "code": "Code",
+    }  # fmt: skip
+    told = {title: str(training[key]) for key, title in words.items() if training.get(key) is not None}
+    origin = training.get("converted_from")
+    if origin:
+        told["Converted from"] = f"{origin.get('source')} at {origin.get('revision') or 'no stated revision'}"
+    return {"Architecture": f"`{spec.architecture}`", **told} if told else {}
+
+
+def _timm_reference(spec: ModelSpec, repo_id: str | None) -> str | None:
+    if spec.architecture.startswith("skinclf/"):
+        return None
+    return f"hf-hub:{repo_id}" if repo_id else "local-dir:model"
+
+
+def _draw(evaluation: Mapping[str, Any]) -> dict[str, bytes]:
+    """The card's figures that the evaluation allows."""
+    from skinclf.report.page import FIGURES as DRAWERS
+
+    drawn = {}
+    with TemporaryDirectory() as folder:
+        for name in FIGURES:
+            path = Path(folder) / name
+            if DRAWERS[path.stem][0](evaluation, path) is not None:
+                drawn[name] = path.read_bytes()
+    return drawn
+
+
+def _signed(png: bytes, digest: str) -> bytes:
+    """The same picture with the hash of the evaluation that it shows."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    note, buffer = PngInfo(), io.BytesIO()
+    note.add_text(DRAWN_FROM, digest)
+    with Image.open(io.BytesIO(png)) as image:
+        image.save(buffer, "PNG", optimize=True, pnginfo=note)
+    return buffer.getvalue()
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) if isinstance(value, (list, dict)) else str(value) for key, value in values.items()}
+
+
+def _count(value: int | None) -> str:
+    return "\u2013" if value is None else f"{value:,}"
+
+
+def _cell(text: Any) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _tidy(text: str) -> str:
+    """No trailing blanks, and never two empty lines in a row."""
+    lines: list[str] = []
+    for line in (raw.rstrip() for raw in text.strip().splitlines()):
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -197,9 +197,7 @@ class _Network:
             n = len(batch[0])
             step = min(n, self._limit or n)
             try:
-                parts = [
-                    self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)
-                ]
+                parts = [self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)]
                 return Scores.join(parts)
             except (MemoryError, RuntimeError) as error:
                 if step == 1 or not (isinstance(error, MemoryError) or _MEMORY.search(str(error))):

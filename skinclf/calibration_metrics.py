@@ -108,7 +108,9 @@ def slope_and_intercept(
 
 def _logistic(columns: Floats, offset: Floats, y: Floats, weights: Weights) -> Floats:
     """Weighted logistic regressions without penalty; columns (P, N), coefficients (B, P), NaN where none."""
-    pooled = _newton(columns, offset, y, weights.sum(axis=0, dtype=np.float64)[None], np.zeros((1, len(columns))))
+    pooled = _newton(
+        columns, offset, y, weights.sum(axis=0, dtype=np.float64)[None], np.zeros((1, len(columns)))
+    )
     if len(weights) == 1 or np.isnan(pooled).any():
         return pooled if len(weights) == 1 else np.full((len(weights), len(columns)), np.nan)
     return _newton(columns, offset, y, weights, np.repeat(pooled, len(weights), axis=0))

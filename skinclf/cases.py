@@ -26,7 +26,8 @@ class Cases:
         labels: Label set of the predictions.
         probabilities: Shape (N, K), float64, rows sum to 1.
         truth: Class index, shape (N,); None when the reference only says malignant or benign.
-        positive: Whether the reference is malignant (or of the chosen classes), shape (N,); None when unknown.
+        positive: Whether the reference is malignant (or of the chosen classes), shape (N,); None when
+            unknown.
         score: Probability of these classes, shape (N,), float32; None when `positive` is.
         positive_codes: The classes that count as positive.
         groups: Lesion of each image as whole numbers from 0, shape (N,); the image itself when unknown.
@@ -78,7 +79,7 @@ class Cases:
         if len(self.labels) == 2 and self.score is not None and len(self.positive_codes) == 1:
             malignant = self.labels.position(self.positive_codes[0])
             return np.where(self.score >= np.float32(threshold), malignant, 1 - malignant)
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 def make_cases(
@@ -104,7 +105,7 @@ def make_cases(
     known = labels if labels is not None else label_set_of(joined.predictions)
     probabilities = _probabilities(joined.predictions, known)
     truth, note = _truth(joined, known)
-    codes = tuple(dict.fromkeys(positive)) if positive is not None else _malignant(known)
+    codes = tuple(dict.fromkeys(positive)) if positive is not None else malignant_of(known)
     reference: npt.NDArray[np.bool_] | None = None
     if codes:
         index = [known.position(code) for code in codes]
@@ -118,8 +119,8 @@ def make_cases(
         score = joined.predictions.score(positive, known)
     elif truth is None:
         raise InvalidInputError(
-            f"The labels say 0 or 1, but the predictions are of {', '.join(known.codes)} and nothing says which "
-            "of these are malignant; name them, for example --positive mel,bcc."
+            f"The labels say 0 or 1, but nothing says which of {', '.join(known.codes)} are malignant; name "
+            "them, for example --positive mel,bcc."
         )
     groups, grouped = _groups(joined, group_by)
     return Cases(
@@ -138,7 +139,7 @@ def make_cases(
 
 
 def label_set_of(predictions: PredictionTable) -> LabelSet:
-    """The label set of a predictions table: a known taxonomy with the same codes, else the codes themselves."""
+    """The label set of a predictions table: a known taxonomy with the same codes, else just the codes."""
     codes = predictions.codes
     if codes is None or len(codes) < 2:
         return MALIGNANT
@@ -153,7 +154,8 @@ def label_set_of(predictions: PredictionTable) -> LabelSet:
     return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
 
 
-def _malignant(labels: LabelSet) -> tuple[str, ...]:
+def malignant_of(labels: LabelSet) -> tuple[str, ...]:
+    """Codes of the malignant classes; none when nobody declared them or all are alike."""
     index = labels.malignant_indices
     return () if index is None or len(index) in {0, len(labels)} else tuple(labels.codes[i] for i in index)
 
@@ -163,7 +165,8 @@ def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArra
         malignant = labels.malignant_indices
         if len(labels) != 2 or malignant is None or len(malignant) != 1 or predictions.malignant is None:
             raise InvalidInputError(
-                f"The predictions hold P(malignant) only; that serves two labels, not {', '.join(labels.codes)}."
+                "The predictions hold P(malignant) only; that serves two labels, not "
+                f"{', '.join(labels.codes)}."
             )
         p = predictions.malignant.astype(np.float64).clip(0, 1)
         return np.stack([p if i == malignant[0] else 1 - p for i in range(2)], axis=1)
@@ -179,8 +182,8 @@ def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArra
     if (np.abs(sums - 1) > 1e-3).any():
         worst = int(np.abs(sums - 1).argmax())
         raise InvalidInputError(
-            f"{predictions.ids[worst]}: the probabilities of {', '.join(labels.codes)} sum to {sums[worst, 0]:.4f}; "
-            "expected 1. Divide each row by its sum first."
+            f"{predictions.ids[worst]}: its probabilities ({', '.join(labels.codes)}) sum to "
+            f"{sums[worst, 0]:.4f}; expected 1. Divide each row by its sum first."
         )
     return np.asarray(values / sums)
 
@@ -207,8 +210,8 @@ def _mapping(codes: Sequence[str], labels: LabelSet) -> tuple[Mapping[str, str],
             return walk.mapping, f"reference labels of {walk.source} mapped to {walk.target}{loss}"
     extra = [code for code in codes if code not in labels.codes]
     raise InvalidInputError(
-        f"The labels hold {', '.join(extra)}, which the predictions ({', '.join(labels.codes)}) cannot answer, and "
-        "no crosswalk is declared. Leave these images out, or evaluate predictions that have these classes."
+        f"The labels hold {', '.join(extra)}, which predictions of {', '.join(labels.codes)} cannot answer; "
+        "no crosswalk is declared. Leave these images out, or evaluate predictions of these classes."
     )
 
 
@@ -220,7 +223,8 @@ def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp],
     else:
         if group_by not in joined.labels.columns:
             raise InvalidInputError(
-                f"Group column {group_by!r}: the labels have {', '.join(joined.labels.columns) or 'no columns'}."
+                f"Group column {group_by!r}: the labels have "
+                f"{', '.join(joined.labels.columns) or 'no columns'}."
             )
         cells = joined.labels.columns[group_by]
         lesions = [cell or f"image:{name}" for cell, name in zip(cells, joined.predictions.ids, strict=True)]

@@ -48,7 +48,9 @@ def mcnemar(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> McNemar:
     """
     a, b = np.asarray(right_a, bool), np.asarray(right_b, bool)
     if a.shape != b.shape or a.ndim != 1:
-        raise InvalidInputError(f"McNemar's test compares rows one by one; received shapes {a.shape} and {b.shape}.")
+        raise InvalidInputError(
+            f"McNemar's test compares rows one by one; received shapes {a.shape} and {b.shape}."
+        )
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
     differ = only_a + only_b
     p = float(stats.binomtest(only_a, differ, 0.5).pvalue) if differ else 1.0
@@ -140,11 +142,18 @@ def delong(
     # Scores that rank alike leave rounding noise, which is no variance.
     error = float(np.sqrt(variance)) if variance > 1e-18 else 0.0
     z = difference / error if error else None
-    if z is None:
-        p = 1.0 if abs(difference) < 1e-12 else None
-    else:
+    p = 1.0 if abs(difference) < 1e-12 else None
+    if z is not None:
         p = float(2 * stats.norm.sf(abs(z)))
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
     return DeLong(
-        float(areas[0]), float(areas[1]), difference, difference - reach, difference + reach, error, z, p, confidence
+        float(areas[0]),
+        float(areas[1]),
+        difference,
+        difference - reach,
+        difference + reach,
+        error,
+        z,
+        p,
+        confidence,
     )

@@ -9,7 +9,9 @@ import numpy as np
 from skinclf.cases import Cases
 from skinclf.compare import delong, mcnemar
 from skinclf.errors import InvalidInputError
-from skinclf.panel import Panel, estimates
+from skinclf.intervals import percentile_interval
+from skinclf.operating_points import Estimate
+from skinclf.panel import Panel
 from skinclf.tables import stem
 
 
@@ -62,7 +64,9 @@ def compare(
         tests["answer"] = mcnemar(panels[0].predicted == a.truth, panels[1].predicted == b.truth).to_dict()
     area = None
     if a.positive is not None and a.score is not None and b.score is not None:
-        flags = [c.score >= np.float32(t) for c, t in zip((a, b), thresholds, strict=True) if c.score is not None]
+        flags = [
+            c.score >= np.float32(t) for c, t in zip((a, b), thresholds, strict=True) if c.score is not None
+        ]
         for name, rows, wanted in (("sensitivity", a.positive, True), ("specificity", ~a.positive, False)):
             tests[name] = mcnemar(*(flag[rows] == wanted for flag in flags)).to_dict()
         if min(a.positive.sum(), (~a.positive).sum()) >= 2:
@@ -74,12 +78,19 @@ def compare(
         "lesions": a.lesions if a.grouped else None,
         "mcnemar": tests,
         "delong": area,
-        "differences": _differences(panels, same_classes, count=count, seed=seed, confidence=confidence),
+        "differences": _differences(
+            panels, same_classes=same_classes, count=count, seed=seed, confidence=confidence
+        ),
     }
 
 
 def _differences(
-    panels: tuple[Panel, Panel], same_classes: bool, *, count: int, seed: int, confidence: float  # noqa: FBT001
+    panels: tuple[Panel, Panel],
+    *,
+    same_classes: bool,
+    count: int,
+    seed: int,
+    confidence: float,
 ) -> dict[str, Any]:
     values = [panel.values() for panel in panels]
     # The same seed and the same lesions: replicate for replicate the same draw.
@@ -87,13 +98,9 @@ def _differences(
     shared = [
         name for name in values[0] if name in values[1] and (same_classes or name.startswith("binary."))
     ]
-    gaps = estimates(
-        {name: values[0][name] - values[1][name] for name in shared},
-        {name: draws[0][name] - draws[1][name] for name in shared},
-        confidence=confidence,
-    )
-    return {
-        name: {"a": values[0][name], "b": values[1][name], "difference": gap} for name, gap in gaps.items()
-    }
-
-
+    result = {}
+    for name in shared:
+        a, b = (one[name] for one in values)
+        low, high = percentile_interval(draws[0][name] - draws[1][name], confidence=confidence)
+        result[name] = {"a": a, "b": b, "difference": Estimate(a - b, float(low), float(high))}
+    return result

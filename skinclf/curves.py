@@ -14,7 +14,6 @@ from sklearn import metrics as sk
 
 from skinclf import calibration_metrics as cm
 from skinclf import metrics
-from skinclf.cases import Cases
 from skinclf.intervals import clopper_pearson, percentile_interval
 from skinclf.metrics import Floats, Ranking
 from skinclf.panel import Panel, blocks
@@ -130,7 +129,7 @@ def curves(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[st
             "all": metrics.net_benefit(y, np.ones_like(p), DECISIONS, one)[0],
             **bands["decision"],
         }
-    return _rounded(result)
+    return {name: _rounded(value) for name, value in result.items()}
 
 
 def _rounded(value: Any) -> Any:
@@ -148,7 +147,9 @@ def _confidence(panel: Panel) -> npt.NDArray[np.float64]:
 def _bands(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[str, dict[str, Floats]]:
     cases = panel.cases
     parts: dict[str, list[Floats]] = defaultdict(list)
-    ranking = None if cases.positive is None or cases.score is None else Ranking.of(cases.positive, cases.score)
+    ranking = (
+        None if cases.positive is None or cases.score is None else Ranking.of(cases.positive, cases.score)
+    )
     for weights in blocks(cases, count=count, seed=seed):
         if ranking is not None and cases.positive is not None and cases.score is not None:
             hits, false = ranking.counts(weights)

@@ -76,6 +76,13 @@ class Buffer:
         for array in self.arrays:
             array[index] = 0
 
+    def release(self) -> None:
+        """Let go of the memory."""
+        self.arrays = ()
+        if self.memory is not None:
+            with suppress(BufferError):  # somebody still holds a view; the memory goes with it
+                self.memory.close()
+
 
 def _views(layout: tuple[Slot, ...], batch_size: int, memory: SharedMemory | None) -> Pixels:
     arrays, offset = [], 0
@@ -138,7 +145,7 @@ class Decoder:
         return fill(self._prepare, source, buffer.at(index))
 
     def _remote(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
-        """Hand one image to this thread's process; replace a process that dies and try the image once more."""
+        """Let this thread's process decode an image; a process that dies is replaced, once per image."""
         code: int | None = None
         for _ in range(2):
             child: _Child | None = getattr(self._local, "child", None)
@@ -153,7 +160,7 @@ class Decoder:
                 self._local.child = None
                 logger.warning("A decode process died (exit code %s); it is replaced.", code)
         return ImageError(
-            "worker_died", f"{source}: the process that decoded it died twice (exit code {code})."
+            "worker_died", f"{source!s:.200}: the process that decoded it died twice (exit code {code})."
         )
 
     def close(self) -> None:
@@ -163,11 +170,9 @@ class Decoder:
         for child in self._children:
             child.stop()
         for buffer in self._buffers:
-            memory, buffer.arrays, buffer.memory = buffer.memory, (), None
-            if memory is not None:
-                with suppress(BufferError):  # somebody still holds a view; the memory goes with it
-                    memory.close()
-                memory.unlink()
+            if buffer.memory is not None:
+                buffer.memory.unlink()
+            buffer.release()
 
 
 class _Child:
@@ -234,8 +239,4 @@ def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...]) -> None
             reply = error
         pipe.send(reply)
     for buffer in known.values():
-        memory, buffer.arrays = buffer.memory, ()
-        if memory is not None:
-            memory.close()
-
-
+        buffer.release()

@@ -14,7 +14,7 @@ from skinclf import evaluation_inputs as inputs
 from skinclf import sections
 from skinclf._version import __version__
 from skinclf.calibration_metrics import BINS
-from skinclf.cases import Cases, label_set_of, make_cases
+from skinclf.cases import Cases, label_set_of, make_cases, malignant_of
 from skinclf.comparison import compare as compare_models
 from skinclf.curves import curves
 from skinclf.errors import InvalidInputError, SkinclfError
@@ -102,7 +102,8 @@ def evaluate(
         labels: A labels table or folder (see `skinclf.tables.read_labels`).
         split: Evaluate only rows whose `split` column says this; lesions shared with the other splits are
             then a leak.
-        threshold: Operating point fixed beforehand: a number, a threshold file, or None for 0.5.
+        threshold: Operating point fixed beforehand: a number or a threshold file; None takes that of the run
+            that made the predictions, else 0.5.
         label_set: Label set of the predictions, when their codes do not say it.
         positive: Codes that count as positive in the two-class view; None takes those of the threshold
             file, else the malignant classes.
@@ -110,7 +111,7 @@ def evaluate(
         subgroups: Columns, or `column=value`; None shows age band, sex, site and histology as far as they
             are known.
         compare: Predictions of another model on the same images.
-        compare_threshold: Its threshold; None uses the same one.
+        compare_threshold: Its threshold; None takes that of its run, else the same one.
         tuned_on: Tables of the data that trained, tuned or calibrated; sharing lesions or images is a leak.
         allow_leakage: Go on in spite of a leak, and say so in the report.
         combine: How a lesion's images combine (`max` or `mean`); None takes that of the threshold file,
@@ -129,8 +130,9 @@ def evaluate(
     check_confidence(confidence)
     if replicates < 1:
         raise InvalidInputError(f"replicates is at least 1; received {replicates}.")
-    source, cut = inputs.open_predictions(predictions), inputs.open_threshold(threshold)
-    inputs.refuse_other_model(cut, source.manifest)
+    source = inputs.open_predictions(predictions)
+    cut = inputs.open_threshold(threshold, source.manifest)
+    inputs.refuse_other_model(cut, source.model)
     known = parse_labels(label_set) if isinstance(label_set, str) else label_set or label_set_of(source.table)
     everything, tested = inputs.open_labels(labels, known, split)
     codes = positive if positive is not None else cut.positive
@@ -145,10 +147,15 @@ def evaluate(
     other = None
     if compare is not None:
         rival = inputs.open_predictions(compare)
-        rival_cut = cut if compare_threshold is None else inputs.open_threshold(compare_threshold)
-        inputs.refuse_other_model(rival_cut, rival.manifest if compare_threshold is not None else {})
+        rival_cut = inputs.open_threshold(compare_threshold, rival.manifest)
+        rival_cut = cut if rival_cut.source == inputs.DEFAULT else rival_cut
+        inputs.refuse_other_model(rival_cut, None if rival_cut is cut else rival.model)
         rows = inputs.join_split(rival.table, everything, tested)
-        rival_cases = make_cases(rows, labels=label_set_of(rival.table), positive=codes, group_by=group_by)
+        # Malignant is malignant in either label set; other classes must be there by name.
+        same = set(cases.positive_codes) == set(malignant_of(known))
+        rival_cases = make_cases(
+            rows, labels=label_set_of(rival.table), positive=None if same else codes, group_by=group_by
+        )
         other = compare_models(
             cases, rival_cases, thresholds=(cut.value, rival_cut.value), names=(called, rival.name), **draws
         )
@@ -160,7 +167,8 @@ def evaluate(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "notice": NOTICE,
         "name": called,
-        "model": source.manifest.get("model") or cut.model,
+        "model": source.model or cut.model,
+        "versions": source.manifest.get("versions"),
         "data": inputs.describe_data(joined, cases, source, file, split),
         "settings": {
             "confidence": confidence,
@@ -169,7 +177,7 @@ def evaluate(
             "bins": BINS,
             "group_by": group_by or ("lesion_id" if cases.grouped else None),
         },
-        "threshold": _describe_threshold(cut, given=threshold is not None),
+        "threshold": _describe_threshold(cut),
         **_measure(cases, cut, subgroups, draws, combine=combine, prevalence=prevalence),
         "comparison": other,
         "leakage": _describe_leakage(overlaps, leaks),
@@ -217,15 +225,17 @@ def _holds(cases: Cases, item: str) -> bool:
     return not equals or value in cases.columns[column]
 
 
-def _describe_threshold(cut: Threshold, *, given: bool) -> dict[str, Any]:
+def _describe_threshold(cut: Threshold) -> dict[str, Any]:
     kept = ("name", "criterion", "target", "grade", "claimed", "claim", "unit", "date")
     tuned = cut.data.get("data") or {}
     return {
         "value": float(np.float32(cut.value)),
         "source": Path(cut.source).name,
-        "given": given,
+        "given": cut.source != inputs.DEFAULT,
         **{key: cut.data.get(key) for key in kept},
-        "tuned_on": {key: tuned.get(key) for key in ("predictions", "labels", "images", "lesions")} if tuned else None,
+        "tuned_on": {key: tuned.get(key) for key in ("predictions", "labels", "images", "lesions")}
+        if tuned
+        else None,
     }
 
 

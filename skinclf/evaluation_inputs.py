@@ -18,6 +18,19 @@ from skinclf.labels import LabelSet
 from skinclf.tables import Joined, LabelTable, PredictionTable, join, read_labels, read_predictions, stem
 from skinclf.threshold_file import Threshold, read_threshold
 
+#: `Threshold.source` when nobody chose one.
+DEFAULT = "default"
+_MODEL = (
+    "name",
+    "revision",
+    "architecture",
+    "license",
+    "weights_sha256",
+    "preprocess",
+    "labels",
+    "calibration",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -42,6 +55,15 @@ class Source:
         named = model.get("name") if isinstance(model, Mapping) else None
         return str(named or Path(self.file).stem)
 
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """What the manifest says about the model, without places on this machine; None without a manifest."""
+        model = self.manifest.get("model")
+        if not isinstance(model, Mapping):
+            return None
+        known = {**(self.manifest.get("identity") or {}).get("model", {}), **model}
+        return {key: known[key] for key in _MODEL if key in known}
+
 
 def open_predictions(source: Path | str | PredictionTable) -> Source:
     """Read predictions and the manifest of the run that made them.
@@ -58,8 +80,8 @@ def open_predictions(source: Path | str | PredictionTable) -> Source:
     return Source(table, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), manifest)
 
 
-def open_threshold(source: float | Path | str | Threshold | None) -> Threshold:
-    """A number, a threshold file, or the default of 0.5.
+def open_threshold(source: float | Path | str | Threshold | None, manifest: Mapping[str, Any]) -> Threshold:
+    """A number, a threshold file, or None for that of the run that made the predictions, else 0.5.
 
     Raises:
         InvalidInputError: Neither a number between 0 and 1 nor a threshold file.
@@ -67,7 +89,10 @@ def open_threshold(source: float | Path | str | Threshold | None) -> Threshold:
     if isinstance(source, Threshold):
         return source
     if source is None:
-        return Threshold(0.5, "default")
+        used = (manifest.get("identity") or {}).get("threshold")
+        return (
+            Threshold(0.5, DEFAULT) if used is None else Threshold(float(used), "that of the prediction run")
+        )
     try:
         value = float(source)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -75,20 +100,17 @@ def open_threshold(source: float | Path | str | Threshold | None) -> Threshold:
     return Threshold(value, f"{value:g}, as given")
 
 
-def refuse_other_model(threshold: Threshold, manifest: Mapping[str, Any]) -> None:
+def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> None:
     """Refuse a threshold that names another model than the run that made the predictions.
 
     Raises:
         MismatchError: Weights, preprocessing, label map or calibration differ.
     """
-    ran = manifest.get("model")
-    if threshold.model is None or not isinstance(ran, Mapping):
+    if threshold.model is None or ran is None:
         return
     keys = ("weights_sha256", "preprocess", "labels", "calibration")
     wrong = [
-        key
-        for key in keys
-        if key in ran and key in threshold.model and ran[key] != threshold.model[key]
+        key for key in keys if key in ran and key in threshold.model and ran[key] != threshold.model[key]
     ]
     if wrong:
         raise MismatchError(
@@ -107,7 +129,9 @@ def open_labels(
     """
     if isinstance(source, LabelTable):
         if split is not None:
-            raise InvalidInputError("A split is chosen when labels are read; pass a file, or the split's rows only.")
+            raise InvalidInputError(
+                "A split is chosen when labels are read; pass a file, or the split's rows only."
+            )
         return source, source
     everything = read_labels(source, labels)
     return everything, everything if split is None else read_labels(source, labels, split=split)
@@ -128,7 +152,9 @@ def join_split(predictions: PredictionTable, everything: LabelTable, tested: Lab
     return join(predictions, tested)
 
 
-def describe_data(joined: Joined, cases: Cases, source: Source, labels: str, split: str | None) -> dict[str, Any]:
+def describe_data(
+    joined: Joined, cases: Cases, source: Source, labels: str, split: str | None
+) -> dict[str, Any]:
     """Names, counts and exclusions, for `metrics.json`."""
     rows = sorted(
         f"{stem(name)}\t{','.join(f'{p:.7g}' for p in values)}"
@@ -189,7 +215,11 @@ def run_checks(content: Mapping[str, Any], joined: Joined, cases: Cases) -> list
     if point is not None and content["binary"] is not None:
         image = point["image"]
         cells = [image[key] for key in ("tp", "fn", "fp", "tn")]
-        check("the four cells sum to the number of images", sum(cells) == n, f"{' + '.join(map(str, cells))} = {n}")
+        check(
+            "the four cells sum to the number of images",
+            sum(cells) == n,
+            f"{' + '.join(map(str, cells))} = {n}",
+        )
         positives = content["binary"]["n_positive"]
         check("positives equal the label count", cells[0] + cells[1] == positives, f"{positives} positives")
     return checks

@@ -104,7 +104,7 @@ def _what_it_takes(point: OperatingPoint, n: int, value: float, kind: str, *, in
     ways = []
     misses = allowed_misses(n, target, grade="guaranteed", confidence=point.confidence)
     if not independent:
-        ways.append("one decision per lesion (grade guaranteed)")
+        ways.append("the guaranteed grade with one decision per lesion")
     elif misses >= 0:
         ways.append(f"at most {misses} errors among {n:,} (grade guaranteed)")
     else:

@@ -11,9 +11,10 @@ from skinclf.bundle import is_bundle, read_spec
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.jsonable import read_json
 from skinclf.labels import LabelSet
+from skinclf.manifest import manifest_path
 from skinclf.spec import ModelSpec
 from skinclf.tables import Joined, join, malignant_codes, read_labels, read_predictions
-from skinclf.threshold_file import model_identity
+from skinclf.threshold_file import FINGERPRINT, model_identity
 
 #: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
 #: would print them.
@@ -129,7 +130,7 @@ def read_held_out(
     return HeldOut(
         joined=join(read_predictions(predictions), table, max_unmatched=max_unmatched),
         spec=spec,
-        model=model_identity(spec) if spec else made_by,
+        model=made_by or (model_identity(spec) if spec else None),
         folder=folder,
         predictions=predictions,
         labels=source,
@@ -156,17 +157,24 @@ def _of_run(folder: Path) -> Path:
 
 
 def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
-    """What the run manifest beside a predictions table says about the model."""
-    beside = predictions.with_name(predictions.name + ".run.json")
+    """What the run manifest beside a predictions table says about the model; None when unknown."""
+    beside = manifest_path(predictions)
     if not beside.is_file():
         return None
-    model = read_json(beside).get("model")
-    return model if isinstance(model, Mapping) else None
+    manifest = read_json(beside)
+    model, made_by = manifest.get("model"), (manifest.get("identity") or {}).get("model")
+    if not isinstance(model, Mapping) or not isinstance(made_by, Mapping):
+        return None
+    # An ensemble has one hash for all that its members are; what else it lists by member is left out.
+    known = {"weights_sha256": model.get("weights_sha256"), **made_by}
+    own = {key: known[key] for key in (*FINGERPRINT, "tta") if key in known}
+    return {"name": model.get("name"), "revision": model.get("revision"), **own}
 
 
 def _must_be_same(made_by: Mapping[str, Any] | None, spec: ModelSpec, predictions: Path) -> None:
-    wrong = [k for k, v in spec.fingerprint.items() if made_by and k in made_by and made_by[k] != v]
-    if made_by and wrong:
+    made_by = made_by or {}
+    wrong = [key for key in FINGERPRINT if key in made_by and made_by[key] != spec.fingerprint[key]]
+    if wrong:
         raise MismatchError(
             f"{predictions}: made by {made_by.get('name')}, not by {spec.name}: other {', '.join(wrong)}. "
             "Name the model that made them."

@@ -203,6 +203,26 @@ def percentile_interval(replicates: npt.ArrayLike, *, confidence: float = 0.95) 
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
+def inflated_interval(value: npt.ArrayLike, replicates: npt.ArrayLike, *, confidence: float = 0.95) -> Bounds:
+    """Bootstrap bounds for statistics that noise can only raise, such as expected calibration errors.
+
+    A replicate adds the noise of its resampling to that of the sample, so percentiles lie too high, often
+    above the value itself, and always miss a true 0. The upper bound is the percentile; the lower one goes
+    down from the value by three times the mean excess of the replicates (1 + sqrt 2 times is what absolute
+    normal gaps around 0 need, sparse bins a little more) and by half a width, not below 0.
+
+    Args:
+        value: The statistic, shape () or (M,); not negative.
+        replicates: Shape (R,) or (R, M).
+        confidence: Nominal coverage.
+    """
+    centre, draws = np.asarray(value, np.float64), np.asarray(replicates, np.float64)
+    _, high = percentile_interval(draws, confidence=confidence)
+    mean = draws.mean(axis=0)
+    low = centre - 3 * np.maximum(mean - centre, 0) - (high - mean)
+    return np.maximum(low, 0.0), np.maximum(high, centre)
+
+
 def cluster_bootstrap(
     statistic: Statistic,
     groups: npt.ArrayLike,

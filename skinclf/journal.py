@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -27,22 +27,50 @@ def unwritable(path: Path | str, error: OSError) -> OutputError:
 class AppendFile:
     """Appends whole chunks without buffering; a chunk that does not fit is taken back."""
 
-    def __init__(self, path: Path, *, keep: int = 0) -> None:
-        """Open a file and cut it to `keep` bytes.
+    def __init__(self, path: Path) -> None:
+        """Open a file, or make it, at its end.
 
         Raises:
             OutputError: It cannot be written, or another process is writing it.
         """
         self.path = path
+        self._open()
+
+    def _open(self) -> None:
         try:
-            self._file: IO[bytes] = path.open("r+b" if keep else "ab", buffering=0)
-            _lock(self._file, path)
-            self._file.truncate(keep)
-            self._size = self._file.seek(keep)
+            self._file: IO[bytes] = self.path.open("ab", buffering=0)
+            _lock(self._file, self.path)
+            self.size = self._file.seek(0, os.SEEK_END)
         except OutputError:
             raise
         except OSError as error:
-            raise unwritable(path, error) from None
+            raise unwritable(self.path, error) from None
+
+    def cut(self, size: int) -> None:
+        """Drop everything after the first `size` bytes.
+
+        Raises:
+            OutputError: The file is gone.
+        """
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        self.size = size
+
+    def take_over(self, other: Path) -> None:
+        """Replace the content by another file, which then is gone.
+
+        Raises:
+            OutputError: It cannot be done.
+        """
+        self._file.close()  # Windows replaces no open file
+        try:
+            other.replace(self.path)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        finally:
+            self._open()
 
     def append(self, data: bytes) -> None:
         """Write one chunk.
@@ -54,10 +82,10 @@ class AppendFile:
             rest = memoryview(data)
             while rest:
                 rest = rest[self._file.write(rest) :]
-            self._size += len(data)
+            self.size += len(data)
         except OSError as error:
             with suppress(OSError):
-                self._file.truncate(self._size)
+                self._file.truncate(self.size)
             raise unwritable(self.path, error) from None
 
     def close(self) -> None:
@@ -69,17 +97,6 @@ class AppendFile:
         except OSError as error:
             raise unwritable(self.path, error) from None
         finally:
-            self._file.close()
-
-    def __enter__(self) -> AppendFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
             self._file.close()
 
 
@@ -109,70 +126,73 @@ class NpyFile:
             MismatchError: It holds fewer rows, or is no such file.
         """
         self.path, self.rows = path, rows
-        self._width = -1  # unknown until the first row that has values
+        self._width = 0  # unknown until the first row that has values
         try:
-            if rows and path.exists():
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-                if array.dtype != np.float32 or array.ndim != 2 or len(array) < rows:
-                    raise MismatchError(f"{path}: holds {array.shape} {array.dtype}; expected {rows} rows float32.")
-                self._width = array.shape[1]
-                del array
-                self._file: IO[bytes] = path.open("r+b", buffering=0)
-                self._file.truncate(_HEADER + rows * self._width * 4)
-                self._head()
-            else:
-                self._file = path.open("w+b", buffering=0)
-        except ValueError as error:
-            raise MismatchError(f"{path}: not a .npy file: {error}.") from None
+            if rows:
+                self._width = _npy_width(path, rows)
+            self._file: IO[bytes] = path.open("r+b" if rows else "w+b", buffering=0)
+            self._file.truncate(_HEADER + rows * self._width * 4)
+            self._head()
         except OSError as error:
             raise unwritable(path, error) from None
 
-    def append(self, values: npt.NDArray[np.float32] | None, count: int) -> None:
-        """Add `count` rows: shape (count, D), or None where every input failed, which gives NaN.
+    def append(self, vectors: Sequence[npt.NDArray[np.float32] | None]) -> None:
+        """Add rows, each of shape (D,); None, for an input that failed, gives NaN.
 
         Raises:
             OutputError: They do not fit.
         """
-        before, self.rows = self.rows, self.rows + count
-        try:
-            if values is None and self._width < 0:
-                return
-            if self._width < 0 and values is not None:
-                self._width = values.shape[1]
-                self._put(0, np.full((before, self._width), np.nan, np.float32))
-            self._put(before, np.full((count, self._width), np.nan, np.float32) if values is None else values)
-            self._head()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        at, self.rows = self.rows, self.rows + len(vectors)
+        self._learn(vectors, at)
+        block = np.full((len(vectors), self._width), np.nan, np.float32)
+        for row, vector in zip(block, vectors, strict=True):
+            if vector is not None:
+                row[:] = vector
+        self._write(_HEADER + at * self._width * 4, block.astype("<f4").tobytes())
+        self._head()
 
-    def replace(self, row: int, values: npt.NDArray[np.float32]) -> None:
-        """Overwrite one row, shape (D,)."""
-        try:
-            if self._width < 0:
-                self._width = len(values)
-                self._put(0, np.full((self.rows, self._width), np.nan, np.float32))
-            self._put(row, values[None])
-            self._head()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+    def replace(self, row: int, vector: npt.NDArray[np.float32]) -> None:
+        """Overwrite one row, shape (D,).
 
-    def _put(self, row: int, values: npt.NDArray[np.float32]) -> None:
-        self._write(_HEADER + row * self._width * 4, np.ascontiguousarray(values, "<f4").tobytes())
+        Raises:
+            OutputError: It does not fit.
+        """
+        self._learn([vector], self.rows)
+        self._write(_HEADER + row * self._width * 4, vector.astype("<f4").tobytes())
+
+    def _learn(self, vectors: Sequence[npt.NDArray[np.float32] | None], before: int) -> None:
+        """Take the width from the first row that has one, and give the rows before it NaN."""
+        first = next((v for v in vectors if v is not None), None)
+        if self._width or first is None:
+            return
+        self._width = len(first)
+        self._write(_HEADER, np.full((before, self._width), np.nan, "<f4").tobytes())
 
     def _head(self) -> None:
-        shape = f"({self.rows}, {max(0, self._width)})"
-        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
-        head = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.encode().ljust(_HEADER - 11) + b"\n"
-        self._write(0, head)
+        shape = f"({self.rows}, {self._width})"
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(_HEADER - 11)
+        self._write(0, b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text + b"\n")
 
     def _write(self, offset: int, data: bytes) -> None:
-        self._file.seek(offset)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        try:
+            self._file.seek(offset)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def close(self) -> None:
-        """Complete the header and close."""
-        if not self._file.closed:
-            self._head()
-            self._file.close()
+        """Close the file."""
+        self._file.close()
+
+
+def _npy_width(path: Path, rows: int) -> int:
+    """Columns of an existing file of float32 rows."""
+    try:
+        array = np.load(path, mmap_mode="r" if path.stat().st_size > _HEADER else None, allow_pickle=False)
+    except (ValueError, EOFError, FileNotFoundError) as error:
+        raise MismatchError(f"{path}: not the embeddings of the table to resume: {error}.") from None
+    if array.dtype != np.float32 or array.ndim != 2 or len(array) < rows:
+        raise MismatchError(f"{path}: {array.dtype} {array.shape}; the table to resume has {rows} rows.")
+    return int(array.shape[1])

@@ -1,4 +1,4 @@
-"""Whether the images under test were seen before: by training, tuning or calibration, as image or as lesion."""
+"""Whether images under test were seen before, as image or as lesion: by training, tuning or calibration."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def refuse(overlaps: Iterable[Overlap], *, allow: bool = False) -> list[str]:
     if sentences and not allow:
         raise LeakageError(
             " ".join(sentences)
-            + " Figures on data that were seen before flatter the model: evaluate on other data, or go on with "
-            "--allow-leakage, which the report will say."
+            + " Figures on data that were seen before flatter the model: evaluate on other data, or go on "
+            "with --allow-leakage, which the report will say."
         )
     return sentences

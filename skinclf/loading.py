@@ -153,7 +153,8 @@ def _finish(spec: ModelSpec, place: Place, said: _Said) -> ModelSpec:
     """What holds for every foreign format."""
     if said.malignant is not None:
         spec = spec.replace(labels=with_malignant(spec.labels, said.malignant))
-    if place.entry is not None and place.entry.license:
+    known = place.entry is not None and place.entry.adapter != "auto"
+    if place.entry is not None and (known or not spec.license):
         spec = spec.replace(license=place.entry.license)
     return spec
 

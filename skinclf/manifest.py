@@ -67,7 +67,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MismatchError(
-            f"{path}: not found, so nothing says what made the table beside it. Use --overwrite to start again."
+            f"{path}: not found, so nobody knows what made the table beside it. Start again with --overwrite."
         ) from None
     except (OSError, ValueError) as error:
         raise MismatchError(f"{path}: not readable as a run manifest: {error}.") from None

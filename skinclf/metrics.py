@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+Ints: TypeAlias = npt.NDArray[np.intp]
+#: How often each row counts, shape (R, n): whole numbers of any floating type.
+Weights: TypeAlias = npt.NDArray[Any]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
@@ -29,7 +31,7 @@ def ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> Floats:
     return out
 
 
-def confusion(truth: Ints, predicted: Ints, classes: int, weights: Floats) -> Floats:
+def confusion(truth: Ints, predicted: Ints, classes: int, weights: Weights) -> Floats:
     """Weighted confusion matrices.
 
     Args:
@@ -93,7 +95,7 @@ def top_k_hits(truth: Ints, probabilities: Floats, k: int) -> Bools:
     return np.asarray((best == truth[:, None]).any(axis=1))
 
 
-def mean(values: npt.ArrayLike, weights: Floats) -> Floats:
+def mean(values: npt.ArrayLike, weights: Weights) -> Floats:
     """Weighted mean of one value by row, shape (R,)."""
     return ratio(weights @ np.asarray(values, np.float64), weights.sum(1))
 
@@ -120,10 +122,10 @@ class Ranking:
         values = np.asarray(score, np.float64)
         order = np.argsort(-values, kind="stable")
         falling = values[order]
-        ends = np.flatnonzero(np.append(np.diff(falling) != 0, True))  # noqa: FBT003
+        ends = np.flatnonzero(np.append(np.diff(falling) != 0, True))
         return cls(order, np.asarray(truth, np.float64)[order], ends, falling[ends])
 
-    def counts(self, weights: Floats) -> tuple[Floats, Floats]:
+    def counts(self, weights: Weights) -> tuple[Floats, Floats]:
         """Weighted true and false positives when everything down to each distinct score is called.
 
         Both have shape (R, G + 1); the first column is 0, nothing called.
@@ -137,7 +139,7 @@ class Ranking:
         return np.hstack([start, hits]), np.hstack([start, both - hits])
 
     def summary(
-        self, weights: Floats, *, specificities: Sequence[float] = (), sensitivities: Sequence[float] = ()
+        self, weights: Weights, *, specificities: Sequence[float] = (), sensitivities: Sequence[float] = ()
     ) -> dict[str, Floats]:
         """Metrics of the whole curve, each of shape (R,); NaN where a class is absent.
 
@@ -184,7 +186,7 @@ def rates(matrix: Floats) -> Mapping[str, Floats]:
     }
 
 
-def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: Floats) -> Floats:
+def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: Weights) -> Floats:
     """Net benefit of acting on `score >= t`, shape (R, T).
 
     TP/n - FP/n * t/(1 - t). Source: Vickers and Elkin, Med. Decis. Making 2006.
@@ -195,7 +197,7 @@ def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: Floats
     return np.asarray((hits - false * (thresholds / (1 - thresholds))) / weights.sum(1, keepdims=True))
 
 
-def risk_coverage(wrong: Bools, confidence: Floats, coverages: Floats, weights: Floats) -> Floats:
+def risk_coverage(wrong: Bools, confidence: Floats, coverages: Floats, weights: Weights) -> Floats:
     """Error rate among the most confident share of rows, shape (R, C).
 
     Args:

@@ -7,21 +7,25 @@ read and resumed at any moment, and become row groups at the end; so do embeddin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
-
-from skinclf.errors import InvalidInputError, MissingExtraError, OutputError
+from skinclf._parquet import csv_to_parquet, embeddings_to_parquet, need_pyarrow
+from skinclf.errors import InvalidInputError, OutputError
+from skinclf.journal import unwritable
 from skinclf.manifest import manifest_path
-from skinclf.records import CsvFormat, Format, JsonlFormat, Schema, read_csv
+from skinclf.records import CsvFormat, Format, JsonlFormat, Schema
 
 FormatName: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[FormatName, ...] = ("csv", "jsonl", "parquet")
-_ENDINGS: Mapping[str, FormatName] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-_ROW_GROUP = 65_536
+_ENDINGS: Mapping[str, FormatName] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,9 @@ class Output:
         if self.format is not None and self.format not in FORMATS:
             raise InvalidInputError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
         if self.embeddings is not None and self.embeddings.suffix.lower() not in {".npy", ".parquet"}:
-            raise InvalidInputError(f"{self.embeddings}: embeddings are written to a .npy or a .parquet file.")
+            raise InvalidInputError(
+                f"{self.embeddings}: embeddings are written to a .npy or a .parquet file."
+            )
         if self.embeddings == self.path:
             raise InvalidInputError(f"{self.path}: the table and the embeddings need two files.")
         for path in filter(None, (self.path, self.embeddings)):
@@ -102,17 +108,27 @@ class Output:
                 f"{self.journal} is left from an interrupted run. Use --resume or --overwrite."
             )
         if self.kind == "parquet" or (self.embeddings and self.embeddings.suffix.lower() == ".parquet"):
-            _pyarrow()
+            need_pyarrow()
 
-    def finish(self, schema: Schema) -> None:
-        """Turn what grew into Parquet, where that was asked for."""
+    def finish(self, columns: Mapping[str, type]) -> None:
+        """Turn what grew into Parquet, where that was asked for.
+
+        Args:
+            columns: Name to type of the table's columns, as `Schema.columns`.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         vectors = self.vectors
-        if vectors is not None and self.embeddings is not None and vectors != self.embeddings:
-            _embeddings_to_parquet(self.journal, self.rows(schema), vectors, self.embeddings)
-            vectors.unlink()
-        if self.kind == "parquet":
-            _csv_to_parquet(self.journal, self.path, schema)
-            self.journal.unlink()
+        try:
+            if vectors is not None and self.embeddings is not None and vectors != self.embeddings:
+                embeddings_to_parquet(self.journal, self.kind, vectors, self.embeddings)
+                vectors.unlink()
+            if self.kind == "parquet":
+                csv_to_parquet(self.journal, self.path, columns)
+                self.journal.unlink()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
 
 def check_writable(path: Path) -> None:
@@ -132,70 +148,3 @@ def check_writable(path: Path) -> None:
 def _filled(path: Path) -> bool:
     """Whether a file is there and not empty (an empty one loses nothing)."""
     return path.is_file() and path.stat().st_size > 0
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError("parquet", "Parquet output") from None
-    return pyarrow
-
-
-def _csv_to_parquet(source: Path, target: Path, schema: Schema) -> None:
-    """Stream a complete CSV table into a Parquet file, row group by row group."""
-    pa = _pyarrow()
-    kinds = {str: pa.string(), float: pa.float32(), int: pa.int32(), bool: pa.bool_()}
-    columns = schema.columns
-    arrow = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        with source.open("rb") as file, pa.parquet.ParquetWriter(partial, arrow, compression="zstd") as writer:
-            records = read_csv(file)
-            next(records)  # the header
-            while rows := [cells for cells, _, _ in _take(records)]:
-                by_column = [
-                    [_parse(cell, kind) for cell in cells]
-                    for cells, kind in zip(zip(*rows, strict=True), columns.values(), strict=True)
-                ]
-                arrays = [pa.array(values, type=f.type) for values, f in zip(by_column, arrow, strict=True)]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=arrow), row_group_size=_ROW_GROUP)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _take(records: Iterator[tuple[list[str], bytes, int]]) -> Iterator[tuple[list[str], bytes, int]]:
-    for _, record in zip(range(_ROW_GROUP), records, strict=False):
-        yield record
-
-
-def _parse(cell: str, kind: type) -> Any:
-    if kind is str:
-        return cell
-    if not cell:
-        return None
-    return float(cell) if kind is float else bool(int(cell)) if kind is bool else int(cell)
-
-
-def _embeddings_to_parquet(journal: Path, rows: Format, vectors: Path, target: Path) -> None:
-    """Join image names and vectors in one Parquet file: `image`, `status`, `embedding`."""
-    pa = _pyarrow()
-    array = np.load(vectors, mmap_mode="r", allow_pickle=False)
-    width = array.shape[1]
-    arrow = pa.schema(
-        [("image", pa.string()), ("status", pa.string()), ("embedding", pa.list_(pa.float32(), width))]
-    )
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        with journal.open("rb") as file, pa.parquet.ParquetWriter(partial, arrow) as writer:
-            reader, start = rows.read(file), 0
-            while found := [(r.image, r.status) for _, r in zip(range(_ROW_GROUP), reader, strict=False)]:
-                part = np.ascontiguousarray(array[start : start + len(found)])
-                start += len(found)
-                flat = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), width)
-                names, states = zip(*found, strict=True)
-                writer.write_table(pa.Table.from_arrays([pa.array(names), pa.array(states), flat], schema=arrow))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

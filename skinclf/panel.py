@@ -18,7 +18,7 @@ from skinclf import calibration_metrics as cm
 from skinclf import metrics
 from skinclf import panel_values as pv
 from skinclf.cases import Cases
-from skinclf.intervals import cluster_weights, percentile_interval
+from skinclf.intervals import cluster_weights, inflated_interval, percentile_interval
 from skinclf.metrics import Floats, Ranking
 from skinclf.operating_points import Estimate
 
@@ -81,7 +81,9 @@ class Panel:
                 result |= {name: float(value[0]) for name, value in averages.items()}
         if cases.positive is not None and cases.score is not None:
             score = cases.score.astype(np.float64).clip(0, 1)
-            result |= _named("binary", pv.ranking_values(cases.positive, score, () if self.brief else TARGETS))
+            result |= _named(
+                "binary", pv.ranking_values(cases.positive, score, () if self.brief else TARGETS)
+            )
             measured = pv.probability_values(score, cases.positive, bins=self.bins)
             result |= _named("binary", measured if not self.brief else _only_ratio(measured))
         return result
@@ -128,7 +130,9 @@ class Panel:
         return result | {
             "multiclass.brier": cm.brier(p, truth, weights),
             "multiclass.log_loss": cm.log_loss(p, truth, weights),
-            "multiclass.ece_top_label": cm.expected_calibration_error(confidence, right, weights, bins=self.bins),
+            "multiclass.ece_top_label": cm.expected_calibration_error(
+                confidence, right, weights, bins=self.bins
+            ),
             "multiclass.ece_classwise": np.asarray(np.mean(errors, axis=0)),
         }
 
@@ -146,7 +150,9 @@ class Panel:
             filled = np.where(known, areas, 0.0)
             result[f"multiclass.{name}_macro"] = metrics.ratio(filled.sum(axis=1), known.sum(axis=1))
             shares = support * known
-            result[f"multiclass.{name}_weighted"] = metrics.ratio((filled * shares).sum(axis=1), shares.sum(axis=1))
+            result[f"multiclass.{name}_weighted"] = metrics.ratio(
+                (filled * shares).sum(axis=1), shares.sum(axis=1)
+            )
         return result
 
     def replicates(self, *, count: int, seed: int) -> Replicates:
@@ -169,11 +175,14 @@ def blocks(cases: Cases, *, count: int, seed: int) -> Iterator[npt.NDArray[np.fl
 def estimates(
     values: Mapping[str, float], replicates: Replicates, *, confidence: float
 ) -> dict[str, Estimate]:
-    """Values with percentile intervals; NaN bounds where the value or every replicate is undefined."""
+    """Values with bootstrap intervals; NaN bounds where the value or every replicate is undefined."""
     result = {}
     for name, value in values.items():
-        low, high = percentile_interval(replicates[name], confidence=confidence)
-        known = not np.isnan(value)
+        known, draws = not np.isnan(value), replicates[name]
+        if name.rpartition(".")[2].startswith("ece") and known:
+            low, high = inflated_interval(value, draws, confidence=confidence)
+        else:
+            low, high = percentile_interval(draws, confidence=confidence)
         result[name] = Estimate(value, float(low) if known else np.nan, float(high) if known else np.nan)
     return result
 

@@ -98,7 +98,7 @@ def confidence_values(
     *,
     bins: int,
 ) -> dict[str, float]:
-    """Calibration of all classes: `brier` (summed over classes), `log_loss`, `ece_top_label`, `ece_classwise`.
+    """Calibration of all classes: `brier` (summed over them), `log_loss`, `ece_top_label`, `ece_classwise`.
 
     Args:
         probabilities: Shape (N, K).

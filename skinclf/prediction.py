@@ -115,5 +115,9 @@ class Prediction:
             return f"{self.image}: {self.status}: {self.error}"
         classes = ", ".join(f"{code} {p:.3f}" for code, p in self.top_k())
         p = self.probability_malignant
-        verdict = "" if p is None else f"; P(malignant) {p:.3f} {'>=' if self.flagged else '<'} {self.threshold:.3f}"
+        verdict = (
+            ""
+            if p is None
+            else f"; P(malignant) {p:.3f} {'>=' if self.flagged else '<'} {self.threshold:.3f}"
+        )
         return f"{self.image}: {self.name} ({classes}){verdict}"

@@ -24,7 +24,7 @@ from skinclf.spec import ModelSpec
 
 if TYPE_CHECKING:
     from skinclf.output import Output
-    from skinclf.run import Summary
+    from skinclf.summary import Summary
 
 K = TypeVar("K")
 
@@ -163,7 +163,7 @@ class Predictor:
         return self._workers
 
     @overload
-    def predict(self, source: ImageSource) -> Prediction: ...
+    def predict(self, source: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, source: Iterable[ImageSource]) -> list[Prediction]: ...
     def predict(self, source: ImageSource | Iterable[ImageSource]) -> Prediction | list[Prediction]:
@@ -229,7 +229,10 @@ class Predictor:
         )
 
     def write(
-        self, inputs: Iterable[str | os.PathLike[str]], output: Output | str | os.PathLike[str], **options: Any
+        self,
+        inputs: Iterable[str | os.PathLike[str]],
+        output: Output | str | os.PathLike[str],
+        **options: Any,
     ) -> Summary:
         """Classify files into a table that survives a kill; see `skinclf.run.write_table` for the options."""
         from skinclf.output import Output
@@ -259,29 +262,33 @@ class Predictor:
 
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
-        scores, labels = batch.scores, self.spec.labels
-        rows = [] if scores is None else scores.probabilities.tolist()
-        finite = [] if scores is None else np.isfinite(scores.probabilities).all(axis=1).tolist()
-        extra = {} if scores is None else {name: values.tolist() for name, values in scores.columns.items()}
-        vectors = None if scores is None else scores.embeddings
+        scores = batch.scores
+        if scores is None:
+            return [self._failed(name, error) for name, error in zip(batch.keys, batch.errors, strict=True)]
+        rows = scores.probabilities.tolist()
+        finite = np.isfinite(scores.probabilities.sum(axis=1)).tolist()
+        extra = {name: values.tolist() for name, values in scores.columns.items()}
         result = []
         for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
-            if error is None and not finite[i]:
-                error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
-            if error is not None:
-                result.append(Prediction(name, labels, None, self._threshold, error.code, str(error)))
+            if error is not None or not finite[i]:
+                result.append(self._failed(name, error))
                 continue
             result.append(
                 Prediction(
                     name,
-                    labels,
+                    self.spec.labels,
                     tuple(rows[i]),
                     self._threshold,
                     extra={key: values[i] for key, values in extra.items()},
-                    embedding=None if vectors is None else vectors[i],
+                    embedding=None if scores.embeddings is None else scores.embeddings[i],
                 )
             )
         return result
+
+    def _failed(self, name: str, error: ImageError | None) -> Prediction:
+        if error is None:
+            error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
+        return Prediction(name, self.spec.labels, None, self._threshold, error.code, str(error))
 
 
 def _name(source: Any, number: int) -> str:

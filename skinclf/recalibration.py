@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf import calibration_metrics as cm
-from skinclf.bundle import CONFIG, replace_file
-from skinclf.calibration import Calibration, Floats, Method
+from skinclf.bundle import CONFIG, read_spec, replace_file
+from skinclf.calibration import Floats
 from skinclf.calibration_fit import cross_fitted, fit_calibration, logits_from
 from skinclf.columns import read_columns
 from skinclf.errors import InvalidInputError, OutputError
 from skinclf.held_out import PREDICTIONS, HeldOut
-from skinclf.intervals import Weights, cluster_bootstrap
+from skinclf.intervals import Weights, bootstrap_replicates, inflated_interval, percentile_interval
 from skinclf.jsonable import write_json
 from skinclf.operating_points import Estimate
 from skinclf.scores import softmax
@@ -72,11 +73,11 @@ def recalibrate(
 ) -> Recalibrated:
     """Fit a calibration on labelled predictions of a model.
 
-    The figures `after` come from a cross-fit by lesion, so that they hold for new images; the calibration itself
-    is fitted on all rows.
+    The figures `after` come from a cross-fit by lesion, so that they hold for new images; the calibration
+    itself is fitted on all rows.
 
     Args:
-        held: Predictions of a known model, carrying the model's present calibration (as `predict` writes them).
+        held: Predictions of a known model, with its present calibration (as `predict` writes them).
         method: `temperature`, `vector`, `isotonic` (a curve for P(malignant)), or `none` to remove one.
         folds: Of the cross-fit.
         replicates: Of the lesion bootstrap of every figure.
@@ -97,15 +98,27 @@ def recalibrate(
     truth = _label_indices(held.joined.labels.codes, spec)
     groups = held.groups() or table.ids
     logits = logits_from(probabilities, spec.calibration)
-    if method == "none":
-        calibration, after = None, softmax(logits)
-    else:
-        calibration, after = _fitted(logits, truth, positive, method, group, groups, folds=folds, seed=seed)
-    options = {"replicates": replicates, "confidence": confidence, "seed": seed}
-    metrics = {
-        when: calibration_summary(values, truth, positive, group, groups, **options)
-        for when, values in (("before", probabilities), ("after", after))
-    }
+    target: npt.NDArray[Any] | None = positive if truth is None and method == "isotonic" else truth
+    calibration, after = None, softmax(logits)
+    if method != "none":
+        if target is None:
+            raise InvalidInputError(f"The {method} calibration needs labels that name the model's classes.")
+        calibration = fit_calibration(logits, target, method=method, group=group)
+        after = cross_fitted(logits, target, groups, folds=folds, seed=seed, method=method, group=group)
+
+    def summary(values: Floats) -> dict[str, Estimate]:
+        return calibration_summary(
+            values,
+            truth,
+            positive,
+            group=group,
+            groups=groups,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+        )
+
+    metrics = {"before": summary(probabilities), "after": summary(after)}
     evidence = {
         "method": method,
         "images": len(held.joined),
@@ -142,8 +155,9 @@ def _probabilities(held: HeldOut, spec: ModelSpec) -> Floats:
         pair = [1 - second, second] if spec.labels.malignant_indices == (1,) else [second, 1 - second]
         return np.stack(pair, axis=1)
     if set(table.codes) != set(spec.labels.codes):
+        own = ", ".join(spec.labels.codes)
         raise InvalidInputError(
-            f"{held.predictions}: has classes {', '.join(table.codes)}; {spec.name} has {', '.join(spec.labels.codes)}."
+            f"{held.predictions}: has classes {', '.join(table.codes)}; {spec.name} has {own}."
         )
     return table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]].astype(np.float64)
 
@@ -155,34 +169,13 @@ def _label_indices(codes: Sequence[str] | None, spec: ModelSpec) -> npt.NDArray[
     return np.asarray([spec.labels.codes.index(code) for code in codes], np.intp)
 
 
-def _fitted(
-    logits: Floats,
-    truth: npt.NDArray[np.intp] | None,
-    positive: npt.NDArray[np.bool_],
-    method: Method,
-    group: tuple[int, ...],
-    groups: Sequence[str],
-    *,
-    folds: int,
-    seed: int,
-) -> tuple[Calibration, Floats]:
-    target: npt.NDArray[Any] | None = truth
-    if target is None and method == "isotonic":
-        target = positive
-    if target is None:
-        raise InvalidInputError(f"The {method} calibration needs labels that name the model's classes.")
-    calibration = fit_calibration(logits, target, method=method, group=group)
-    after = cross_fitted(logits, target, groups, folds=folds, seed=seed, method=method, group=group)
-    return calibration, after
-
-
 def calibration_summary(
     probabilities: Floats,
     truth: npt.NDArray[np.intp] | None,
     positive: npt.NDArray[np.bool_],
+    *,
     group: Sequence[int],
     groups: npt.ArrayLike,
-    *,
     replicates: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -200,8 +193,8 @@ def calibration_summary(
         seed: Of the bootstrap.
 
     Returns:
-        `nll`, `brier`, `ece_top_label`, `ece_classwise` over all classes; `malignant_nll`, `malignant_brier`,
-        `malignant_ece`, `malignant_slope`, `malignant_intercept` of P(malignant).
+        `nll`, `brier`, `ece_top_label`, `ece_classwise` over all classes; `malignant_nll`,
+        `malignant_brier`, `malignant_ece`, `malignant_slope`, `malignant_intercept` of P(malignant).
     """
     score = np.minimum(probabilities[:, list(group)].sum(axis=1), 1.0)
     names = ["malignant_nll", "malignant_brier", "malignant_ece", "malignant_slope", "malignant_intercept"]
@@ -227,15 +220,19 @@ def calibration_summary(
         return np.stack(values, axis=1)
 
     value = statistic(np.ones((1, len(score)), np.float32))[0]
-    low, high = cluster_bootstrap(statistic, groups, replicates=replicates, seed=seed, confidence=confidence)
+    draws = bootstrap_replicates(statistic, groups, replicates=replicates, seed=seed)
+    low, high = percentile_interval(draws, confidence=confidence)
+    inflated = inflated_interval(value, draws, confidence=confidence)
+    noisy = np.asarray(["ece" in name for name in names])
+    low, high = np.where(noisy, inflated[0], low), np.where(noisy, inflated[1], high)
     return {name: Estimate(*map(float, row)) for name, *row in zip(names, value, low, high, strict=True)}
 
 
 def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None:
     """Copy a bundle and give the copy the new calibration.
 
-    The held-out predictions that travel with it are recomputed, so that thresholds tuned on them fit; operating
-    points of the old calibration are gone. `calibration.json` holds the evidence.
+    The held-out predictions that travel with it are recomputed, so that thresholds tuned on them fit;
+    operating points of the old calibration are gone. `calibration.json` holds the evidence.
 
     Args:
         source: The bundle.
@@ -245,23 +242,19 @@ def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None
     Raises:
         OutputError: The folder is not empty or cannot be written.
     """
-    import json
-
-    spec = result.spec
-    old = ModelSpec.from_config(json.loads((source / CONFIG).read_text(encoding="utf-8")), source=str(source))
+    spec, old = result.spec, read_spec(source)
+    in_place = output.resolve() == source.resolve()
+    if not in_place and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output}: not empty; name a new folder, or the bundle itself.")
     try:
-        if output.resolve() != source.resolve():
-            if output.exists() and any(output.iterdir()):
-                raise OutputError(f"{output}: not empty; name a new folder, or the bundle itself.")
+        if not in_place:
             shutil.copytree(source, output, dirs_exist_ok=True)
         carried = output / PREDICTIONS
         if carried.is_file():
             replace_file(carried, _recomputed(carried, old, spec).encode())
         replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}.") from None
+    except (OSError, shutil.Error) as error:
+        raise OutputError(f"{output}: cannot be written: {error}.") from None
     write_json(output / "calibration.json", spec.training["calibration"])
 
 

@@ -1,7 +1,7 @@
 """The predictions table: one row per input, in input order, in the formats that text can have.
 
 The first four columns are those of the binary seed's table; numbers parse back to the same float32.
-Text is UTF-8; bytes of a file name that are no UTF-8 are written as `\\udcXX`.
+Text is UTF-8; bytes of a file name that are no UTF-8 are written as backslash escapes (`udcXX`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -28,6 +28,8 @@ _HEAD: Mapping[str, type] = {
     "flagged": bool,
 }
 _TAIL: Mapping[str, type] = {"status": str, "error": str}
+#: Types of columns by the names that manifests use.
+TYPES: Mapping[str, type] = {kind.__name__: kind for kind in (str, float, int, bool)}
 _SPECIAL = frozenset(',"\r\n')
 
 
@@ -79,11 +81,6 @@ class Schema:
         return [*row, prediction.status, prediction.error]
 
 
-def columns(labels: LabelSet, *, top_k: int = 0) -> tuple[str, ...]:
-    """Column names for a label set."""
-    return tuple(Schema(labels, top_k).columns)
-
-
 class Row(NamedTuple):
     """A complete row of an existing table: its first and last cells, its text, and where it ends."""
 
@@ -93,14 +90,18 @@ class Row(NamedTuple):
     end: int
 
 
-class Format(Protocol):
-    """A table as bytes that can be appended to and read back row by row."""
+class Encoder(Protocol):
+    """Rows as bytes."""
 
     def header(self) -> bytes:
         """What stands before the rows."""
 
-    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+    def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """Rows as bytes; every row ends the line."""
+
+
+class Format(Encoder, Protocol):
+    """A table as bytes that can be appended to and read back row by row."""
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """Complete rows of an existing table, up to the first torn one.
@@ -111,7 +112,7 @@ class Format(Protocol):
 
 
 class CsvFormat:
-    """Comma-separated, quoted where needed, `\\n` at the end of rows."""
+    """Comma-separated, quoted where needed, a line feed at the end of rows."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -121,7 +122,7 @@ class CsvFormat:
         """See `Format.header`."""
         return _csv([self._columns])
 
-    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+    def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
         return _csv([[_cell(v) for v in self._schema.values(p)] for p in predictions])
 
@@ -146,7 +147,7 @@ class JsonlFormat:
         """See `Format.header`."""
         return b""
 
-    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+    def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
         lines = []
         for p in predictions:
@@ -158,11 +159,7 @@ class JsonlFormat:
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """See `Format.read`."""
-        end = 0
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                return
-            end += len(raw)
+        for _, raw, end in read_lines(file):
             try:
                 row = json.loads(raw)
                 _same(list(row), self._columns)
@@ -171,12 +168,26 @@ class JsonlFormat:
             yield Row(row["image"], row["status"], raw, end)
 
 
-class TextFormat(JsonlFormat):
-    """One readable line per input, for terminals; it cannot be resumed."""
+class TextFormat:
+    """One readable line per input, for terminals."""
 
-    def encode(self, predictions: Sequence[Prediction]) -> bytes:
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        return b""
+
+    def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
         return _utf8("".join(f"{p}\n" for p in predictions))
+
+
+def read_lines(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
+    """Complete lines in the form of `read_csv`, without cells."""
+    end = 0
+    for raw in file:
+        if not raw.endswith(b"\n"):
+            return
+        end += len(raw)
+        yield [], raw, end
 
 
 def read_csv(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:

@@ -7,30 +7,23 @@ compared with the inputs, and the rest is computed; nothing else records progres
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from skinclf.batch import Batch
-from skinclf.errors import ImageError, InvalidInputError, MismatchError, OutputError, SkinclfError
-from skinclf.journal import AppendFile, NpyFile, unwritable
+from skinclf.errors import MismatchError, OutputError
+from skinclf.journal import AppendFile, NpyFile
 from skinclf.manifest import NOTICE, check_identity, read_manifest, versions, write_manifest
 from skinclf.output import Output
 from skinclf.prediction import Prediction
-from skinclf.records import Format, Row, Schema, printable
+from skinclf.records import Encoder, Format, Schema
+from skinclf.resume import keep_rows, retry_rows
 from skinclf.shards import Shard
-from skinclf.summary import Stop, Summary, digest
+from skinclf.summary import Stop, Summary
+from skinclf.work import OnError, Progress, Work, encode
 
 if TYPE_CHECKING:
     from skinclf.predictor import Predictor
-
-OnError: TypeAlias = Literal["record", "fail"]
-Progress: TypeAlias = Callable[[Summary], None]
-_Item: TypeAlias = "tuple[str, Row | None]"
 
 
 def write_table(
@@ -68,35 +61,36 @@ def write_table(
     """
     output.check()
     schema = Schema(predictor.spec.labels, output.top_k, predictor.scorer.columns)
+    work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     old = _old_manifest(output)
-    task = _Task(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
-    task.batch_size = predictor.batch_size or _recorded_batch_size(old) or predictor.scorer.batch_size
-    manifest = _manifest(task, output, schema, options or {})
+    if old is not None and predictor.batch_size is None:
+        work.batch_size = int(old["identity"]["batch_size"])
+    manifest = {**_manifest(work, output, schema), "options": dict(options or {})}
     if old is not None:
         check_identity(old["identity"], manifest["identity"], what=str(output.path))
-    if output.kind == "parquet" and old is not None and not output.journal.exists() and output.path.exists():
-        return _already_parquet(task, output, old)
-    with AppendFile(output.journal) as journal:
-        write_manifest(output.manifest, {**manifest, **task.report(complete=False)})
+        if output.kind == "parquet" and not output.journal.exists() and output.path.exists():
+            return _finished_parquet(work, output, old)
+    with closing(AppendFile(output.journal)) as journal:
+        if not output.resume:
+            journal.cut(0)
+        write_manifest(output.manifest, {**manifest, **work.report(complete=False)})
         try:
-            _append(task, output, output.rows(schema), journal)
-            complete = not task.stopped
+            _append(work, output, output.rows(schema), journal)
             journal.close()
-            if complete:
-                output.finish(schema)
+            if not work.stopped:
+                output.finish(schema.columns)
         except BaseException:
             with suppress(OutputError):
-                write_manifest(output.manifest, {**manifest, **task.report(complete=False)})
+                write_manifest(output.manifest, {**manifest, **work.report(complete=False)})
             raise
-    report = task.report(complete=complete)
-    write_manifest(output.manifest, {**manifest, **report})
-    return task.summary
+    write_manifest(output.manifest, {**manifest, **work.report(complete=not work.stopped)})
+    return work.summary
 
 
 def write_stream(
     predictor: Predictor,
     inputs: Iterable[str | os.PathLike[str]],
-    rows: Format,
+    rows: Encoder,
     write: Callable[[bytes], object],
     *,
     on_error: OnError = "record",
@@ -105,81 +99,85 @@ def write_stream(
     progress: Progress | None = None,
 ) -> Summary:
     """Classify files into a stream, such as stdout; arguments and errors are those of `write_table`."""
-    task = _Task(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
+    work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     write(rows.header())
-    for _, predictions in task.compute(((name, None) for name in task.names())):
-        with task.summary.times.add("write"):
-            write(rows.encode(predictions))
-        task.count(predictions)
-    task.report(complete=not task.stopped)
-    return task.summary
+    for outcomes in work.compute((name, None) for name in work.names()):
+        with work.writing(outcomes):
+            write(encode(outcomes, rows))
+    work.report(complete=not work.stopped)
+    return work.summary
 
 
-class _Task:
-    """What the inputs of one run go through, and what is counted on the way."""
+def _append(work: Work, output: Output, rows: Format, journal: AppendFile) -> None:
+    """Bring a table from what it is to what it shall be."""
+    names, done, vectors = work.names(), 0, None
+    if output.resume and journal.size:
+        if output.retry_failed:
+            kept = retry_rows(journal, rows, work, output.vectors)
+        else:
+            kept = keep_rows(journal, rows, work)
+        names, done = kept.rest, kept.rows
+    if not done:
+        journal.cut(0)
+        journal.append(rows.header())
+    if output.vectors is not None:
+        vectors = NpyFile(output.vectors, rows=done)
+    try:
+        for outcomes in work.compute(((name, None) for name in names), continued=done > 0):
+            with work.writing(outcomes):
+                # First the vectors: a table never has a row without one.
+                if vectors is not None:
+                    vectors.append([x.embedding if isinstance(x, Prediction) else None for x in outcomes])
+                journal.append(encode(outcomes, rows))
+    finally:
+        if vectors is not None:
+            vectors.close()
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        inputs: Iterable[str | os.PathLike[str]],
-        *,
-        on_error: OnError,
-        shard: Shard | None,
-        stop: Stop | None,
-        progress: Progress | None,
-    ) -> None:
-        if on_error not in {"record", "fail"}:
-            raise InvalidInputError(f"on_error is 'record' or 'fail'; received {on_error!r}.")
-        self.predictor, self.shard = predictor, shard
-        self.batch_size = predictor.batch_size or predictor.scorer.batch_size
-        self.summary = Summary()
-        self._inputs, self._on_error, self._progress = inputs, on_error, progress
-        self._stop = stop or Stop()
-        self._roots: tuple[str, ...] = getattr(inputs, "roots", ())
-        self._seen = digest()
 
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._stop.requested
+def _old_manifest(output: Output) -> dict[str, Any] | None:
+    """The manifest of the table that is to be resumed; None where there is nothing to resume."""
+    there = any(path.is_file() and path.stat().st_size for path in (output.path, output.journal))
+    return read_manifest(output.manifest) if output.resume and there else None
 
-    def names(self) -> Iterator[str]:
-        """Names of the inputs of this shard; all of them are counted and hashed."""
-        shard = self.shard or Shard(1, 1)
-        for number, item in enumerate(self._stop.guard(self._inputs)):
-            name = os.fspath(item)
-            self._seen.add(name)
-            if shard.takes(number):
-                yield name
 
-    def compute(
-        self, items: Iterable[tuple[str, Row | None]], *, continued: bool = False
-    ) -> Iterator[list[Prediction | Row]]:
-        """Outcomes batch by batch, in order; an item that comes with a row which is ok keeps it."""
-        pairs = ((item, None if _is_done(item) else item[0]) for item in items)
-        batches = self.predictor.batches(
-            pairs,
-            batch_size=self.batch_size,
-            continued=continued or self.shard is not None,
-            times=self.summary.times,
+def _finished_parquet(work: Work, output: Output, old: Mapping[str, Any]) -> Summary:
+    """A complete Parquet table cannot grow; it is fine when it is that of the same inputs."""
+    for _ in work.names():
+        continue
+    if output.retry_failed or not old["complete"] or old["inputs"] != work.inputs_report():
+        raise MismatchError(
+            f"{output.path}: a finished Parquet table is neither extended nor repaired; use CSV for that, or "
+            "--overwrite to make it again."
         )
-        for batch in batches:
-            self._check_roots(batch.errors)
-            new = [i for i, item in enumerate(batch.keys) if not _is_done(item)]
-            fresh = iter(self.predictor.predictions([item[0] for item in batch.keys], batch, new))
-            outcomes = [row if _is_done((name, row)) and row else next(fresh) for name, row in batch.keys]
-            bad = next((i for i, x in enumerate(outcomes) if x.status != "ok"), None)
-            if bad is not None and self._on_error == "fail":
-                yield outcomes[:bad]
-                failed = outcomes[bad]
-                raise ImageError(failed.status, failed.error if isinstance(failed, Prediction) else "")
-            yield outcomes
+    work.summary.statuses.update(old["counts"]["statuses"])
+    work.summary.complete = True
+    return work.summary
 
-    def write(self, outcomes: Iterator[list[Prediction | Row]], rows: Format, write: Callable[[bytes], object]) -> None:
-        """Write outcomes as they come, and count them once they are safe."""
-        for batch in outcomes:
-            with self.summary.times.add("write"):
-                write(b"".join(x.raw if isinstance(x, Row) else rows.encode([x]) for x in batch))
-            self.summary.count(batch)
-            if self._progress is not None:
-                self._progress(self.summary)
+
+def _manifest(work: Work, output: Output, schema: Schema) -> dict[str, Any]:
+    """The part of the manifest that does not change."""
+    predictor = work.predictor
+    spec = predictor.spec
+    return {
+        "notice": NOTICE,
+        "output": output.path.name,
+        "identity": {
+            "model": dict(predictor.scorer.fingerprint),
+            "threshold": predictor.threshold,
+            "format": output.kind,
+            "columns": {name: kind.__name__ for name, kind in schema.columns.items()},
+            "batch_size": work.batch_size,
+            "shard": None if work.shard is None else str(work.shard),
+            "embeddings": output.embeddings is not None,
+        },
+        "model": {
+            "name": spec.name,
+            "source": spec.source,
+            "revision": spec.revision,
+            "architecture": spec.architecture,
+            "license": spec.license,
+            "weights_sha256": spec.weights_sha256,
+        },
+        "run": {**predictor.scorer.info, "workers": predictor.workers},
+        "versions": versions(),
+    }

@@ -7,7 +7,7 @@ where the network is, a batch at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -47,6 +47,12 @@ class Scores:
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None
 
+    def take(self, rows: Sequence[int]) -> Scores:
+        """The rows asked for, in that order."""
+        at = np.asarray(rows, np.intp)
+        vectors = None if self.embeddings is None else self.embeddings[at]
+        return Scores(self.probabilities[at], {k: v[at] for k, v in self.columns.items()}, vectors)
+
     @staticmethod
     def join(parts: list[Scores]) -> Scores:
         """One `Scores` from several, in order."""
@@ -71,7 +77,7 @@ class Scorer(Protocol):
 
     @property
     def prepare(self) -> Prepare:
-        """Decodes one image to pixels, or raises `ImageError`; can be pickled, so that processes may run it."""
+        """Decodes one image, or raises `ImageError`; can be pickled, so that processes may run it."""
 
     @property
     def columns(self) -> Mapping[str, type]:

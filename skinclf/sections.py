@@ -114,7 +114,9 @@ def operating_point(
         return None
     units: dict[str, Any] = {"image": None, "lesion": None}
     for unit in ("image", "lesion") if cases.grouped else ("image",):
-        units[unit] = _point(cases, threshold, unit, confidence=confidence, combine=combine, prevalence=prevalence)
+        units[unit] = _point(
+            cases, threshold, unit, confidence=confidence, combine=combine, prevalence=prevalence
+        )
     flagged = cases.score >= np.float32(threshold)
     by_class = None
     if cases.truth is not None:
@@ -126,7 +128,13 @@ def operating_point(
 
 
 def _point(
-    cases: Cases, threshold: float, unit: Unit, *, confidence: float, combine: Combine, prevalence: float | None
+    cases: Cases,
+    threshold: float,
+    unit: Unit,
+    *,
+    confidence: float,
+    combine: Combine,
+    prevalence: float | None,
 ) -> dict[str, Any] | None:
     if cases.positive is None or cases.score is None:
         return None

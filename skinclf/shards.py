@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from skinclf.errors import InvalidInputError, MismatchError, OutputError
+from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.journal import unwritable
 from skinclf.manifest import check_identity, manifest_path, now, read_manifest, write_manifest
-from skinclf.output import Output, check_writable
-from skinclf.records import read_csv
+from skinclf.output import Output
+from skinclf.records import TYPES, read_csv, read_lines
 from skinclf.summary import Summary
 
 
@@ -58,38 +57,87 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
 
     Args:
         parts: CSV or JSONL tables of one run's shards, with their manifests beside them, in any order.
-        output: The whole table; it gets a manifest too.
+        output: The whole table, in the parts' format, or Parquet from CSV; it gets a manifest too.
         overwrite: Replace an existing table.
 
     Raises:
-        InvalidInputError: The output is there already, or the parts are Parquet.
-        MismatchError: A part is missing, incomplete, twice there, or of another run.
+        InvalidInputError: The output is there already, or the formats do not fit.
+        MismatchError: A part is missing, incomplete, there twice, or of another run.
         OutputError: The output cannot be written.
     """
-    found = [(path, read_manifest(manifest_path(path))) for path in parts]
-    ordered, total = _check(found)
-    check_writable(output)
-    if output.exists() and not overwrite:
-        raise InvalidInputError(f"{output} is already there; replace it with --overwrite.")
-    if output.resolve() in {path.resolve() for path in parts}:
-        raise InvalidInputError(f"{output} is one of the parts.")
-    partial = output.with_name(f".{output.name}.part")
+    manifests = {Shard.parse(str(m["identity"].get("shard"))): (p, m) for p, m in map(_open, parts)}
+    if len(manifests) < len(parts):
+        raise MismatchError("The same shard is given twice.")
+    total = _check(manifests)
+    target = Output(path=output, overwrite=overwrite)
+    target.check()
+    ordered = [manifests[shard] for shard in sorted(manifests, key=lambda s: s.index)]
     first = ordered[0][1]
+    kind, columns = first["identity"]["format"], first["identity"]["columns"]
+    if (
+        kind == "parquet"
+        or target.kind not in {kind, "parquet"}
+        or (target.kind, kind) == ("parquet", "jsonl")
+    ):
+        raise InvalidInputError(
+            f"Parts in {kind} cannot become {target.kind}; CSV merges to .csv or .parquet, JSONL to .jsonl."
+        )
+    partial = output.with_name(f".{output.name}.part")
     try:
         with partial.open("wb") as file:
-            for row in _interleave([path for path, _ in ordered], first["identity"]["format"], total):
-                file.write(row)
-        partial.replace(output)
+            file.writelines(_interleaved([path for path, _ in ordered], total, header=kind == "csv"))
+        partial.replace(target.journal)
     except OSError as error:
         raise unwritable(output, error) from None
     finally:
         partial.unlink(missing_ok=True)
+    target.finish({name: TYPES[kind] for name, kind in columns.items()})
     summary = Summary(complete=True)
     for _, manifest in ordered:
-        for status, count in manifest["counts"]["statuses"].items():
-            summary.statuses[status] += count
-    content = {k: v for k, v in first.items() if k not in {"counts", "timings", "started", "schema"}}
-    content["identity"] = {**first["identity"], "shard": None}
-    report = {**summary.to_dict(), "merged": [str(path) for path, _ in ordered], "finished": now()}
-    write_manifest(manifest_path(output), {**content, **report})
+        summary.statuses.update(manifest["counts"]["statuses"])
+    content = {k: v for k, v in first.items() if k not in {"counts", "timings", "started", "options"}}
+    content["identity"] = {**first["identity"], "shard": None, "format": target.kind}
+    report = {**summary.to_dict(), "merged": [path.name for path, _ in ordered], "finished": now()}
+    write_manifest(target.manifest, {**content, **report})
     return summary
+
+
+def _open(path: Path) -> tuple[Path, dict[str, Any]]:
+    return path, read_manifest(manifest_path(path))
+
+
+def _check(manifests: Mapping[Shard, tuple[Path, dict[str, Any]]]) -> int:
+    """Total number of inputs of parts that are whole and belong together."""
+    (path, first), *_ = manifests.values()
+    count = next(iter(manifests)).count
+    expected = {**first["identity"], "shard": None}
+    for shard, (part, manifest) in manifests.items():
+        check_identity({**manifest["identity"], "shard": None}, expected, what=str(part))
+        if not manifest["complete"]:
+            raise MismatchError(f"{part}: shard {shard} is not complete; run it again with --resume.")
+        if shard.count != count or manifest["inputs"] != first["inputs"]:
+            raise MismatchError(f"{part}: shard {shard} was made from other inputs than {path}.")
+    missing = [str(s) for i in range(count) if (s := Shard(i + 1, count)) not in manifests]
+    if missing:
+        raise MismatchError(f"Not all shards are here; missing: {', '.join(missing)}.")
+    return int(first["inputs"]["count"])
+
+
+def _interleaved(parts: Sequence[Path], total: int, *, header: bool) -> Iterator[bytes]:
+    """Rows of all parts in the order of the inputs."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("rb")) for path in parts]
+        readers = [read_csv(file) if header else read_lines(file) for file in files]
+        if header:
+            heads = [next(reader, None) for reader in readers]
+            if any(head is None or heads[0] is None or head[1] != heads[0][1] for head in heads):
+                raise MismatchError("The parts have different columns.")
+            yield heads[0][1] if heads[0] else b""
+        for number in range(total):
+            record = next(readers[number % len(parts)], None)
+            if record is None:
+                raise MismatchError(f"{parts[number % len(parts)]}: rows are missing at its end.")
+            yield record[1]
+        for path, reader in zip(parts, readers, strict=True):
+            if next(reader, None) is not None:
+                raise MismatchError(f"{path}: has more rows than its manifest says.")

@@ -72,7 +72,9 @@ def subgroups(table: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> list
                 raise InvalidInputError(f"No row has {column}={value}; there are {', '.join(found[:20])}.")
             found = [value]
         elif len(found) > MAX_LEVELS:
-            raise InvalidInputError(f"{column} has {len(found)} values; a subgroup column has at most {MAX_LEVELS}.")
+            raise InvalidInputError(
+                f"{column} has {len(found)} values; a subgroup column has at most {MAX_LEVELS}."
+            )
         array = np.asarray(values, dtype=object)
         groups += [Subgroup(column, level, np.asarray(array == level, bool)) for level in found]
     return groups

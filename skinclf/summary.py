@@ -38,12 +38,10 @@ class Summary:
     seconds: float = 0.0
     _start: float = field(default_factory=time.perf_counter)
 
-    def count(self, statuses: Iterable[str], *, computed: bool) -> None:
-        """Count rows that are safe."""
-        new = Counter(statuses)
-        self.statuses += new
-        if computed:
-            self.computed += new.total()
+    def count(self, statuses: Iterable[str], *, computed: int) -> None:
+        """Count rows that are safe, and how many of them this process computed."""
+        self.statuses.update(statuses)
+        self.computed += computed
         self.seconds = time.perf_counter() - self._start
 
     @property

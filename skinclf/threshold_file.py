@@ -26,7 +26,8 @@ from skinclf.tables import Joined, stem
 
 SCHEMA = 1
 _MAX_BYTES = 64 * 1024 * 1024
-_BOUND = {
+#: What a threshold is bound to: keys of `ModelSpec.fingerprint`, and how people call them.
+FINGERPRINT = {
     "weights_sha256": "weights",
     "preprocess": "preprocessing",
     "labels": "label map",
@@ -98,8 +99,10 @@ class Threshold:
                 made = self.model.get(key)
                 if key == "weights_sha256" and (made is None or found is None):
                     notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
-                elif made != found:
-                    wrong.append(f"other {_BOUND.get(key, key)}")
+                elif key in self.model and made != found:
+                    wrong.append(f"other {FINGERPRINT[key]}")
+            if self.model.get("tta"):
+                notices.append(f"{self.source}: tuned with test-time augmentation {self.model['tta']}.")
         elif self.data:
             notices.append(f"{self.source}: names no model; make sure that it was tuned for {spec.name}.")
         indices = spec.labels.malignant_indices

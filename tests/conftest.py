@@ -271,7 +271,7 @@ def make_bundle(
 
     spec = ModelSpec(
         name=folder.name, architecture=architecture, labels=labels, preprocess=preprocess,
-        license="CC0-1.0", source=str(folder), **fields,
+        **{"license": "CC0-1.0", "source": str(folder)} | fields,
     )  # fmt: skip
     state = random_network(architecture, spec.num_outputs, seed=seed)
     if half:
@@ -322,6 +322,14 @@ def two_label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         default_operating_point="sensitivity_95",
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a seven-class `bundle/` and the `metrics.json` of its test predictions. Read only."""
+    from hub_publishing import evaluated_bundle
+
+    return evaluated_bundle(tmp_path_factory.mktemp("evaluated"))
 
 
 @pytest.fixture

@@ -28,6 +28,9 @@ class Publishing:
         self._json({"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id})
 
     def _branch(self, repo_id: str, repo: Repo, branch: str) -> None:
+        if self.command == "DELETE":
+            del repo.refs[branch]
+            self._json({})
         if branch in repo.refs:
             self._error(409, "", f"Reference already exists: {branch}")
         start = json.loads(self.body or b"{}").get("startingPoint") or "main"

@@ -27,10 +27,11 @@ def stated(outputs: int, *, height: int = 64, width: int | None = None, kind: st
 
 
 def random_images(count: int, height: int, width: int, *, seed: int = 0) -> Array:
-    """Pixels 0 to 255, (N, H, W, 3): smooth blobs with noise, and each picture of another brightness."""
+    """Pixels 0 to 255, (N, H, W, 3): blobs with noise, each picture of another colour."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 1, (count, 4, 4, 3)).repeat(-(-height // 4), 1).repeat(-(-width // 4), 2)
-    images = coarse[:, :height, :width] * rng.uniform(0.4, 1, (count, 1, 1, 3)) * 230
+    colour = rng.uniform(0.1, 1, (count, 1, 1, 3))
+    images = (0.4 * coarse[:, :height, :width] + 0.6 * colour) * 240
     return np.clip(images + rng.normal(0, 12, images.shape), 0, 255).astype(np.float32)
 
 

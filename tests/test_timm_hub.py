@@ -198,8 +198,8 @@ def test_odd_and_hostile_configurations(folder, changes, error, says):
 
 def test_a_size_that_the_weights_do_not_have_costs_no_memory(tmp_path):
     write(tmp_path, architecture="test_vit")
-    change(tmp_path, model_args={"embed_dim": 4096, "depth": 200, "num_heads": 64})
-    with pytest.raises(ModelError, match=r"model_args ask for 33,\d{3},\d{3},\d{3} numbers"):
+    change(tmp_path, model_args={"embed_dim": 4096, "depth": 20, "num_heads": 64})
+    with pytest.raises(ModelError, match=r"model_args ask for \d,\d{3},\d{3},\d{3} numbers"):
         load(tmp_path).torch_network()
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +48,12 @@ def out(text: str) -> None:
 def json_out(value: Any) -> None:
     """Write JSON to stdout; NaN is refused, as JSON has none."""
     click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def give_up_stdout() -> None:
+    """After stdout was closed by its reader: let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -18,17 +18,25 @@ from skinclf_cli import console
 #: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("skinclf_cli.commands.predict:predict", "Classify images and write one row for each."),
+    "merge": ("skinclf_cli.commands.merge:merge", "Put the tables of `predict --shard` together."),
     "tune-threshold": (
         "skinclf_cli.commands.tune_threshold:tune_threshold",
         "Choose an operating point that one can defend.",
     ),
     "calibrate": ("skinclf_cli.commands.calibrate:calibrate", "Fit a calibration on held-out predictions."),
-    "evaluate": ("skinclf_cli.commands.evaluate:evaluate", "Metrics and a report from predictions and labels."),
+    "evaluate": (
+        "skinclf_cli.commands.evaluate:evaluate",
+        "Metrics and a report from predictions and labels.",
+    ),
     "models": ("skinclf_cli.commands.models:models", "List, show, fetch, check and convert models."),
     "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
     "data": ("skinclf_cli.commands.data:data", "Prepare training data."),
     "train": ("skinclf_cli.commands.train:train", "Train a model."),
     "export": ("skinclf_cli.commands.export:export", "Make a bundle from a training run."),
+    "card": ("skinclf_cli.commands.card:card", "Write the model card of a bundle from its evaluation."),
+    "push": ("skinclf_cli.commands.push:push", "Publish a model with its card on the Hub."),
+    "doctor": ("skinclf_cli.commands.doctor:doctor", "Check this installation."),
+    "completion": ("skinclf_cli.commands.completion:completion", "Print a shell's completion script."),
 }
 INTERRUPTED = 130
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKINCLF", "max_content_width": 100}
@@ -47,12 +55,52 @@ class LazyGroup(click.Group):
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
-        return command
+        return _talkative(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Help lines from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _talkative(command: click.Command) -> click.Command:
+    """Let `-q` and `-v` also stand after a command's name, where people write them."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _talkative(inner)
+        return command
+    taken = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    for option in (_QUIET, _VERBOSE):
+        if taken.isdisjoint(option.opts):
+            command.params.append(option)
+    return command
+
+
+def _set_quiet(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value:
+        _set_level(ctx, -1)
+
+
+def _set_verbose(ctx: click.Context, _param: click.Parameter, value: int) -> None:
+    if value:
+        _set_level(ctx, value)
+
+
+def _set_level(ctx: click.Context, level: int) -> None:
+    ctx.find_root().obj = level
+    console.setup_logging(level)
+
+
+_QUIET = click.Option(
+    ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet, help="Say nothing but errors."
+)
+_VERBOSE = click.Option(
+    ["-v", "--verbose"],
+    count=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Say more; twice for debugging.",
+)
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
@@ -63,7 +111,12 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
 
 @click.command(cls=LazyGroup, context_settings=_CONTEXT)
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for debugging.")
@@ -102,7 +155,7 @@ def run(args: list[str] | None = None) -> int:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
-        # The reader went away (`| head`): silence, and no second error when stdout is closed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader had enough (`| head`), and said so by closing the pipe.
+        console.give_up_stdout()
         return 0
     return code if isinstance(code, int) else 0

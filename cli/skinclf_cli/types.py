@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skinclf.errors import SkinclfError
 
+if TYPE_CHECKING:
+    from skinclf.shards import Shard
 
-class Device(click.ParamType):
+
+class Device(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """`auto`, `cpu`, `cuda[:n]` or `mps`."""
 
     name = "device"
@@ -25,7 +29,7 @@ class Device(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class OutputFile(click.ParamType):
+class OutputFile(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """A file that can be written, or `-` for stdout; nothing is created by the check."""
 
     name = "file"
@@ -45,7 +49,22 @@ class OutputFile(click.ParamType):
         return path
 
 
-class Codes(click.ParamType):
+class ShardPart(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """`i/n`."""
+
+    name = "shard"
+
+    def convert(self, value: str | Shard, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        """Read and check both numbers."""
+        from skinclf.shards import Shard
+
+        try:
+            return value if isinstance(value, Shard) else Shard.parse(value)
+        except SkinclfError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Codes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """Comma-separated label codes."""
 
     name = "codes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from skinclf.report.style import ALERT, MAIN, MUTED, canvas, percent_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LOOKS = {
+_LOOKS: dict[str, dict[str, Any]] = {
     "before": {"color": ALERT, "marker": "s", "linestyle": (0, (5, 1.6)), "markersize": 4},
     "after": {"color": MAIN, "marker": "o", "linestyle": "-", "markersize": 5},
 }
@@ -76,4 +76,4 @@ def _panel(
     axes.set_xlabel("Predicted")
     axes.set_ylabel("Observed, 95% intervals per bin")
     axes.set_title(title)
-    axes.legend(loc="upper left", frameon=True, framealpha=0.92, edgecolor="none")
+    axes.legend(loc="lower right", frameon=True, framealpha=0.92, edgecolor="none")

@@ -36,35 +36,38 @@ def checklist(metrics: Mapping[str, Any]) -> list[Item]:
     lesions, point = data["lesions"] is not None, metrics["operating_point"]
     checked = bool(metrics["leakage"]["compared_with"])
     every = "TRIPOD+AI, CLAIM, STARD-AI"
-    own = "the study's authors"
+    own, here = "the study's authors", "Data and checks"
+    histology = any(row["column"] == "dx_type" for row in metrics["subgroups"])
+    frozen: Covered = "no"
+    if threshold["given"]:
+        frozen = "yes" if threshold["tuned_on"] else "partly"
     return [
-        Item("Model, version and software identified", every, "yes" if metrics["model"] else "partly", "Data and checks"),
+        Item("Model, version and software", every, "yes" if metrics["model"] else "partly", here),
         Item("Intended use and its limits", every, "partly", "Notice; the model card says more"),
         Item("Source, dates and eligibility of the images", every, "no", own),
-        Item("Images excluded or failed, with counts", every, "yes", "Data and checks"),
-        Item("Reference standard and who set it", every,
-             "partly" if any(row["column"] == "dx_type" for row in metrics["subgroups"]) else "no",
-             "Subgroups, by way of diagnosis; otherwise " + own),
-        Item("Level at which data were split", "TRIPOD+AI, CLAIM", "yes" if lesions and checked else "no",
-             "Data and checks"),
-        Item("Overlap of development and test data examined", every, "yes" if checked else "no", "Data and checks"),
-        Item("Sample size, by class and by lesion", every, "yes" if lesions else "partly", "Data and checks"),
-        Item("Threshold fixed before the test, with its origin", "STARD-AI, CLAIM",
-             "yes" if threshold["given"] and threshold["tuned_on"] else "partly" if threshold["given"] else "no",
-             "Operating point"),
+        Item("Images excluded or failed, with counts", every, "yes", here),
+        Item(
+            "Reference standard and who set it", every, "partly" if histology else "no", f"Subgroups; {own}"
+        ),
+        Item("Level at which data were split", "TRIPOD+AI, CLAIM", _yes(lesions and checked), here),
+        Item("Overlap of development and test data", every, _yes(checked), here),
+        Item("Sample size, by class and by lesion", every, "yes" if lesions else "partly", here),
+        Item("Threshold fixed before the test", "STARD-AI, CLAIM", frozen, "Operating point"),
         Item("Discrimination with intervals", every, "yes", "Ranking"),
         Item("Calibration with intervals", "TRIPOD+AI", "yes", "Calibration"),
-        Item("Sensitivity, specificity and predictive values with intervals", every, "yes" if point else "no",
-             "Operating point"),
-        Item("Cross-tabulation of answers and reference", "STARD-AI, CLAIM", "yes", "Classes; Operating point"),
-        Item("Clinical utility (net benefit)", "TRIPOD+AI", "yes" if metrics["curves"]["decision"] else "no",
-             "Usefulness"),
-        Item("Dependence of images of one lesion handled", "TRIPOD+AI, STARD-AI", "yes" if lesions else "no", "Methods"),
-        Item("Performance and fairness across subgroups", every, "yes" if metrics["subgroups"] else "no", "Subgroups"),
+        Item("Sensitivity, specificity, predictive values", every, _yes(bool(point)), "Operating point"),
+        Item("Cross-tabulation with the reference", "STARD-AI, CLAIM", "yes", "Classes; Operating point"),
+        Item("Net benefit", "TRIPOD+AI", _yes(bool(metrics["curves"]["decision"])), "Usefulness"),
+        Item("Images of one lesion not independent", "TRIPOD+AI, STARD-AI", _yes(lesions), "Methods"),
+        Item("Fairness across subgroups", every, _yes(bool(metrics["subgroups"])), "Subgroups"),
         Item("Analysis of errors", "CLAIM", "yes", "Errors"),
-        Item("Comparison with another model or with readers", "CLAIM, STARD-AI",
-             "partly" if metrics["comparison"] else "no", "Comparison; readers: " + own),
+        Item("Comparison with another model", "CLAIM", _yes(bool(metrics["comparison"])), "Comparison"),
+        Item("Comparison with readers", "CLAIM, STARD-AI", "no", own),
         Item("Test on data of another site", every, "no", own),
         Item("Ethics, registration, funding, conflicts", every, "no", own),
-        Item("Code, model and data availability", every, "partly", "skinclf is open source; otherwise " + own),
-    ]  # fmt: skip
+        Item("Availability of code, model and data", every, "partly", f"skinclf is open source; {own}"),
+    ]
+
+
+def _yes(value: bool) -> Covered:  # noqa: FBT001
+    return "yes" if value else "no"

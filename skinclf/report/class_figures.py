@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, Any]
 #: Columns of the per-class figure.
-_RATES = (("recall", "Sensitivity (recall)"), ("precision", "Precision (PPV)"), ("f1", "F1"), ("roc_auc", "ROC-AUC"))
+_RATES = (
+    ("recall", "Sensitivity (recall)"),
+    ("precision", "Precision (PPV)"),
+    ("f1", "F1"),
+    ("roc_auc", "ROC-AUC"),
+)
 
 
 def confusion(metrics: Metrics, path: Path) -> str | None:
@@ -57,7 +62,7 @@ def per_class(metrics: Metrics, path: Path) -> str | None:
     if not rows:
         return None
     styles = style.line_styles(metrics["data"]["labels"])
-    with style.canvas(path, width=10.6, height=0.36 * len(rows) + 1.3, columns=len(_RATES)) as (figure, axes):
+    with style.canvas(path, width=10.6, height=0.36 * len(rows) + 1.3, columns=len(_RATES)) as (_, axes):
         for k, (axis, (name, title)) in enumerate(zip(axes, _RATES, strict=True)):
             for i, row in enumerate(rows):
                 item, colour = row[name], styles[row["code"]]["color"]
@@ -66,7 +71,9 @@ def per_class(metrics: Metrics, path: Path) -> str | None:
                     continue
                 axis.barh(i, item["value"], 0.62, color=colour, alpha=0.32)
                 if item["low"] is not None:
-                    axis.plot([item["low"], item["high"]], [i, i], color=colour, lw=2.2, solid_capstyle="butt")
+                    axis.plot(
+                        [item["low"], item["high"]], [i, i], color=colour, lw=2.2, solid_capstyle="butt"
+                    )
                 axis.plot(item["value"], i, "o", ms=5, color=colour, clip_on=False)
             names = [f"{row['code']}  n={row['support']:,}" for row in rows] if k == 0 else [""] * len(rows)
             axis.set_yticks(range(len(rows)), names)
@@ -75,41 +82,44 @@ def per_class(metrics: Metrics, path: Path) -> str | None:
             style.percent_axes(axis, y=False)
             axis.set_xticks([0, 0.5, 1])
             axis.set_title(title)
-        figure.get_layout_engine().set(wspace=0.04)
-    return f"Points with {metrics['settings']['confidence']:.0%} intervals; warm colours are malignant classes."
+    return (
+        f"Points with {metrics['settings']['confidence']:.0%} intervals; warm colours are malignant classes."
+    )
 
 
 def reliability(metrics: Metrics, path: Path) -> str | None:
     """Observed against predicted; returns what the figure shows, or None."""
-    drawn = metrics["curves"]["reliability"]
-    panels = [
-        (drawn[name], title, error)
-        for name, title, error in (
-            ("binary", "P(malignant)", lambda: metrics["binary"]["ece"]),
-            ("top_label", "Confidence of the answer", lambda: metrics["multiclass"]["ece_top_label"]),
+    drawn, panels = metrics["curves"]["reliability"], list[tuple[Metrics, str, Metrics]]()
+    if drawn["binary"]:
+        name = f"P({style.positive_name(metrics).lower()})"
+        panels.append((drawn["binary"], name, metrics["binary"]["ece"]))
+    if drawn["top_label"] and (len(metrics["per_class"]) > 2 or not panels):
+        panels.append(
+            (drawn["top_label"], "Confidence of the answer", metrics["multiclass"]["ece_top_label"])
         )
-        if drawn[name]
-    ]
     if not panels:
         return None
-    with style.canvas(path, width=4.7 * len(panels), height=5.2, columns=len(panels), rows=2,
-                      heights=(4, 1)) as (_, axes):  # fmt: skip
+    with style.canvas(
+        path, width=4.7 * len(panels), height=5.2, columns=len(panels), rows=2, heights=(4, 1)
+    ) as (_, axes):
         grid = axes.reshape(2, len(panels))
         for column, (points, title, error) in enumerate(panels):
             top, below = grid[0, column], grid[1, column]
             _reliability(top, points)
-            name = f"P({'+'.join(metrics['binary']['positive'])})" if title == "P(malignant)" else title
-            top.set_title(name)
-            top.text(0.97, 0.04, f"ECE {style.estimate(error())}", transform=top.transAxes, ha="right", fontsize=8.8)
+            top.set_title(title)
+            text = f"ECE {style.estimate(error)}"
+            top.text(0.97, 0.04, text, transform=top.transAxes, ha="right", fontsize=8.8)
             width = points["high"][0] - points["low"][0]
-            below.bar(points["low"], points["n"], width, align="edge", color=style.MAIN, alpha=0.45,
-                      edgecolor="white", lw=0.5)  # fmt: skip
+            below.bar(
+                points["low"], points["n"], width, align="edge", color=style.MAIN, alpha=0.45, ec="white"
+            )
             below.set(yscale="log", xlabel="Predicted probability", ylabel="Images")
             style.percent_axes(below, y=False)
+    settings = metrics["settings"]
     return (
-        f"{metrics['settings']['bins']} equal-width bins with exact {metrics['settings']['confidence']:.0%} intervals "
-        "of the observed share (images taken as independent); on the diagonal, probabilities mean what they say. Hollow points rest on fewer than "
-        f"{style.FEW} images."
+        f"{settings['bins']} equal-width bins with exact {settings['confidence']:.0%} intervals of the share "
+        "observed (images taken as independent); on the diagonal, probabilities mean what they say. Hollow "
+        f"points rest on fewer than {style.FEW} images."
     )
 
 
@@ -119,8 +129,12 @@ def _reliability(axes: Axes, points: Metrics) -> None:
     names = ("predicted", "observed", "observed_low", "observed_high", "n")
     for x, y, low, high, n in zip(*(points[name] for name in names), strict=True):
         few = n < style.FEW
-        axes.plot([x, x], [low, high], color=style.MAIN, lw=1.6, alpha=0.3 if few else 0.55, solid_capstyle="butt")
-        axes.plot(x, y, "o", ms=5.5, mec=style.MAIN, mfc="white" if few else style.MAIN, mew=1.3, clip_on=False)
+        axes.plot(
+            [x, x], [low, high], color=style.MAIN, lw=1.6, alpha=0.3 if few else 0.55, solid_capstyle="butt"
+        )
+        axes.plot(
+            x, y, "o", ms=5.5, mec=style.MAIN, mfc="white" if few else style.MAIN, mew=1.3, clip_on=False
+        )
     style.percent_axes(axes)
     axes.set_ylabel("Observed share")
     axes.set_xticklabels([])

@@ -98,11 +98,16 @@ def _classes(axes: Axes, metrics: Metrics, classes: Metrics, kind: str) -> None:
     for code, points in classes.items():
         x, y = _xy(points, kind)
         text = f"{code}  {style.estimate(areas[code])}"
-        axes.plot(x, y, lw=1.5, label=text, drawstyle="default" if kind == "roc" else "steps-pre", **styles[code])
+        axes.plot(
+            x, y, lw=1.5, label=text, drawstyle="default" if kind == "roc" else "steps-pre", **styles[code]
+        )
     axes.set_title("Each class against the rest")
     title = ("AUC" if kind == "roc" else "Average precision") + f" ({_level(metrics)})"
     legend = axes.legend(
-        loc="lower right" if kind == "roc" else "lower left", title=title, title_fontsize=8.5, handlelength=2.6
+        loc="lower right" if kind == "roc" else "lower left",
+        title=title,
+        title_fontsize=8.5,
+        handlelength=2.6,
     )
     legend.set_alignment("left")
 

@@ -40,8 +40,10 @@ def subgroups(metrics: Metrics, path: Path) -> str | None:
         for k, (axis, (name, title)) in enumerate(zip(axes, columns, strict=True)):
             if reference.get(name) is not None:
                 axis.axvline(reference[name], color=style.MUTED, lw=1, ls=":")
-            few = [row["n_positive"] < style.FEW if name != "specificity" else row["n"] - row["n_positive"] < style.FEW
-                   for row in rows]  # fmt: skip
+            bases = [
+                row["n"] - row["n_positive"] if name == "specificity" else row["n_positive"] for row in rows
+            ]
+            few = [base < style.FEW for base in bases]
             _dots(axis, places, [row[name] for row in rows], few)
             axis.set_yticks(places, names if k == 0 else [""] * len(places))
             axis.set_ylim(places[-1] + 0.7, -0.9)
@@ -54,8 +56,8 @@ def subgroups(metrics: Metrics, path: Path) -> str | None:
                     axis.annotate(text, (0, place), (-6, 0), xycoords=("axes fraction", "data"), va="center",
                                   textcoords="offset points", ha="right", fontweight="bold")  # fmt: skip
     return (
-        f"At the threshold {metrics['threshold']['value']:.3g}; dotted lines are all images. Hollow points rest on "
-        f"fewer than {style.FEW} images of the class concerned."
+        f"At the threshold {metrics['threshold']['value']:.3g}; dotted lines are all images. Hollow points "
+        f"rest on fewer than {style.FEW} images of the class concerned."
     )
 
 
@@ -99,7 +101,9 @@ def flagged(metrics: Metrics, path: Path) -> str | None:
             axes.barh(i, item["value"], 0.62, color=colour, alpha=0.32)
             axes.plot([item["low"], item["high"]], [i, i], color=colour, lw=2.2, solid_capstyle="butt")
             axes.plot(item["value"], i, "o", ms=5, color=colour, clip_on=False)
-        axes.set_yticks(range(len(rows)), [f"{code}  {item['count']:,} of {item['n']:,}" for code, item in rows])
+        axes.set_yticks(
+            range(len(rows)), [f"{code}  {item['count']:,} of {item['n']:,}" for code, item in rows]
+        )
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         style.percent_axes(axes, y=False)

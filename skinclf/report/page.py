@@ -79,7 +79,9 @@ def render(
     """
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
         "number": style.number,
         "estimate": style.estimate,
@@ -91,12 +93,16 @@ def render(
     }
     template = resources.files("skinclf.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     names = {row["image"] for rows in metrics["errors"].values() for row in rows}
-    return environment.from_string(template).render(
+    page: str = environment.from_string(template).render(
         m=metrics,
         names={label["code"]: label["name"] for label in metrics["data"]["labels"]},
         positive=style.positive_name(metrics) if metrics["binary"] else "",
         figures={
-            name: {"uri": data_uri(path.read_bytes(), "image/png"), "caption": caption, "alt": FIGURES[name][1]}
+            name: {
+                "uri": data_uri(path.read_bytes(), "image/png"),
+                "caption": caption,
+                "alt": FIGURES[name][1],
+            }
             for name, (path, caption) in figures.items()
         },
         tiles=list(_tiles(metrics)),
@@ -104,6 +110,7 @@ def render(
         checklist=checklist(metrics),
         few=style.FEW,
     )
+    return page
 
 
 def _tiles(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
@@ -127,13 +134,13 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "\u2013" if value is None else f"{100 * value:.{digits}f}\u2009%"
 
 
-def share(item: Mapping[str, Any] | None, digits: int = 1) -> str:
+def share(item: Mapping[str, Any] | None) -> str:
     """A proportion with its interval in per cent, such as `91.2 % (89.4-92.8)`."""
     if item is None or item["value"] is None:
         return "\u2013"
     if item["low"] is None or item["high"] is None:
-        return percent(item["value"], digits)
-    return f"{percent(item['value'], digits)} ({100 * item['low']:.{digits}f}\u2013{100 * item['high']:.{digits}f})"
+        return percent(item["value"])
+    return f"{percent(item['value'])} ({interval(item, in_percent=True)})"
 
 
 def interval(item: Mapping[str, Any], in_percent: bool) -> str:  # noqa: FBT001 - a filter's argument

@@ -28,9 +28,10 @@ def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
     """
     wanted = {stem(name): name for name in names}
     files: dict[str, Path] = {}
-    for path in scan_directory(folder, recursive=True):
-        if stem(str(path)) in wanted:
-            files.setdefault(wanted[stem(str(path))], Path(path))
+    for found in scan_directory(folder, recursive=True):
+        key = stem(str(found))
+        if key in wanted:
+            files.setdefault(wanted[key], Path(found))
     result = {}
     for name, path in files.items():
         try:

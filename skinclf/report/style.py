@@ -33,7 +33,8 @@ HEAT = ("#f5f9fc", "#d5e5f1", "#9fc5e0", "#5b9bc8", "#2171a8", "#0b4272")
 #: A share of fewer images than this is an anecdote, and drawn hollow.
 FEW = 10
 _COLUMNS = {
-    "age_band": "Age", "sex": "Sex", "localization": "Site", "anatom_site_general": "Site", "dx_type": "Diagnosis by",
+    "age_band": "Age", "sex": "Sex", "localization": "Site", "anatom_site_general": "Site",
+    "dx_type": "Diagnosis by",
 }  # fmt: skip
 _RC: Mapping[str, Any] = {
     "figure.facecolor": "white",
@@ -87,7 +88,12 @@ def line_styles(labels: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 @contextmanager
 def canvas(
-    path: Path, *, width: float = 6.4, height: float = 4.2, columns: int = 1, rows: int = 1,
+    path: Path,
+    *,
+    width: float = 6.4,
+    height: float = 4.2,
+    columns: int = 1,
+    rows: int = 1,
     heights: Sequence[float] | None = None,
 ) -> Iterator[tuple[Figure, Any]]:
     """A figure in the house style, written to `path` on leaving; the caller's own style is untouched.

@@ -65,14 +65,14 @@ def _candidates(model: LoadedModel, device: str, precision: str) -> list[str]:
 def _on_cpu(device: str) -> bool:
     if device != "auto":
         return device == "cpu"
-    if not _accelerator_possible():
+    if not accelerator_possible():
         return True
     from skinclf.runtimes.device import resolve_device
 
     return resolve_device("auto") == "cpu"
 
 
-def _accelerator_possible() -> bool:
+def accelerator_possible() -> bool:
     """Whether asking torch, which takes a second to import, could find an accelerator."""
     import platform
     import shutil

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.overrides import TorchFunctionMode
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidInputError, ModelError
 from skinclf.loaded import LoadedModel
 from skinclf.runtimes.device import resolve_device
 from skinclf.runtimes.fuse import fuse_batchnorm
@@ -44,7 +45,8 @@ class TorchRuntime:
         self.device = resolve_device(device)
         self.precision = "fp32" if precision == "auto" else precision
         self._device = torch.device(self.device)
-        network = fuse_batchnorm(model.torch_network()).to(self._device, memory_format=torch.channels_last)
+        network = fuse_batchnorm(model.torch_network()).to(self._device).to(memory_format=torch.channels_last)
+        self._eager = network
         mode = "reduce-overhead" if self._device.type == "cuda" else "default"
         self._network = torch.compile(network, mode=mode, dynamic=False) if compiled else network
         a, b = model.spec.preprocess.affine()
@@ -54,6 +56,28 @@ class TorchRuntime:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See `Runtime.run`."""
+        return self._scores(self._network, pixels)
+
+    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Raw scores as `run` gives them, and what enters the last linear layer.
+
+        Args:
+            pixels: See `Runtime.run`.
+
+        Returns:
+            Shapes (N, `spec.num_outputs`) and (N, D), float32.
+
+        Raises:
+            ModelError: The network has no linear layer.
+        """
+        with _LastLinear() as last:
+            scores = self._scores(self._eager, pixels)
+        if last.input is None:
+            raise ModelError("This network has no linear layer at its end, so it has no embeddings.")
+        vectors: npt.NDArray[np.float32] = last.input.to("cpu", torch.float32).flatten(1).numpy()
+        return scores, vectors
+
+    def _scores(self, network: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
             # (N, H, W, 3) seen as (N, 3, H, W) is channels_last already: no copy.
             host = torch.from_numpy(pixels)
@@ -63,7 +87,7 @@ class TorchRuntime:
             if self._bgr:
                 x = x.flip(1)
             x = torch.addcmul(self._shift, x.to(torch.float32), self._scale)
-            scores = self._network(x.contiguous(memory_format=torch.channels_last))
+            scores = network(x.contiguous(memory_format=torch.channels_last))
         result: npt.NDArray[np.float32] = scores.to("cpu", torch.float32).numpy()
         return result
 
@@ -71,3 +95,16 @@ class TorchRuntime:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])
+
+
+class _LastLinear(TorchFunctionMode):
+    """Notes what enters the last linear layer that runs, whatever module it belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input: torch.Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        if func is torch.nn.functional.linear:
+            self.input = args[0]
+        return func(*args, **(kwargs or {}))

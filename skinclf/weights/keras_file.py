@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf.bundle import sha256_file
 from skinclf.errors import ModelError
 from skinclf.loaded import LoadedModel, Stated
-from skinclf.preprocess import Preprocess
 from skinclf.spec import MAX_CONFIG_BYTES, ModelSpec
 from skinclf.weights.keras_archive import KerasArchive, looks_like_keras, open_keras
 from skinclf.weights.keras_config import Model, parse_json, parse_model
@@ -57,8 +57,10 @@ def import_keras(
             same = archive.config is not None
             config, version, training = _architecture(archive, stated)
             model = parse_model(config)
+            size = _input_size(model, (preprocess.height, preprocess.width), any_size=stated.any_size)
+            preprocess = replace(preprocess, height=size[0], width=size[1])
             variables = find_variables(archive.tensors, model, same_names=same)
-            finished = _lower(model, variables, preprocess, training, _major(version, model))
+            finished = _lower(model, variables, size, training, _major(version, model))
             expected = 2 if finished.activation == "sigmoid" else finished.outputs
             if len(labels) != expected:
                 raise ModelError(
@@ -124,26 +126,24 @@ def _major(version: str | None, model: Model) -> int:
     return 2 if any("batch_input_shape" in layer.config for layer in model.every_layer()) else 3
 
 
-def _lower(model: Model, variables: Variables, preprocess: Preprocess, training: Any, keras: int) -> Finished:
+def _lower(model: Model, variables: Variables, size: tuple[int, int], training: Any, keras: int) -> Finished:
     from skinclf.weights.keras_finish import finish
     from skinclf.weights.keras_layers import HANDLERS
     from skinclf.weights.keras_lower import Lowering
 
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier has "
-            "one of each."
-        )
-    size = (preprocess.height, preprocess.width)
-    _check_input(model, size)
     lowering = Lowering(variables, HANDLERS, keras=keras, size=size)
     (output,) = lowering.run(model, lowering.values)
     variables.check()
     return finish(lowering, output, training)
 
 
-def _check_input(model: Model, size: tuple[int, int]) -> None:
-    """The model's image size and type must be those that the preprocessing makes."""
+def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple[int, int]:
+    """Height and width of the input: of the preprocessing, or with `any_size` of the model."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ModelError(
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier has "
+            "one of each."
+        )
     layer = next((x for x in model.layers if x.path[-1] == model.inputs[0].layer), None)
     if layer is None or layer.kind != "InputLayer":
         raise ModelError("the model's input is no InputLayer.")
@@ -154,24 +154,25 @@ def _check_input(model: Model, size: tuple[int, int]) -> None:
         and len(model.layers) > 1
         and model.layers[1].model is not None
     ):
-        return _check_input(model.layers[1].model, size)
+        return _input_size(model.layers[1].model, size, any_size=any_size)
     if isinstance(layer.config.get("dtype"), str) and "int" in layer.config["dtype"]:
         raise ModelError(
             f"the model takes {layer.config['dtype']} images; skinclf feeds floating-point ones."
         )
     if shape is None:
-        return None
+        return size
     known = isinstance(shape, list) and len(shape) == 4 and all(x is None or type(x) is int for x in shape)
     if not known or shape[3] not in {3, None}:
         raise ModelError(
             f"the model takes inputs of shape {shape}; expected RGB images, [null, height, width, 3]."
         )
-    if any(have not in {None, want} for have, want in zip(shape[1:3], size, strict=True)):
+    own = (shape[1] or size[0], shape[2] or size[1])
+    if own != size and not any_size:
         raise ModelError(
             f"the model takes images of {shape[1]} x {shape[2]}, but the stated preprocessing makes "
             f"{size[0]} x {size[1]} (height x width)."
         )
-    return None
+    return own
 
 
 def _fill(finished: Finished, variables: Variables) -> nn.Module:

@@ -14,7 +14,7 @@ from skinclf.weights.keras_windows import WINDOW_LAYERS, bias_of, conv
 
 #: Layers that do nothing when a model predicts.
 _IDENTITY = (
-    "ActivityRegularization", "AlphaDropout", "AugMix", "AutoContrast", "CutMix", "Dropout", "Equalization",
+    "ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout",
     "GaussianDropout", "GaussianNoise", "Identity", "MixUp", "RandAugment", "RandomBrightness",
     "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing",
     "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert",

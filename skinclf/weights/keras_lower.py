@@ -124,7 +124,8 @@ class Lowering:
         return [made[ref] for ref in model.outputs]
 
     def _call(self, layer: Layer, call: Call, made: Mapping[Ref, Value]) -> list[Value]:
-        given = _flat(call.args) if call.args else _flat([call.kwargs.get(k) for k in ("inputs", "x")])
+        places = call.args or [call.kwargs.get(key) for key in ("inputs", "x")]
+        given = [x for place in places for x in _flat(place)]
         operands = [made[item] if isinstance(item, Ref) else item for item in given]
         if layer.model is not None:
             return self.run(layer.model, [x for x in operands if isinstance(x, Value)])

@@ -13,7 +13,6 @@ from skinclf.weights.keras_lower import Handler, Lowering, Value, single
 from skinclf.weights.keras_operations import arithmetic, constants
 
 _KERAS_EPSILON = 1e-7  # keras.config.epsilon(), used by Normalization
-_FUSED_EPSILON = 1.001e-5  # TensorFlow's fused batch norm raises smaller ones to this (Keras 2 uses it)
 
 
 def _axes(layer: Layer, rank: int) -> list[int]:
@@ -31,8 +30,6 @@ def _batch_normalization(lowering: Lowering, layer: Layer, _: Call, operands: Se
     if _axes(layer, rank) != [rank - 1] or rank not in {2, 3, 4}:
         raise ModelError(f"Layer {layer.name!r}: batch normalisation is read over the last axis only.")
     epsilon = config.number("epsilon", 1e-3)
-    if lowering.keras == 2 and rank == 4:
-        epsilon = max(epsilon, _FUSED_EPSILON)
     shape = value.shape
     if rank == 3:  # torch wants (N, C, L)
         value = lowering.emit(layer, "in", "permute", [value], (shape[1], shape[0]), axes=[0, 2, 1])

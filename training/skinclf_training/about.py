@@ -95,7 +95,7 @@ def find_about(spec: ModelSpec) -> About:
     if not name or not path.is_file():
         known = ", ".join(sorted(p.stem for p in cards_dir().glob("*.yaml")))
         raise InvalidInputError(
-            f"{spec.name}: trained on {name or 'data that nobody named'}, and skinclf knows the limitations of "
+            f"{spec.name}: trained on {name or 'data that nobody named'}, and skinclf knows the limits of "
             f"models trained on {known} only. Write them down in a YAML file and give it with --about."
         )
     return read_about(path)
@@ -114,10 +114,14 @@ def _data(given: Mapping[str, Any]) -> Data:
 
 
 def _sentences(value: Any, key: str, path: Path) -> tuple[str, ...]:
-    found = tuple(str(item).strip() for item in value or () if str(item).strip()) if isinstance(value, list) else ()
+    found = (
+        tuple(str(item).strip() for item in value or () if str(item).strip())
+        if isinstance(value, list)
+        else ()
+    )
     if not found:
         raise InvalidInputError(
-            f"{path}: {key} is empty. A card says what its model is for, what it is not for, and where it fails: "
+            f"{path}: {key} is empty. A card says what its model is for, what not, and where it fails: "
             "give a list of sentences."
         )
     return found

@@ -37,7 +37,7 @@ def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
     device = images.device
     grid = torch.from_numpy(_grid(count, rows, cols, config, rng)).to(device)
     pixels = images.permute(0, 3, 1, 2).float().contiguous()
-    x = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    x = F.grid_sample(pixels, grid, mode=config.interpolation, padding_mode="reflection", align_corners=False)
     matrix, brightness, contrast = _colour(count, config, rng)
     mean = x.mean(dim=(1, 2, 3))
     factor = torch.from_numpy(matrix * (brightness * contrast)[:, None, None]).to(device)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -18,9 +18,7 @@ from skinclf.errors import InvalidInputError, MismatchError, OutputError
 from skinclf.jsonable import read_json
 from skinclf.spec import ModelSpec
 from skinclf_training.about import About, cards_dir, find_about, read_about
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
+from skinclf_training.card_data import check_card, front_matter, timm_reference
 
 METRICS = "metrics.json"
 #: File name of each figure, and the words for those who cannot see it.
@@ -173,7 +171,7 @@ def render_card(
     template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
     training = public_training(spec.training)
     text = environment.from_string(template).render(
-        header=_front_matter(spec, metrics, about),
+        header=front_matter(spec, metrics, about),
         m=metrics,
         spec=spec,
         about=about,
@@ -188,29 +186,11 @@ def render_card(
         figures={name: FIGURES[name] for name in figures},
         reference=repo_id or spec.name,
         published=repo_id is not None,
-        timm_reference=_timm_reference(spec, repo_id),
+        timm_name=timm_reference(spec, repo_id),
     )
     text = _tidy(text)
     check_card(text)
     return text
-
-
-def check_card(text: str) -> None:
-    """Check a card's front matter as far as that goes without the Hub.
-
-    Raises:
-        InvalidInputError: It cannot be parsed, or lacks what the Hub and a reader look for.
-    """
-    from huggingface_hub import ModelCard
-
-    try:
-        data = ModelCard(text).data
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The card's front matter cannot be read: {error}.") from None
-    wanted = ("license", "library_name", "pipeline_tag", "tags", "metrics", "model_name", "eval_results")
-    missing = [name for name in wanted if not data.get(name)]
-    if missing or (data.license == "other" and not (data.get("license_name") and data.get("license_link"))):
-        raise InvalidInputError(f"The card's front matter lacks {', '.join(missing) or 'the licence by name'}.")
 
 
 def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,72 +200,6 @@ def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
     if model.get("init"):
         model["init"] = Path(model["init"]).name
     return dict(told)
-
-
-def _front_matter(spec: ModelSpec, metrics: Mapping[str, Any], about: About) -> str:
-    from huggingface_hub import ModelCardData
-
-    results = list(eval_results(metrics, about))
-    licence = {"license": spec.license.lower()}
-    if " " in spec.license or not spec.license:
-        licence = {"license": "other", "license_name": spec.license, "license_link": about.data.license_url}
-    by_timm = _timm_reference(spec, None) is not None
-    card = ModelCardData(
-        language="en",
-        **licence,
-        library_name="timm" if by_timm else "skinclf",
-        pipeline_tag="image-classification",
-        tags=["skinclf", *(["timm"] if by_timm else []), "image-classification", "dermatology", "dermoscopy",
-              "skin-lesion", "medical", "safetensors"],
-        datasets=list(about.data.hub) or None,
-        base_model=about.base_model,
-        metrics=list(dict.fromkeys(result.metric_type for result in results)),
-        model_name=spec.name,
-        eval_results=results,
-    )  # fmt: skip
-    return card.to_yaml().strip()
-
-
-def eval_results(metrics: Mapping[str, Any], about: About) -> Iterator[EvalResult]:
-    """The headline figures for `model-index`, exactly as they stand in `metrics.json`."""
-    from huggingface_hub import EvalResult
-
-    from skinclf.report.style import positive_name
-
-    found: list[tuple[str, str, Any]] = []
-    if overall := metrics["multiclass"]:
-        found += [
-            ("accuracy", "Accuracy", overall["accuracy"]),
-            ("balanced_accuracy", "Balanced accuracy", overall["balanced_accuracy"]),
-            ("f1", "Macro F1", overall["macro_f1"]),
-            ("roc_auc", "Macro ROC-AUC", overall["roc_auc_macro"]),
-            ("matthews_correlation", "Matthews correlation", overall["mcc"]),
-        ]
-    if binary := metrics["binary"]:
-        name = positive_name(metrics).lower()
-        found += [
-            ("roc_auc", f"ROC-AUC, {name}", binary["roc_auc"]),
-            ("average_precision", f"PR-AUC, {name}", binary["pr_auc"]),
-            ("brier_score", f"Brier score, {name}", binary["brier"]),
-            ("expected_calibration_error", f"Expected calibration error, {name}", binary["ece"]),
-        ]
-        if point := metrics["operating_point"]:
-            at = f"{name}, at threshold {metrics['threshold']['value']:.4f}, by image"
-            found += [
-                ("recall", f"Sensitivity, {at}", point["image"]["sensitivity"]),
-                ("specificity", f"Specificity, {at}", point["image"]["specificity"]),
-            ]
-    for kind, title, item in found:
-        if item is not None and item["value"] is not None:
-            yield EvalResult(
-                task_type="image-classification",
-                dataset_type=about.data.id,
-                dataset_name=about.data.name,
-                dataset_split=metrics["data"]["split"],
-                metric_type=kind,
-                metric_name=title,
-                metric_value=item["value"],
-            )
 
 
 def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:
@@ -319,12 +233,6 @@ def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
     return {"Architecture": f"`{spec.architecture}`", **told} if told else {}
 
 
-def _timm_reference(spec: ModelSpec, repo_id: str | None) -> str | None:
-    if spec.architecture.startswith("skinclf/"):
-        return None
-    return f"hf-hub:{repo_id}" if repo_id else "local-dir:model"
-
-
 def _draw(evaluation: Mapping[str, Any]) -> dict[str, bytes]:
     """The card's figures that the evaluation allows."""
     from skinclf.report.page import FIGURES as DRAWERS
@@ -351,7 +259,10 @@ def _signed(png: bytes, digest: str) -> bytes:
 
 
 def _words(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: json.dumps(value) if isinstance(value, (list, dict)) else str(value) for key, value in values.items()}
+    return {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else str(value)
+        for key, value in values.items()
+    }
 
 
 def _count(value: int | None) -> str:

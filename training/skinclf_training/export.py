@@ -27,6 +27,7 @@ from skinclf.scores import probabilities, softmax
 from skinclf.spec import Golden, ModelSpec
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
+from skinclf_training.memory import keep_freed_memory
 from skinclf_training.metrics import validation_metrics
 from skinclf_training.train import BEST, CONFIG, ENVIRONMENT
 
@@ -103,6 +104,7 @@ def export_run(
     )
     # Round trip: what is measured below is what a user will load.
     write_bundle(output, spec, tensors)
+    keep_freed_memory()
     network = load_bundle_network(output)
     val, test = prepared.rows("val"), prepared.rows("test")
     scores = {

@@ -22,10 +22,11 @@ from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.preprocess import Preprocess
 from skinclf_training.callbacks import AtomicCheckpointIO, History, StepCheckpoint
-from skinclf_training.config import Config
+from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.data.store import decoded_store
 from skinclf_training.loader import StoreLoader
+from skinclf_training.memory import keep_freed_memory
 from skinclf_training.module import Classifier, class_weights
 from skinclf_training.network import build_network
 
@@ -64,6 +65,7 @@ def train(
         InvalidInputError: The folder holds a run and `resume` is `never`, or a class has no training image.
     """
     last = run / LAST
+    keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     _claim(run, config, prepared, resume=resume)
@@ -149,7 +151,7 @@ def _claim(run: Path, config: Config, prepared: Prepared, *, resume: str) -> Non
     if environment.is_file():
         if resume == "never":
             raise InvalidInputError(f"{run}: holds a run already; choose another --output or --resume auto.")
-        if (run / CONFIG).read_text(encoding="utf-8") != text:
+        if load_config(str(run / CONFIG)) != config:
             raise MismatchError(
                 f"{run}: was started with another configuration (see {CONFIG}); choose another --output."
             )

@@ -15,8 +15,8 @@ _FILE = click.Path(path_type=Path, exists=True)
 @click.option("--model", required=True, help="Bundle folder or name of a built-in model.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="Folder of the calibrated copy; may be the bundle itself.")  # fmt: skip
-@click.option("--method", type=click.Choice(["temperature", "vector", "isotonic", "none"]), default="temperature",
-              show_default=True, help="none removes the calibration.")  # fmt: skip
+@click.option("--method", type=click.Choice(["temperature", "vector", "isotonic", "none"]),
+              default="temperature", show_default=True, help="none removes the calibration.")  # fmt: skip
 @click.option("--predictions", type=_FILE, help="This model's predictions. Default: those that came with it.")
 @click.option("--labels", type=_FILE, help="Labels: class codes, one-hot, 0/1, or a folder per class.")
 @click.option("--split", help="Only rows of this split of the labels.")

@@ -28,7 +28,7 @@ def data() -> None:
               help="Largest share of images that may be missing or unreadable.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), default=4, show_default=True, help="Decoding threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
-def prepare(  # noqa: PLR0917 - click passes by name
+def prepare(
     metadata: Path,
     image_dirs: tuple[Path, ...],
     output: Path,

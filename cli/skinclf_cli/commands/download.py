@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import hub_options, json_option
 
 if TYPE_CHECKING:
     from skinclf.hub import FetchResult
-
-_Command = TypeVar("_Command", bound="Callable[..., Any]")
-
-
-def hub_options(command: _Command) -> _Command:
-    """The options of every command that may ask the Hub; the token follows the Hub's own rules."""
-    for option in (
-        click.option("--cache-dir", type=click.Path(path_type=Path), help="Where downloads are kept."),
-        click.option("--offline", is_flag=True, help="Use the cache alone."),
-        click.option("--revision", help="Branch, tag or commit on the Hub."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -32,7 +19,7 @@ def hub_options(command: _Command) -> _Command:
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
 )
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 @hub_options
 def download(model: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Fetch MODEL (a name or a Hub repository) into a folder for use without network.

@@ -22,7 +22,7 @@ from skinclf_cli import console
 @click.option(
     "--data-name", default="HAM10000", show_default=True, help="Of the training data, for the record."
 )
-def export(  # noqa: PLR0917 - click passes by name
+def export(
     run: Path, output: Path, folder: Path | None, golden_image: Path | None, license_: str, data_name: str
 ) -> None:
     """Write the bundle of RUN's best epoch, with its validation and test predictions."""

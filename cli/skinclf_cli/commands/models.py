@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from skinclf_cli import console
-from skinclf_cli.commands.download import hub_options, report
+from skinclf_cli.commands.download import report
+from skinclf_cli.options import hub_options, json_option
 from skinclf_cli.types import Codes, Device
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 
 
 @click.group()
@@ -21,7 +20,7 @@ def models() -> None:
 
 
 @models.command("list")
-@_JSON
+@json_option
 def list_(as_json: bool) -> None:  # noqa: FBT001
     """List the models that are known by name; the first is the default."""
     from skinclf.registry import list_models
@@ -45,7 +44,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001
 
 @models.command()
 @click.argument("name")
-@_JSON
+@json_option
 def show(name: str, as_json: bool) -> None:  # noqa: FBT001
     """Show what is known of the model NAME."""
     from skinclf.registry import get_model
@@ -76,7 +75,7 @@ def show(name: str, as_json: bool) -> None:  # noqa: FBT001
 @models.command()
 @click.argument("name")
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to fill.")
-@_JSON
+@json_option
 @hub_options
 def download(name: str, folder: Path | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Fetch the model NAME into the cache, or with --to into a folder."""
@@ -90,7 +89,7 @@ def download(name: str, folder: Path | None, as_json: bool, **options: Any) -> N
 @click.argument("name", required=False)
 @click.option("--runtime", default="torch", show_default=True, help="Which runtime to test.")
 @click.option("--device", type=Device(), default="cpu", show_default=True, help="Where it runs.")
-@_JSON
+@json_option
 @hub_options
 def verify(name: str | None, as_json: bool, **options: Any) -> int:  # noqa: FBT001
     """Replay the golden samples of the model NAME (a name, folder or Hub repository)."""
@@ -127,7 +126,7 @@ def verify(name: str | None, as_json: bool, **options: Any) -> int:  # noqa: FBT
 @click.option("--preprocess", help="caffe, tf, torch, unit, raw or a JSON file.")
 @click.option("--architecture", help="For bare weights: the network's name.")
 @click.option("--sample", type=click.Path(exists=True, dir_okay=False), help="Picture for the golden sample.")
-@_JSON
+@json_option
 @hub_options
 def convert(source: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Write SOURCE (a name, file, folder or Hub repository) as a bundle into FOLDER."""

@@ -3,58 +3,206 @@
 from __future__ import annotations
 
 import sys
-import time
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skinclf_cli import console
-from skinclf_cli.types import Device, OutputFile
+from skinclf_cli.running import INTERRUPTED, how_to_resume, progress, stdout_writer, stopping
+from skinclf_cli.types import Codes, Device, OutputFile, ShardPart
+
+if TYPE_CHECKING:
+    from skinclf.inputs import Inputs
+    from skinclf.output import Output
+    from skinclf.predictor import Predictor
+    from skinclf.records import Encoder
+    from skinclf.shards import Shard
+    from skinclf.summary import Summary
+    from skinclf.work import OnError
+
+PARTLY_FAILED = 3
+_PATH = click.Path(path_type=Path)
+_MODEL = (
+    *("model", "labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir"),
+    *("device", "runtime", "precision", "batch_size", "workers"),
+)
+_FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--image-dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder of images.")
-@click.option("--from-file", type=click.File("r"), help="List of paths, one a line; - for stdin.")
-@click.option("--output", type=OutputFile(), default="-", show_default=True, help="Table to write; - for stdout.")
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--image-dir", type=click.Path(file_okay=False, exists=True), help="Folder of images.")
+@click.option("--from-file", type=click.Path(dir_okay=False, exists=True, allow_dash=True), metavar="LIST|-",
+              help="Paths, one a line (or NUL-separated); - for stdin.")  # fmt: skip
+@click.option("--recursive", is_flag=True, help="Search folders to the bottom.")
+@click.option(
+    "-o", "--output", type=OutputFile(), default="-", show_default=True, help="Table; - for stdout."
+)
+@click.option("--format", "format_", type=_FORMATS,
+              help="Default: by the ending of --output; CSV, and readable lines on a terminal.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Complete an interrupted table, or start one.")
+@click.option("--retry-failed", is_flag=True, help="With --resume: try failed inputs again.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+@click.option("--on-error", type=click.Choice(["record", "fail"]), default="record", show_default=True,
+              help="What an unreadable image does: a row that says so, or the end.")  # fmt: skip
+@click.option("--shard", type=ShardPart(), metavar="I/N", help="Do every N-th input; see `skinclf merge`.")
+@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Add the K most probable classes.")
+@click.option("--embeddings", type=OutputFile(), help="Also write feature vectors: .npy or .parquet file.")
+@click.option("--threshold", metavar="FLOAT|FILE|NAME",
+              help="On P(malignant): number, threshold file, or operating point of the model.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Use a threshold file that was made for another model.")
 @click.option("--model", help="Name, Hub repository, bundle folder or file. Default: the built-in model.")
-@click.option("--device", type=Device(), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1))
-@click.option("--workers", type=click.IntRange(min=0))
-@click.option("--recursive", is_flag=True)
-@click.option("--threshold", type=click.FloatRange(0, 1))
-@click.option("--top-k", type=click.IntRange(min=0), default=0)
+@click.option("--labels", help="Of a file that does not say: ham10000, malignant, ... or codes in order.")
+@click.option("--preprocess", help="Likewise: caffe, tf, torch, unit, raw, or a JSON file.")
+@click.option("--malignant", type=Codes(), help="Codes that count as malignant, for custom labels.")
+@click.option("--architecture", help="Of bare weights: the network's name, such as efficientnet_b0.")
+@click.option("--revision", help="Branch, tag or commit on the Hub.")
+@click.option("--offline", is_flag=True, help="Never use the network.")
+@click.option("--cache-dir", type=_PATH, help="Where downloads are kept. Default: the Hub's own cache.")
+@click.option(
+    "--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda[:n] or mps."
+)
+@click.option("--runtime", default="auto", show_default=True,
+              help="auto, torch, torch-compile, openvino, onnxruntime or keras.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto",
+              show_default=True)  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: 16 on a CPU, 128 on a GPU.")
+@click.option("--workers", type=click.IntRange(min=0), help="Decode workers. Default: one per core.")
+@click.option("--json", "as_json", is_flag=True, help="Report the outcome as JSON on stdout.")
 def predict(
-    paths, image_dir, from_file, output, model, device, batch_size, workers, recursive, threshold, top_k
-):
-    """Classify images and write one row for each."""
-    from skinclf.inputs import expand, read_list, scan_directory
-    from skinclf.predictor import Predictor
-    from skinclf.records import CsvWriter
+    *, paths: tuple[str, ...], image_dir: str | None, from_file: str | None, recursive: bool, **options: Any
+) -> int:
+    """Classify images and write one row for each, whatever happens to it.
 
-    started = time.perf_counter()
-    if image_dir is not None:
-        sources = scan_directory(image_dir, recursive=recursive)
-    elif from_file is not None:
-        sources = read_list(from_file)
-    elif paths:
-        sources = expand(paths, recursive=recursive)
-    else:
-        raise click.UsageError("Nothing to predict: give PATHS, --image-dir or --from-file.")
-    predictor = Predictor(model, device=device, batch_size=batch_size, workers=workers, threshold=threshold)
-    done = failed = 0
-    file = sys.stdout if str(output) == "-" else output.open("w", encoding="utf-8", newline="")
-    try:
-        writer = CsvWriter(file, predictor.spec.labels, top_k=top_k)
-        stream = predictor.stream(sources)
-        while rows := list(islice(stream, 16)):
-            writer.write(rows)
-            done += len(rows)
-            failed += sum(not r.ok for r in rows)
-    finally:
-        if file is not sys.stdout:
-            file.close()
-    seconds = time.perf_counter() - started
-    console.talk(f"{done} images, {failed} failed, {done / max(seconds, 1e-9):.1f} img/s")
-    return 3 if failed else 0
+    \b
+    skinclf predict lesion.jpg
+    skinclf predict --image-dir imgs/ --output preds.csv
+    find . -name '*.jpg' | skinclf predict --from-file - --output preds.csv --resume
+    """  # noqa: D301 - click's paragraph mark
+    from skinclf.inputs import Inputs
+
+    inputs = Inputs(*_sources(paths, image_dir, from_file), recursive=recursive)
+    inputs.check()
+    target = _target(**options)
+    predictor = _predictor(**options)
+    summary = _run(predictor, inputs, target, **options)
+    if options["as_json"]:
+        console.json_out({"output": str(options["output"]), **summary.to_dict()})
+    console.talk(f"{summary}. For research and education; never a diagnosis.")
+    if not summary.complete:
+        saved = f"Continue with: {how_to_resume()}" if target else "Rows on stdout cannot be continued."
+        click.echo(f"Interrupted. {saved}", err=True)
+        return INTERRUPTED
+    return PARTLY_FAILED if summary.failed else 0
+
+
+def _sources(
+    paths: tuple[str, ...], image_dir: str | None, from_file: str | None
+) -> tuple[tuple[str, ...], Any]:
+    if bool(paths) + (image_dir is not None) + (from_file is not None) != 1:
+        raise click.UsageError("Give one of PATHS, --image-dir and --from-file.")
+    if from_file is not None:
+        return (), sys.stdin.buffer if from_file == "-" else Path(from_file)
+    return (image_dir,) if image_dir is not None else paths, None
+
+
+def _target(
+    *,
+    output: Path,
+    format_: str | None,
+    top_k: int,
+    embeddings: Path | None,
+    resume: bool,
+    retry_failed: bool,
+    overwrite: bool,
+    as_json: bool,
+    **_: Any,
+) -> Output | None:
+    """The output, checked before a model is loaded; None for stdout."""
+    from skinclf.output import Output
+
+    if str(output) == "-":
+        if resume or retry_failed or overwrite or embeddings or format_ == "parquet":
+            raise click.UsageError("--resume, --overwrite, --embeddings and Parquet need --output FILE.")
+        if as_json:
+            raise click.UsageError("--json reports on stdout, where the rows go; give --output FILE.")
+        return None
+    if format_ == "text":
+        raise click.UsageError("--format text is for stdout.")
+    checked = Output(
+        path=output,
+        format=format_,  # type: ignore[arg-type]  # click.Choice has checked it
+        top_k=top_k,
+        embeddings=embeddings,
+        resume=resume,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+    )
+    checked.check()
+    return checked
+
+
+def _predictor(*, threshold: str | None, force: bool, embeddings: Path | None, **options: Any) -> Predictor:
+    """The loaded model, with the threshold that was asked for."""
+    from skinclf.predictor import Predictor
+
+    predictor = Predictor(**{name: options[name] for name in _MODEL}, embeddings=embeddings is not None)
+    if threshold is not None:
+        from skinclf.threshold_file import resolve_threshold
+
+        chosen, notices = resolve_threshold(threshold, predictor.spec, force=force)
+        for notice in notices:
+            console.talk(notice)
+        predictor = predictor.with_threshold(chosen.value)
+    info = predictor.scorer.info
+    chosen_by = " (auto)" if options["device"] == "auto" else ""
+    console.talk(
+        f"{predictor.spec.name} on {info['device']}{chosen_by}: {info['runtime']}, {info['precision']}"
+    )
+    return predictor
+
+
+def _run(
+    predictor: Predictor,
+    inputs: Inputs,
+    target: Output | None,
+    *,
+    format_: str | None,
+    top_k: int,
+    on_error: OnError,
+    shard: Shard | None,
+    threshold: str | None,
+    **_: Any,
+) -> Summary:
+    from skinclf.run import write_stream, write_table
+    from skinclf.summary import Stop
+
+    stop = Stop()
+    with stopping(stop), progress(inputs) as show:
+        if target is not None:
+            options = {"threshold": threshold, "on_error": on_error, "recursive": inputs.recursive}
+            return write_table(
+                predictor,
+                inputs,
+                target,
+                on_error=on_error,
+                shard=shard,
+                stop=stop,
+                progress=show,
+                options=options,
+            )
+        rows = _encoder(predictor, format_, top_k)
+        return write_stream(
+            predictor, inputs, rows, stdout_writer(), on_error=on_error, shard=shard, stop=stop, progress=show
+        )
+
+
+def _encoder(predictor: Predictor, format_: str | None, top_k: int) -> Encoder:
+    from skinclf.records import CsvFormat, JsonlFormat, Schema, TextFormat
+
+    schema = Schema(predictor.spec.labels, top_k, predictor.scorer.columns)
+    kind = format_ or ("text" if sys.stdout.isatty() else "csv")
+    if kind == "text":
+        return TextFormat()
+    return JsonlFormat(schema) if kind == "jsonl" else CsvFormat(schema)

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from skinclf_cli import console
-
-#: glibc hands large blocks back at every step; keeping them, on huge pages, gives 25 % more speed.
-_MALLOC = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
 
 
 @click.command()
@@ -34,8 +24,10 @@ _MALLOC = {
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps, for trials.")
 @click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Picture for the bundle's golden sample; a synthetic one by default.")  # fmt: skip
+@click.option("--push-to", metavar="USER/REPO",
+              help="Publish the bundle with its card when done, as `skinclf push` does.")  # fmt: skip
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
-def train(  # noqa: PLR0917 - click passes by name
+def train(
     config: str,
     folder: Path | None,
     output: Path | None,
@@ -43,6 +35,7 @@ def train(  # noqa: PLR0917 - click passes by name
     resume: str,
     max_steps: int | None,
     golden_image: Path | None,
+    push_to: str | None,
     print_config: bool,  # noqa: FBT001
 ) -> None:
     """Train a model and export its best epoch to OUTPUT/bundle.
@@ -57,7 +50,10 @@ def train(  # noqa: PLR0917 - click passes by name
         return
     if folder is None or output is None:
         raise click.UsageError("Training needs --data and --output.")
-    _keep_memory()
+    if push_to is not None:
+        from skinclf_training.upload import Target
+
+        Target(push_to)  # a misspelt name is refused before the hours of training, not after
     if console.verbosity() == 0:
         console.setup_logging(1)
     console.talk(resolved.to_yaml())
@@ -74,12 +70,9 @@ def train(  # noqa: PLR0917 - click passes by name
         return
     export_run(output, prepared, output / "bundle", golden_image=golden_image)
     console.talk(f"Bundle in {output / 'bundle'}, predictions beside it.")
+    if push_to is not None:
+        from skinclf_training.publish import push
 
-
-def _keep_memory() -> None:
-    """Start the `skinclf` program over with an allocator that keeps large blocks (Linux only)."""
-    program = Path(sys.argv[0])
-    named = program.stem == "skinclf" or (program.name == "__main__.py" and program.parent.name == "skinclf")
-    if sys.platform != "linux" or not named or any(name in os.environ for name in _MALLOC):
-        return
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_MALLOC})  # noqa: S606
+        made = push(output, push_to)
+        console.talk(f"Published and replayed. Use it with: --model {push_to}@{made.revision}")
+        console.out(str(made.url))

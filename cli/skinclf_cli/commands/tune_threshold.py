@@ -172,7 +172,7 @@ def _cells(point: OperatingPoint | None) -> list[str]:
     if point is None:
         return ["too few data", "", "", "", "", "no"]
     rates = [str(e) for e in (point.sensitivity, point.specificity, point.ppv, point.npv)]
-    return [f"{point.threshold:.4f}", *rates, "yes" if point.claimed else "no"]
+    return [f"{point.threshold:.6f}", *rates, "yes" if point.claimed else "no"]
 
 
 def _show_classes(classes: dict[str, OperatingPoint], costs: dict[str, Any] | None) -> None:

@@ -1,0 +1,37 @@
+"""Options that several commands share, each made in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+
+def json_option(command: _Command) -> _Command:
+    """`--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Report as JSON.")(command)
+
+
+def about_option(command: _Command) -> _Command:
+    """`--about`: the sentences of a model card."""
+    return click.option(
+        "--about",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="YAML with intended use, limitations and data for the card; by default what skinclf knows of "
+        "the training data.",
+    )(command)
+
+
+def hub_options(command: _Command) -> _Command:
+    """The options of every command that may ask the Hub; the token follows the Hub's own rules."""
+    for option in (
+        click.option("--cache-dir", type=click.Path(path_type=Path), help="Where downloads are kept."),
+        click.option("--offline", is_flag=True, help="Use the cache alone."),
+        click.option("--revision", help="Branch, tag or commit on the Hub."),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,305 @@
+"""The Ray engine on a real local Ray runtime, with worker processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DAMAGED_BYTES, encode
+
+from skinclf.errors import InvalidInputError, MissingExtraError, OutputError
+from skinclf.inputs import scan_directory
+from skinclf.loading import load_model
+from skinclf.predictor import Predictor
+from skinclf.records import Schema
+from skinclf.runtimes import create_runtime
+from skinclf.scorer import ModelScorer
+from skinclf.synthetic import synthetic_lesion
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+IMAGES = 56
+
+
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
+    from skinclf.cluster import predict_paths
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'skinclf\[ray\]'"):
+        predict_paths(["a.jpg"])
+
+
+def test_cluster_imports_no_ray():
+    import subprocess
+
+    code = "import sys, skinclf.cluster; print([m for m in ('ray', 'pyarrow', 'torch') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+# --- listing and output -----------------------------------------------------------------------
+
+
+def test_remote_listing_has_the_order_of_a_local_scan(tmp_path, image_dir):
+    pytest.importorskip("pyarrow")
+    from skinclf.cluster.listing import find_images
+
+    for name in (
+        "b10/x.jpg",
+        "b2/y.PNG",
+        "b2/deep/z.jpg",
+        "b2/notes.txt",
+        ".hidden/h.jpg",
+        "img-10.jpg",
+        ".h.jpg",
+    ):
+        (image_dir / name).parent.mkdir(exist_ok=True, parents=True)
+        (image_dir / name).write_bytes(b"x")
+    uri = image_dir.as_uri()
+    for recursive in (False, True):
+        local = [Path(p).as_uri() for p in scan_directory(image_dir, recursive=recursive)]
+        assert list(find_images([uri], recursive=recursive)) == local
+        assert len(local) == (12 if recursive else 9)
+    assert list(find_images([uri + "/img-1.jpg"])) == [uri + "/img-1.jpg"]
+    with pytest.raises(InvalidInputError, match="No images"):
+        list(find_images([(image_dir / "b2" / "deep").as_uri() + "/../../.hidden/../b10/../.hidden/nothing"]))
+    with pytest.raises(InvalidInputError, match="cannot be listed"):
+        list(find_images(["nosuchscheme://bucket/x"]))
+
+
+def _partition(folder, name, rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = {"index": pa.array(rows, pa.int64()), "status": pa.array(["ok"] * len(rows))}
+    pq.write_table(pa.table(table), folder / name)
+
+
+def test_lost_and_doubled_rows_are_found(tmp_path):
+    pytest.importorskip("pyarrow")
+    from skinclf.cluster.output import PartitionedOutput
+
+    target = PartitionedOutput.open(str(tmp_path))
+    _partition(tmp_path, "a.parquet", [3, 1])
+    _partition(tmp_path, "b.parquet", [0, 2])
+    assert target.verify(4) == {"ok": 4}
+    with pytest.raises(OutputError, match="1 of 5 inputs .* number 4"):
+        target.verify(5)
+    _partition(tmp_path, "c.parquet", [2])
+    with pytest.raises(OutputError, match="1 of 4 inputs .* number 2"):
+        target.verify(4)
+
+
+def test_only_partitions_are_replaced(tmp_path):
+    pytest.importorskip("pyarrow")
+    from skinclf.cluster.output import PartitionedOutput
+
+    folder = tmp_path / "out"
+    target = PartitionedOutput.open(str(folder))
+    target.check(overwrite=False)
+    target.clear()
+    _partition(folder, "old.parquet", [0])
+    with pytest.raises(InvalidInputError, match="--overwrite"):
+        target.check(overwrite=False)
+    target.check(overwrite=True)
+    target.clear()
+    assert list(folder.iterdir()) == []
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(InvalidInputError, match="thesis"):
+        target.check(overwrite=True)
+    with pytest.raises(OutputError, match="is a file"):
+        PartitionedOutput.open(str(folder / "thesis.txt")).check(overwrite=True)
+    with pytest.raises(InvalidInputError, match="folder"):
+        PartitionedOutput.open("-").check(overwrite=True)
+
+
+# --- a real Ray -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+class _Dangerous:
+    """Decodes; for one file it waits to be killed, the first time; another file always kills its process."""
+
+    def __init__(self, prepare, folder):
+        self.prepare, self.folder = prepare, folder
+
+    def __call__(self, source):
+        name = os.path.basename(os.fspath(source))
+        flag = self.folder / "waiting"
+        if name == "wait.jpg" and not flag.exists():
+            (self.folder / "part").write_text(str(os.getpid()))
+            (self.folder / "part").rename(flag)
+            time.sleep(120)
+        if name == "poison.jpg":
+            with (self.folder / "poisoned").open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.prepare(source)
+
+
+def _scorer(bundle, folder):
+    model = load_model(bundle)
+    scorer = ModelScorer(model.spec, create_runtime(model, runtime="torch", device="cpu"))
+    scorer.prepare = _Dangerous(scorer.prepare, folder)
+    (folder / f"worker-{os.getpid()}").touch()
+    return scorer
+
+
+def _kill_the_waiting_worker(folder, killed):
+    flag = folder / "waiting"
+    for _ in range(1200):
+        if flag.exists():
+            killed.append(int(flag.read_text()))
+            os.kill(killed[0], signal.SIGKILL)
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_every_input_has_one_row_though_workers_are_killed(ray, tmp_path, tiny_bundle, image_dir):
+    import pyarrow.parquet as pq
+
+    from skinclf.cluster import predict_with_ray
+
+    good = sorted(image_dir.iterdir())
+    for number in range(8, IMAGES):
+        shutil.copy(good[number % 8], image_dir / f"img-{number}.jpg")
+    for kind in ("empty", "text", "truncated_jpeg", "png_crc"):
+        name, data, _ = DAMAGED_BYTES[kind]
+        (image_dir / f"bad-{name}").write_bytes(data)
+    missing = str(image_dir / "missing.jpg")
+    names = [*scan_directory(image_dir), missing]
+    expected = list(
+        Predictor(tiny_bundle, runtime="torch", device="cpu", batch_size=2, workers=1).stream(names)
+    )
+    schema = Schema(expected[0].labels, 2)
+
+    # Two more: what they hold is an ordinary image.
+    shutil.copy(good[3], image_dir / "wait.jpg")
+    shutil.copy(good[5], image_dir / "poison.jpg")
+    names = [*scan_directory(image_dir), missing]
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    killed: list[int] = []
+    killer = threading.Thread(target=_kill_the_waiting_worker, args=(folder, killed))
+    killer.start()
+    out = tmp_path / "out"
+    run = predict_with_ray(
+        names, out, model=partial(_scorer, tiny_bundle, folder), batch_size=2, top_k=2,
+        concurrency=2, num_cpus=0.5, quiet=True, rows_per_file=20,
+    )  # fmt: skip
+    killer.join()
+
+    assert killed, "nobody was killed"
+    workers = {int(p.name.partition("-")[2]) for p in folder.glob("worker-*")}
+    assert killed[0] in workers
+    assert len(workers) >= 4, "two actors, and one more for each that was killed"
+    assert os.getpid() not in workers
+    poisoned = (folder / "poisoned").read_text().split()
+    assert len(poisoned) == 3, "once in the actor, then twice in a decode process"
+
+    assert len(list(out.glob("*.parquet"))) > 1
+    table = pq.read_table(out).sort_by("index")
+    assert table.column_names == [*schema.columns, "index"]
+    assert table["index"].to_pylist() == list(range(len(names)))
+    rows = {row.pop("image"): row for row in table.to_pylist()}
+    assert list(rows) == names
+    assert rows[str(image_dir / "poison.jpg")]["status"] == "worker_died"
+    assert rows[str(image_dir / "wait.jpg")]["p_mel"] == pytest.approx(
+        rows[str(image_dir / "img-3.jpg")]["p_mel"], abs=1e-6
+    )
+    for prediction in expected:
+        row = rows[prediction.image]
+        for name, value in zip(list(schema.columns)[1:], schema.values(prediction)[1:], strict=True):
+            assert row[name] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value), name
+    assert run.rows == len(names)
+    assert run.failed == 6
+    assert run.statuses["worker_died"] == 1
+    assert str(run).startswith(f"{len(names)} images, 6 failed")
+    assert json.loads((out / "_run.json").read_text())["counts"]["failed"] == 6
+
+
+@pytest.mark.slow
+def test_parquet_of_bytes_with_columns_kept(ray, tmp_path, tiny_bundle):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from skinclf.cluster import number_rows, predict_dataset
+
+    data = [encode(synthetic_lesion(seed, width=90, height=80), "JPEG", quality=90) for seed in range(5)]
+    data[2] = b""
+    for part, at in (("a", slice(0, 3)), ("b", slice(3, 5))):
+        # As the Hub's image datasets: the third image has no bytes and a path that is not there.
+        cells = [{"bytes": x or None, "path": None if x else "s.jpg"} for x in data[at]]
+        patients = [f"P{i}" for i in range(5)][at]
+        pq.write_table(pa.table({"image": cells, "patient": patients}), tmp_path / f"{part}.parquet")
+    ds = number_rows(ray.data.read_parquet(str(tmp_path)))
+    out = predict_dataset(
+        ds, model=tiny_bundle, image_column="image", index_column="index", keep=["patient"], runtime="torch",
+        threshold=0.4, num_cpus=0.5,
+    )  # fmt: skip
+    rows = sorted(out.take_all(), key=lambda row: row["index"])
+    local = Predictor(tiny_bundle, runtime="torch", device="cpu", workers=0, threshold=0.4)
+    assert [row["patient"] for row in rows] == [f"P{i}" for i in range(5)]
+    assert [row["status"] for row in rows] == ["ok", "ok", "missing", "ok", "ok"]
+    assert [row["image"] for row in rows] == ["image-0", "image-1", "s.jpg", "image-3", "image-4"]
+    for row, source in zip(rows, data, strict=True):
+        if source:
+            p = local.predict(source)
+            assert [row[f"p_{c}"] for c in p.labels.codes] == pytest.approx(list(p.values), abs=1e-6)
+            assert (row["flagged"], row["threshold"]) == (p.flagged, np.float32(0.4))
+    with pytest.raises(
+        InvalidInputError, match="no column 'bytes'; it has index|no column 'bytes'; it has image"
+    ):
+        predict_dataset(ray.data.read_parquet(str(tmp_path)), model=tiny_bundle, image_column="bytes")
+
+
+@pytest.mark.slow
+def test_files_on_another_filesystem(ray, image_dir, tiny_bundle):
+    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+    from skinclf.cluster import predict_paths
+
+    names = [f"img-{i}.jpg" for i in (3, 1)]
+    (image_dir / "img-2.jpg").write_bytes(b"")
+    bucket = SubTreeFileSystem(str(image_dir), LocalFileSystem())
+    options = {"model": tiny_bundle, "runtime": "torch", "num_cpus": 0.5}
+    out = predict_paths([*names, "img-2.jpg", "gone.jpg"], filesystem=bucket, **options).take_all()
+    rows = sorted(out, key=lambda row: row["index"])
+    assert [row["image"] for row in rows] == [*names, "img-2.jpg", "gone.jpg"]
+    assert [row["status"] for row in rows] == ["ok", "ok", "empty", "missing"]
+    local = Predictor(tiny_bundle, runtime="torch", device="cpu", workers=0)
+    for row in rows[:2]:
+        p = local.predict(image_dir / row["image"])
+        assert [row[f"p_{c}"] for c in p.labels.codes] == pytest.approx(list(p.values), abs=1e-6)
+
+
+def test_options_are_checked_before_any_worker_starts(tmp_path):
+    pytest.importorskip("ray.data")
+    from skinclf.cluster.dataset import _check
+    from skinclf.errors import ModelError
+
+    with pytest.raises(InvalidInputError, match="precisoin"):
+        _check(None, 16, None, {"precisoin": "fp32"})
+    with pytest.raises(InvalidInputError, match="threshold"):
+        _check(None, 16, 1.5, {})
+    with pytest.raises(InvalidInputError, match="batch_size"):
+        _check(None, 0, None, {})
+    with pytest.raises(ModelError):
+        _check(tmp_path, 16, None, {})

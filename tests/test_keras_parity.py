@@ -1,0 +1,135 @@
+"""The importer against real TensorFlow: same file, same pixels, same probabilities."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from keras_fixtures import Array, assert_lively, stated
+from keras_worker import KerasWorker
+from keras_zoo import MODELS, SIZE
+
+from skinclf.loaded import LoadedModel, Stated
+from skinclf.scores import probabilities
+from skinclf.weights.keras_file import import_keras
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(x) is None for x in ("tensorflow", "keras", "tf_keras")),
+        reason="needs tensorflow and tf_keras",
+    ),
+]
+TOLERANCE = 1e-5
+LEGACY, MODERN = "tf_keras", "keras"
+
+
+@pytest.fixture(scope="module")
+def keras_worker() -> Iterator[KerasWorker]:
+    worker = KerasWorker()
+    yield worker
+    worker.close()
+
+
+def load(path: Path, told: Stated) -> LoadedModel:
+    return import_keras(path, told, name="m", source=str(path))
+
+
+def answers(model: LoadedModel, images: Array) -> Array:
+    assert model.network is not None
+    with torch.inference_mode():
+        scores = model.network(torch.from_numpy(images).permute(0, 3, 1, 2))
+    return probabilities(scores.numpy(), model.spec.activation)
+
+
+def expected(raw: Array) -> Array:
+    return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
+
+
+def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float]:
+    data = np.load(folder / "data.npz")
+    model = load(folder / f"model{suffix}", told)
+    wanted = expected(data["answers"])
+    assert_lively(wanted)
+    difference = float(np.abs(answers(model, data["images"]) - wanted).max())
+    assert difference <= TOLERANCE, f"{suffix}: {difference:.2e}"
+    return model, difference
+
+
+# --- families ----------------------------------------------------------------------------------
+
+# (family, smallest allowed or otherwise telling size, framework, head). Every family is saved by Keras 3 in both
+# of its formats; one of each kind by Keras 2 as well, under another head.
+FAMILIES = [
+    ("ResNet50", 64, MODERN, "001"), ("ResNet50", 65, LEGACY, "000"),
+    ("ResNet101", 49, LEGACY, "002"),
+    ("ResNet50V2", 64, MODERN, "000"), ("ResNet50V2", 51, LEGACY, "001"),
+    ("VGG16", 48, MODERN, "002"), ("VGG16", 32, LEGACY, "001"),
+    ("VGG19", 33, MODERN, "000"),
+    ("InceptionV3", 76, MODERN, "001"), ("InceptionV3", 75, LEGACY, "002"),
+    ("Xception", 71, MODERN, "002"), ("Xception", 74, LEGACY, "000"),
+    ("DenseNet121", 48, MODERN, "000"), ("DenseNet121", 39, LEGACY, "001"),
+    ("MobileNet", 64, MODERN, "001"), ("MobileNet", 47, LEGACY, "002"),
+    ("MobileNetV2", 64, MODERN, "000"), ("MobileNetV2", 65, MODERN, "001"), ("MobileNetV2", 50, MODERN, "002"),
+    ("MobileNetV2", 64, LEGACY, "000"), ("MobileNetV2", 65, LEGACY, "001"), ("MobileNetV2", 50, LEGACY, "002"),
+    ("MobileNetV3Small", 64, MODERN, "002"), ("MobileNetV3Small", 65, LEGACY, "000"),
+    ("MobileNetV3Large", 50, LEGACY, "001"), ("MobileNetV3Large", 64, MODERN, "000"),
+    ("EfficientNetB0", 64, MODERN, "000"), ("EfficientNetB0", 65, LEGACY, "001"),
+    ("EfficientNetB1", 40, MODERN, "002"),
+    ("EfficientNetB2", 43, LEGACY, "000"),
+    ("EfficientNetB3", 36, MODERN, "001"),
+    ("EfficientNetV2B0", 64, MODERN, "001"), ("EfficientNetV2B0", 61, LEGACY, "002"),
+    ("EfficientNetV2S", 48, MODERN, "000"),
+]  # fmt: skip
+SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "size", "framework", "head"), FAMILIES)
+def test_family(
+    keras_worker: KerasWorker, tmp_path: Path, family: str, size: int, framework: str, head: str,
+    record_property: Any,
+) -> None:  # fmt: skip
+    formats = [".h5", ".keras"] if framework == MODERN else [".h5"]
+    made = keras_worker(
+        folder=tmp_path, framework=framework, family=family, size=[size, size + 5], head=head, formats=formats,
+        scaled=not family.startswith(SCALES_ITSELF),
+    )  # fmt: skip
+    told = stated(made["outputs"], height=size, width=size + 5)
+    for suffix in formats:
+        model, difference = compare(tmp_path, suffix, told)
+        assert model.spec.activation == ("sigmoid" if head == "001" else "softmax")
+        record_property(f"{family} {framework} {suffix} {head}", f"{difference:.1e}")
+        print(f"{family} {framework} {suffix} head {head}: {difference:.1e}")
+
+
+# --- every layer ---------------------------------------------------------------------------------
+
+#: What one of the two frameworks cannot save, or does not have.
+FORMATS = {
+    ("modern_idle", MODERN): [".keras"],
+    ("modern_idle", LEGACY): [],
+    ("idle", MODERN): [".keras"],
+    ("preprocess_caffe", LEGACY): [".h5"],
+}
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+@pytest.mark.parametrize("name", MODELS)
+def test_layers(keras_worker: KerasWorker, tmp_path: Path, name: str, framework: str) -> None:
+    formats = FORMATS.get((name, framework), [".h5", ".keras"])
+    if not formats:
+        pytest.skip("Keras 3 only")
+    made = keras_worker(folder=tmp_path, framework=framework, model=name, formats=formats)
+    told = stated(made["outputs"], height=SIZE[0], width=SIZE[1])
+    if name == "from_logits":
+        data = dict(np.load(tmp_path / "data.npz"))
+        shifted = np.exp(data["answers"] - data["answers"].max(1, keepdims=True))
+        np.savez(tmp_path / "data.npz", images=data["images"], answers=shifted / shifted.sum(1, keepdims=True))
+    for suffix in formats:
+        compare(tmp_path, suffix, told)

@@ -12,17 +12,19 @@ from skinclf._version import __version__
 
 if TYPE_CHECKING:
     from skinclf.errors import SkinclfError as SkinclfError
+    from skinclf.evaluation import evaluate as evaluate
     from skinclf.images import load_image as load_image
     from skinclf.preprocess import Preprocess as Preprocess
     from skinclf.spec import ModelSpec as ModelSpec
 
 _LAZY = {
     "SkinclfError": "skinclf.errors",
+    "evaluate": "skinclf.evaluation",
     "load_image": "skinclf.images",
     "Preprocess": "skinclf.preprocess",
     "ModelSpec": "skinclf.spec",
 }
-__all__ = ["ModelSpec", "Preprocess", "SkinclfError", "__version__", "load_image"]
+__all__ = ["ModelSpec", "Preprocess", "SkinclfError", "__version__", "evaluate", "load_image"]
 
 
 def __getattr__(name: str) -> Any:

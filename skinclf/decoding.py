@@ -1,8 +1,8 @@
 """Decode workers: images into the slots of reused batch buffers, ahead of the network.
 
-Threads by default: Pillow releases Python's lock while it decodes and resizes. About a fifth of the work
-still holds the lock, so beyond `MAX_THREADS` workers processes take over; they are spawned, share the
-buffers with this process, and survive an image that kills its decoder.
+Threads by default: Pillow releases Python's lock while it decodes and resizes. A seventh of the work (0.4 of
+2.8 ms for a 600x450 JPEG) still holds it, so beyond `MAX_THREADS` workers processes take over after the first
+images. Processes are spawned, share the buffers with this process, and an image that kills one costs a row.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from skinclf.images import ImageSource
 from skinclf.scorer import Pixels, Prepare, Slot, failure
 
 logger = logging.getLogger("skinclf")
-#: More workers than this are processes: about 0.7 of the 3.2 ms of a 600x450 JPEG hold Python's lock.
-MAX_THREADS = 4
+#: More workers than this become processes, unless it is said otherwise.
+MAX_THREADS = 6
 MAX_WORKERS = 16
 _START_SECONDS = 120.0
 
@@ -109,7 +109,8 @@ class Decoder:
         prepare: What they run.
         layout: The arrays that it returns.
         workers: How many; 0 decodes in the calling thread.
-        processes: Whether they are processes instead of threads; None leaves it to `MAX_THREADS`.
+        processes: Whether they are processes instead of threads; None: beyond `MAX_THREADS`, and not
+            for the first few images, which are decoded before a process has started.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Decoder:
         self._prepare, self._layout = prepare, layout
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode") if workers else None
         self._local = threading.local()
+        self._here_first = 4 * workers if processes is None else 0
         self._children: list[_Child] = []
         self._buffers: list[Buffer] = []
 
@@ -135,7 +137,8 @@ class Decoder:
     def submit(self, source: ImageSource, buffer: Buffer, index: int) -> Future[ImageError | None]:
         """Start decoding one image into its place in a buffer."""
         if self._pool is not None:
-            work = self._remote if self.processes else self._here
+            self._here_first -= 1
+            work = self._remote if self.processes and self._here_first < 0 else self._here
             return self._pool.submit(work, source, buffer, index)
         done: Future[ImageError | None] = Future()
         done.set_result(self._here(source, buffer, index))
@@ -192,7 +195,7 @@ class _Child:
             code = self.stop()
             raise SkinclfError(
                 f"A decode process did not start (exit code {code}). Scripts that use worker processes need "
-                "the `if __name__ == '__main__':` guard; or use at most 4 workers, which are threads."
+                "the `if __name__ == '__main__':` guard; or use threads."
             )
 
     def decode(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:

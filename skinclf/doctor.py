@@ -262,4 +262,9 @@ def _hub(*, offline: bool) -> Finding:
 def _ask(url: str) -> None:
     from huggingface_hub import get_session
 
-    get_session().get(url, timeout=_PATIENCE).raise_for_status()
+    from skinclf.errors import HubError
+
+    answer = get_session().get(url, timeout=_PATIENCE)
+    answer.raise_for_status()
+    if not isinstance(answer.json(), list):
+        raise HubError(f"{url} is answered with something else than a list of models.")

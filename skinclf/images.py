@@ -55,8 +55,18 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> 
     """
     if isinstance(source, np.ndarray):
         return _check_array(source)
+    return np.array(load_picture(source, draft=draft), dtype=np.uint8)
+
+
+def load_picture(source: ImageSource, *, draft: tuple[int, int] | None = None) -> Image.Image:
+    """Decode one image to an upright RGB PIL image; `load_image` without the copy into an array.
+
+    Arguments and errors are those of `load_image`.
+    """
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_check_array(source))
     if isinstance(source, Image.Image):
-        return _decode(source, "image")
+        return _decode(source, "image", own=False)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         if not data:
@@ -70,7 +80,7 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> 
     )
 
 
-def _load_path(path: Path, draft: tuple[int, int] | None) -> RGBArray:
+def _load_path(path: Path, draft: tuple[int, int] | None) -> Image.Image:
     try:
         info = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -90,7 +100,7 @@ def _load_path(path: Path, draft: tuple[int, int] | None) -> RGBArray:
         raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
 
 
-def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) -> RGBArray:
+def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) -> Image.Image:
     image = _open(file, name)
     if image.format == "PNG":
         # Decoding alone skips checksums, and a verified image cannot be decoded: open it twice.
@@ -105,7 +115,7 @@ def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) 
             # A square request: EXIF may still swap the sides.
             side = max(draft)
             image.draft("RGB", (side, side))
-        return _decode(image, name)
+        return _decode(image, name, own=True)
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
@@ -121,7 +131,7 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError("not_an_image", f"{name}: {_reason(error)}.") from None
 
 
-def _decode(image: Image.Image, name: str) -> RGBArray:
+def _decode(image: Image.Image, name: str, *, own: bool) -> Image.Image:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError("zero_size", f"{name}: the picture is {width} x {height} pixels.")
@@ -129,8 +139,11 @@ def _decode(image: Image.Image, name: str) -> RGBArray:
         raise ImageError("too_large", f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
     try:
         image.load()
-        rgb = _to_rgb(ImageOps.exif_transpose(image), name)
-        return np.array(rgb, dtype=np.uint8)
+        if own:
+            ImageOps.exif_transpose(image, in_place=True)  # spares a copy
+        else:
+            image = ImageOps.exif_transpose(image)
+        return _to_rgb(image, name)
     except ImageError:
         raise
     except MemoryError:

@@ -175,10 +175,17 @@ def blocks(cases: Cases, *, count: int, seed: int) -> Iterator[npt.NDArray[np.fl
 def estimates(
     values: Mapping[str, float], replicates: Replicates, *, confidence: float
 ) -> dict[str, Estimate]:
-    """Values with bootstrap intervals; NaN bounds where the value or every replicate is undefined."""
+    """Values with bootstrap intervals.
+
+    Bounds are NaN where the value is undefined, and where every replicate equals it (such as an area of 1
+    under the curve): resampling then has nothing to say, which is not the same as certainty.
+    """
     result = {}
     for name, value in values.items():
-        known, draws = not np.isnan(value), replicates[name]
+        draws = replicates[name]
+        known = (
+            not np.isnan(value) and not np.isclose(draws[~np.isnan(draws)], value, rtol=0, atol=1e-12).all()
+        )
         if name.rpartition(".")[2].startswith("ece") and known:
             low, high = inflated_interval(value, draws, confidence=confidence)
         else:

@@ -75,7 +75,7 @@ class Predictor:
             batch_size: Images per run of the network; None: 16 on a CPU, 128 on an accelerator. Halved by
                 itself when memory does not hold it.
             workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
-            processes: Whether workers are processes; None: threads up to 4 workers, processes beyond.
+            processes: Whether workers are processes; None: threads up to 6 workers, processes beyond.
             embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
             threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
             labels: For files that do not say it: labels in output order, as `LabelSet` or text.

@@ -115,11 +115,11 @@ class Preprocess:
 
             check_steps(self.steps)
 
-    def pixels(self, image: RGBArray) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    def pixels(self, image: RGBArray | Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """Enhance, resize and crop or pad one image.
 
         Args:
-            image: Shape (H, W, 3), dtype uint8, RGB.
+            image: Shape (H, W, 3), dtype uint8, RGB; or an RGB PIL image.
 
         Returns:
             Shape (height, width, 3), RGB, values 0 to 255; dtype uint8, or float32 for TensorFlow's
@@ -133,11 +133,11 @@ class Preprocess:
         if self.steps:
             from skinclf.enhance import apply_steps
 
-            image = apply_steps(image, self.steps)
+            image = apply_steps(np.asarray(image), self.steps)
         height, width = self.height, self.width
         if self.fit == "squash":
             return self._resize(image, height, width)
-        rows, cols = image.shape[:2]
+        rows, cols = _sides(image)
         if self.fit == "crop":
             target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
             if target_h != target_w:  # timm: both sides are rounded
@@ -161,12 +161,12 @@ class Preprocess:
         canvas[top : top + new_h, left : left + new_w] = resized
         return canvas
 
-    def _resize(self, image: RGBArray, height: int, width: int) -> npt.NDArray[Any]:
+    def _resize(self, image: RGBArray | Image.Image, height: int, width: int) -> npt.NDArray[Any]:
         if self.library != "pillow":
-            return bilinear(image, height, width, fixed_point=self.library == "opencv")
-        if image.shape[:2] == (height, width):
-            return image
-        picture = Image.fromarray(image)
+            return bilinear(np.asarray(image), height, width, fixed_point=self.library == "opencv")
+        if _sides(image) == (height, width):
+            return np.asarray(image)
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
         return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
 
     def affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -231,6 +231,11 @@ class Preprocess:
     def fingerprint(self) -> str:
         """Short hash of every field; equal exactly when two preprocessings are the same."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sides(image: RGBArray | Image.Image) -> tuple[int, int]:
+    """Rows and columns."""
+    return (image.height, image.width) if isinstance(image, Image.Image) else (image.shape[0], image.shape[1])
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:

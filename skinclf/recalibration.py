@@ -125,6 +125,8 @@ def recalibrate(
         "predictions": held.predictions.name,
         "folds": folds,
         "ece_bins": cm.BINS,
+        "confidence": confidence,
+        "intervals": f"{replicates} resamples of lesions; percentiles, for calibration errors less their noise",
         "before": {key: [e.value, e.low, e.high] for key, e in metrics["before"].items()},
         "after": {key: [e.value, e.low, e.high] for key, e in metrics["after"].items()},
     }

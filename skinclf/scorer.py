@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ImageError, ModelError
-from skinclf.images import ImageSource, load_image
+from skinclf.images import ImageSource, load_picture
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes.base import Runtime
 from skinclf.scores import probabilities
@@ -115,8 +115,7 @@ class LoadPixels:
         Raises:
             ImageError: It cannot be read.
         """
-        image = load_image(source, draft=self.preprocess.draft_size)
-        return (self.preprocess.pixels(image),)
+        return (self.preprocess.pixels(load_picture(source, draft=self.preprocess.draft_size)),)
 
 
 class ModelScorer:

@@ -231,7 +231,8 @@ def subgroup(
 
 def errors(panel: Panel, threshold: float) -> dict[str, list[dict[str, Any]]]:
     """The errors that deserve a look: `confident`, `missed` and `false_alarms`, the worst first."""
-    cases, lists = panel.cases, dict[str, list[dict[str, Any]]]()
+    cases = panel.cases
+    lists: dict[str, list[dict[str, Any]]] = {"confident": [], "missed": [], "false_alarms": []}
     sure = cases.probabilities[np.arange(len(cases)), panel.predicted]
     if cases.truth is not None:
         lists["confident"] = _worst(panel, panel.predicted != cases.truth, -sure)

@@ -19,7 +19,9 @@ from skinclf.spec import ModelSpec
 SHARES = np.array([0.04, 0.06, 0.11, 0.03, 0.11, 0.61, 0.04])
 
 
-def simulate(n: int = 600, *, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def simulate(
+    n: int = 600, *, seed: int = 0, sharpness: float = 2.0
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Logits (N, 7), label index and lesion of images; the logits are too large by `sharpness`."""
     rng = np.random.default_rng(seed)
     lesion = np.sort(rng.integers(0, int(0.75 * n), n))

@@ -194,6 +194,9 @@ class Handler(Publishing, BaseHTTPRequestHandler):
                 role = "write" if user.write else "read"
                 auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
                 self._json({"type": "user", "id": user.name, "name": user.name, "orgs": [], "auth": auth})
+        elif parts == ["models"]:
+            public = [repo_id for repo_id, repo in self.hub.repos.items() if not repo.private]
+            self._json([{"id": repo_id, "modelId": repo_id} for repo_id in public])
         elif parts == ["validate-yaml"]:
             self._json({"errors": [], "warnings": []})
         elif parts == ["repos", "create"]:

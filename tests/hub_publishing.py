@@ -10,7 +10,7 @@ import numpy as np
 from conftest import make_bundle
 
 from skinclf.calibration import Calibration
-from skinclf.evaluate import evaluate
+from skinclf.evaluation import evaluate
 from skinclf.labels import HAM10000
 from skinclf.preprocess import scaling
 from skinclf.threshold_file import model_identity

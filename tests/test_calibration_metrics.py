@@ -54,8 +54,12 @@ def test_brier_and_log_loss_equal_sklearn() -> None:
     y = truth == 2
     for w in weights:
         given = {"sample_weight": w}
-        assert cm.brier(p[:, 2], y, w[None])[0] == pytest.approx(sk.brier_score_loss(y, p[:, 2], **given), abs=1e-9)
-        assert cm.log_loss(p[:, 2], y, w[None])[0] == pytest.approx(sk.log_loss(y, p[:, 2], **given), abs=1e-9)
+        assert cm.brier(p[:, 2], y, w[None])[0] == pytest.approx(
+            sk.brier_score_loss(y, p[:, 2], **given), abs=1e-9
+        )
+        assert cm.log_loss(p[:, 2], y, w[None])[0] == pytest.approx(
+            sk.log_loss(y, p[:, 2], **given), abs=1e-9
+        )
         assert cm.log_loss(p, truth, w[None])[0] == pytest.approx(sk.log_loss(truth, p, **given), abs=1e-9)
         per_class = [sk.brier_score_loss(truth == k, p[:, k], **given) for k in range(3)]
         assert cm.brier(p, truth, w[None])[0] == pytest.approx(sum(per_class), abs=1e-9)
@@ -90,8 +94,8 @@ def test_no_finite_slope_is_nan(p: list[float], y: list[int]) -> None:
     assert np.isnan(cm.slope_and_intercept(p, y, np.ones((3, len(y))))[0]).all()
 
 
-def test_speed_of_the_slope() -> None:
-    """2,000 replicates of 2,000 rows are quick, or the bootstrap of a test set is not."""
+def test_thousands_of_regressions_at_once() -> None:
+    """Every replicate of a bootstrap finds its slope."""
     truth, p, _ = draw(4, n=2000)
     weights = np.random.default_rng(0).integers(0, 3, (2000, 2000)).astype(np.float32)
     slope, intercept = cm.slope_and_intercept(p[:, 0], truth == 0, weights)

@@ -18,7 +18,17 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_predictions(tmp_path / "all.csv", rows)
 
 
-BASE = ["evaluate", "--predictions", "all.csv", "--labels", "labels.csv", "--split", "test", "--replicates", "20"]
+BASE = [
+    "evaluate",
+    "--predictions",
+    "all.csv",
+    "--labels",
+    "labels.csv",
+    "--split",
+    "test",
+    "--replicates",
+    "20",
+]
 
 
 def test_writes_metrics_report_and_figures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +44,7 @@ def test_writes_metrics_report_and_figures(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_json_on_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skinclf.evaluate.Evaluation.write", lambda *_, **__: [Path("metrics.json")])
+    monkeypatch.setattr("skinclf.evaluation.Evaluation.write", lambda *_, **__: [Path("metrics.json")])
     assert run([*BASE, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["kind"] == "skinclf-metrics"

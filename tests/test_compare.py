@@ -18,7 +18,10 @@ def covariance_by_definition(truth: np.ndarray, scores: np.ndarray) -> tuple[np.
     xs = [s[truth == 1] for s in scores]
     ys = [s[truth == 0] for s in scores]
     m, n = len(xs[0]), len(ys[0])
-    psi = [[[1.0 if x > y else 0.5 if x == y else 0.0 for y in b] for x in a] for a, b in zip(xs, ys, strict=True)]
+    psi = [
+        [[1.0 if x > y else 0.5 if x == y else 0.0 for y in b] for x in a]
+        for a, b in zip(xs, ys, strict=True)
+    ]
     area = [sum(map(sum, one)) / (m * n) for one in psi]
     v10 = [[sum(row) / n for row in one] for one in psi]
     v01 = [[sum(one[i][j] for i in range(m)) / m for j in range(n)] for one in psi]

@@ -20,7 +20,7 @@ from skinclf import convert
 from skinclf.architectures.seeds import SeedNetwork
 from skinclf.bundle import read_spec, write_bundle
 from skinclf.convert import TOLERANCE, convert_model, verify_model
-from skinclf.errors import ModelError, OutputError
+from skinclf.errors import ImageError, ModelError, OutputError
 from skinclf.labels import HAM10000
 from skinclf.loading import load_model
 from skinclf.preprocess import scaling
@@ -195,6 +195,12 @@ def test_verify_says_what_it_is_doing(tiny_bundle):
     assert seen == ["golden/sample.png"]
 
 
+def test_a_golden_sample_that_is_not_there(bundle_copy):
+    (bundle_copy / "golden" / "sample.png").unlink()
+    with pytest.raises(ImageError, match="no such file"):
+        verify_model(bundle_copy)
+
+
 def test_verify_needs_a_bundle_with_a_sample(tmp_path, bundle_copy):
     file, options = resnet_file(tmp_path)
     with pytest.raises(ModelError, match="no golden sample"):
@@ -207,9 +213,9 @@ def test_verify_needs_a_bundle_with_a_sample(tmp_path, bundle_copy):
 @pytest.mark.parametrize(
     ("golden", "says"),
     [
-        ({"file": "../outside.png"}, "not in the bundle"),
-        ({"file": "/etc/passwd"}, "not in the bundle"),
-        ({"probabilities": [0.5, 0.5]}, "2 probabilities"),
+        ({"file": "../outside.png"}, "inside its bundle"),
+        ({"file": "/etc/passwd"}, "inside its bundle"),
+        ({"probabilities": [0.5, 0.5]}, "2 of 7 probabilities"),
     ],
 )
 def test_odd_golden_samples(bundle_copy, golden, says):

@@ -23,17 +23,23 @@ def test_each_class_is_tuned_against_the_rest():
     assert list(points) == list(HAM10000.codes)
     assert points["mel"] == tune_threshold(truth == 4, values[:, 4], target_sensitivity=0.9)
     with pytest.raises(InvalidInputError, match="Class scc"):
-        tune_class_thresholds(codes, np.c_[values, values[:, 0]], (*HAM10000.codes, "scc"), target_sensitivity=0.9)
+        tune_class_thresholds(
+            codes, np.c_[values, values[:, 0]], (*HAM10000.codes, "scc"), target_sensitivity=0.9
+        )
 
 
-@given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3),
+    st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
+)
 def test_the_only_class_above_its_threshold_wins(row, thresholds):
     values = np.asarray([row], np.float32)
     chosen = int(decide_by_thresholds(values, thresholds)[0])
     above = [i for i in range(3) if values[0, i].astype(float) >= thresholds[i]]
     if len(above) == 1:
         assert chosen == above[0]
-    assert values[0, chosen] / thresholds[chosen] == max(values[0] / np.asarray(thresholds))
+    multiples = values[0].astype(float) / thresholds
+    assert multiples[chosen] == multiples.max()
 
 
 def test_equal_thresholds_and_zero_thresholds():
@@ -68,7 +74,12 @@ def test_read_costs(tmp_path):
     path = tmp_path / "c.csv"
     path.write_text("truth,nv,MEL\nmel,20,0\nnv,0,1\n")
     assert read_costs(path, ("mel", "nv")).tolist() == [[0, 20], [1, 0]]
-    for text in ("truth,nv\nmel,20\nnv,0\n", "truth,nv,mel\nmel,20,0\n", "truth,nv,mel\nmel,x,0\nnv,0,1\n", "truth,nv,mel\nmel,,0\nnv,0,1\n"):
+    for text in (
+        "truth,nv\nmel,20\nnv,0\n",
+        "truth,nv,mel\nmel,20,0\n",
+        "truth,nv,mel\nmel,x,0\nnv,0,1\n",
+        "truth,nv,mel\nmel,,0\nnv,0,1\n",
+    ):
         path.write_text(text)
         with pytest.raises(InvalidInputError):
             read_costs(path, ("mel", "nv"))

@@ -13,7 +13,9 @@ from skinclf import metrics
 K = 4
 
 
-def draw(seed: int, n: int, *, ties: bool = True, classes: int = K) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw(
+    seed: int, n: int, *, ties: bool = True, classes: int = K
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth, probabilities (with ties) and integer weights (3, n), the first row ones."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
@@ -70,7 +72,9 @@ def test_ranking_equals_sklearn(seed: int, n: int, ties: bool) -> None:
     ours = metrics.Ranking.of(y, p[:, 1]).summary(weights, specificities=targets, sensitivities=targets)
     for r, w in enumerate(weights):
         assert ours["roc_auc"][r] == pytest.approx(sk.roc_auc_score(y, p[:, 1], sample_weight=w), abs=1e-9)
-        assert ours["pr_auc"][r] == pytest.approx(sk.average_precision_score(y, p[:, 1], sample_weight=w), abs=1e-9)
+        assert ours["pr_auc"][r] == pytest.approx(
+            sk.average_precision_score(y, p[:, 1], sample_weight=w), abs=1e-9
+        )
         fpr, tpr, _ = sk.roc_curve(y, p[:, 1], sample_weight=w, drop_intermediate=False)
         for target in targets:
             assert ours[f"sensitivity_at_{target:g}"][r] == pytest.approx(
@@ -142,7 +146,9 @@ def test_a_weight_is_a_repetition(data: st.DataObject) -> None:
     """Counting a row w times equals having w copies of it."""
     n = data.draw(st.integers(1, 12))
     truth = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
-    score = np.array(data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 1.0]), min_size=n, max_size=n)))
+    score = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 1.0]), min_size=n, max_size=n))
+    )
     times = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     again = np.repeat(np.arange(n), times)
     weighted, repeated = times[None].astype(float), np.ones((1, len(again)))

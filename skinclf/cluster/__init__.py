@@ -5,20 +5,21 @@ inside: every batch has the same shape wherever an image lands. Inputs that fail
 process is killed, Ray replaces it and repeats what it had in hand, so every input has exactly one row.
 
 skinclf, the extra `ray` and the runtime in use are installed on every machine; paths are seen by all of them.
-Ray's usage statistics are off: `RAY_USAGE_STATS_ENABLED` is set to 0 unless the environment has it. A Ray that was
-started before keeps its own setting.
+Ray's usage statistics are off: `RAY_USAGE_STATS_ENABLED` is set to 0 unless the environment has it. A Ray
+that was started before keeps its own setting.
 """
 
 from __future__ import annotations
 
-from skinclf.cluster.dataset import number_rows, predict_dataset, predict_folder, predict_paths
+from skinclf.cluster.dataset import predict_dataset, predict_folder, predict_paths
+from skinclf.cluster.parquet import predict_parquet
 from skinclf.cluster.run import ClusterRun, predict_with_ray
 
 __all__ = [
     "ClusterRun",
-    "number_rows",
     "predict_dataset",
     "predict_folder",
+    "predict_parquet",
     "predict_paths",
     "predict_with_ray",
 ]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Batches of the network in one call of an actor: enough to decode ahead, few enough to repeat.
 _BATCHES = 8
-#: How often Ray repeats a call whose actor died, before the run fails.
-_RETRIES = 4
 _LOADING = frozenset(
     "labels preprocess malignant architecture revision offline cache_dir token".split()  # noqa: SIM905
 )
@@ -46,8 +44,8 @@ def predict_dataset(
     """Classify the rows of a Ray dataset, lazily.
 
     Example:
-        >>> ds = ray.data.read_parquet("s3://bucket/lesions/")  # doctest: +SKIP
-        >>> predict_dataset(ds, image_column="bytes", keep=["patient"], num_gpus=0.5)  # doctest: +SKIP
+        >>> ds = ray.data.read_binary_files("s3://bucket/lesions/", include_paths=True)  # doctest: +SKIP
+        >>> predict_dataset(ds, image_column="bytes", name_column="path", num_gpus=0.5)  # doctest: +SKIP
 
     Args:
         ds: One image a row.
@@ -56,7 +54,8 @@ def predict_dataset(
         image_column: Paths or URIs (read by the workers, so that a lost file is a row), encoded bytes, or
             structs of `bytes` and `path`, as the Hub's image datasets have them.
         name_column: What the `image` column shall say; None: the path, or `image-<index>` for bytes.
-        index_column: Position of each row, given on as `index` (see `number_rows`). Ray keeps no order.
+        index_column: Position of each row, given on as `index`. Ray keeps no order; `predict_paths`,
+            `predict_folder` and `predict_parquet` make one.
         keep: Further columns to give on.
         top_k: Adds the k most probable classes as columns.
         threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
@@ -109,7 +108,6 @@ def predict_dataset(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         udf_modifying_row_count=False,
-        max_task_retries=_RETRIES,
     )
 
 
@@ -154,18 +152,6 @@ def predict_folder(
     """
     found = find_images([folder], recursive=recursive, filesystem=filesystem)
     return predict_paths(found, filesystem=filesystem, **options)
-
-
-def number_rows(ds: ray.data.Dataset, *, column: str = "index") -> ray.data.Dataset:
-    """Add the position of each row, from 0.
-
-    Ray brings the whole dataset into its object store (and onto disk) for this; where the data can hold an
-    index already, that is cheaper.
-    """
-    data = need_ray().data
-    # Without this Ray hands blocks on in the order in which they were read.
-    ds.context.execution_options.preserve_order = True
-    return ds.zip(data.range(ds.count()).rename_columns({"id": column}))
 
 
 def need_ray() -> Any:

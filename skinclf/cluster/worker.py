@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from skinclf.cluster.listing import place
 from skinclf.errors import ImageError, InvalidInputError
 from skinclf.images import ImageSource
 from skinclf.prediction import Prediction
@@ -99,7 +100,6 @@ class Classifier:
             _Input.of(cell, names[i] if names else None, number)
             for i, (cell, number) in enumerate(zip(cells, numbers, strict=True))
         ]
-        # Calls queued at an actor are few, but the first ones after a death are what may have caused it.
         predictor = self._predictor if not careful else self._guarded()
         failed: dict[int, ImageError] = {}
         good: list[int] = []
@@ -187,18 +187,13 @@ class _Input:
 
 def _fetch(path: str, filesystem: Any) -> ImageSource | ImageError:
     """The bytes of a file in remote storage, or why there are none."""
-    from pyarrow import ArrowException
-    from pyarrow.fs import FileSystem
-
     try:
-        inside = path
-        if filesystem is None:
-            filesystem, inside = FileSystem.from_uri(path)
-        with filesystem.open_input_file(inside) as file:
+        storage, inside = place(path, filesystem)
+        with storage.open_input_file(inside) as file:
             data: bytes = file.read()
     except FileNotFoundError:
         return ImageError("missing", f"{path}: no such file.")
-    except (OSError, ArrowException) as error:
+    except Exception as error:  # every storage has errors of its own
         return ImageError("unreadable", f"{path}: {' '.join(str(error).split())}")
     return data or ImageError("empty", f"{path}: the file is empty.")
 

@@ -148,7 +148,7 @@ def decision_curve(metrics: Metrics, path: Path) -> str | None:
         axes.plot(at, drawn["model"], color=style.MAIN, label="act on the model")
         axes.axvline(metrics["threshold"]["value"], color=style.ALERT, lw=1, ls=":")
         style.percent_axes(axes, x=True, y=False)
-        top = max(drawn["band_high"])
+        top = max(*drawn["band_high"], 0.01)  # without positives there is no benefit to show
         axes.set(
             xlim=(0, max(at)), ylim=(-0.25 * top, 1.1 * top), ylabel="Net benefit per image",
             xlabel="Risk at which one would act (threshold probability)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,10 @@ class KerasRuntime:
         # Read at import: what its C++ side writes to stderr, and that Keras computes in TensorFlow.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-        with contextlib.suppress(ImportError):
+        if "tensorflow" not in sys.modules:
             # Both bring an LLVM: loaded after TensorFlow, triton's would abort the process.
-            import triton  # noqa: F401
+            with contextlib.suppress(ImportError):
+                import triton  # noqa: F401
         try:
             import tensorflow as tf
         except ImportError:

@@ -45,7 +45,7 @@ class TorchRuntime:
         self.device = resolve_device(device)
         self.precision = "fp32" if precision == "auto" else precision
         self._device = torch.device(self.device)
-        network = fuse_batchnorm(model.torch_network()).to(self._device).to(memory_format=torch.channels_last)
+        network = _channels_last(fuse_batchnorm(model.torch_network()).to(self._device))
         self._eager = network
         mode = "reduce-overhead" if self._device.type == "cuda" else "default"
         self._network = torch.compile(network, mode=mode, dynamic=False) if compiled else network
@@ -108,3 +108,11 @@ class _LastLinear(TorchFunctionMode):
         if func is torch.nn.functional.linear:
             self.input = args[0]
         return func(*args, **(kwargs or {}))
+
+
+def _channels_last(network: torch.nn.Module) -> torch.nn.Module:
+    """Convolutions' weights in channels_last; `Module.to` would also try Swin's masks, which have five axes."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

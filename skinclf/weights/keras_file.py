@@ -95,6 +95,8 @@ def _named(name: str) -> Iterator[None]:
 def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | None, Any]:
     """Config, Keras version and compile arguments, from the file or from what was stated beside it."""
     if archive.config is not None:
+        if stated.architecture is not None:
+            raise ModelError(f"the file holds its own architecture; do not state one ({stated.architecture!r}).")
         return archive.config, archive.version, archive.training
     if stated.architecture is None:
         raise ModelError(

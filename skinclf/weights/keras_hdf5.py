@@ -8,7 +8,7 @@ the file can hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +129,7 @@ class Hdf5:
             attributes = self._file[group].attrs
             if name not in attributes:
                 return None
-            if attributes.get_id(name).get_storage_size() > MAX_CONFIG_BYTES:
+            if _size(attributes, name) > MAX_CONFIG_BYTES:
                 raise UnsafeModelError(f"{name!r} is larger than {MAX_CONFIG_BYTES:,} bytes.")
             value = attributes[name]
         if isinstance(value, bytes):
@@ -143,19 +143,27 @@ class Hdf5:
     def names(self, group: str, attribute: str) -> list[str] | None:
         """A list of names as Keras stores it: one attribute, or `name0`, `name1`, ... when it is long."""
         with _translated():
-            attributes: Mapping[str, Any] = self._file[group].attrs
-            if attribute in attributes:
-                parts = [attributes[attribute]]
-            elif f"{attribute}0" in attributes:
-                parts = []
-                while (key := f"{attribute}{len(parts)}") in attributes:
-                    parts.append(attributes[key])
-            else:
+            attributes = self._file[group].attrs
+            keys = [attribute] if attribute in attributes else []
+            while not keys or keys[0] != attribute:
+                if (key := f"{attribute}{len(keys)}") not in attributes:
+                    break
+                keys.append(key)
+            if not keys:
                 return None
+            if sum(_size(attributes, key) for key in keys) > MAX_CONFIG_BYTES:
+                raise UnsafeModelError(f"{attribute!r} is larger than {MAX_CONFIG_BYTES:,} bytes.")
+            parts = [attributes[key] for key in keys]
             names = [name for part in parts for name in np.asarray(part).ravel().tolist()]
         if len(names) > _MAX_NAMES:
             raise UnsafeModelError(f"{group!r} lists {len(names):,} names.")
         return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _size(attributes: h5py.AttributeManager, name: str) -> int:
+    """Bytes of an attribute; of texts of any length, only what refers to them."""
+    identifier = attributes.get_id(name)
+    return int(math.prod(identifier.shape)) * int(identifier.dtype.itemsize)
 
 
 @contextmanager

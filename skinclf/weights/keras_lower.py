@@ -23,6 +23,8 @@ from skinclf.weights.keras_config import Call, Layer, Model, Ref, refs_in
 from skinclf.weights.keras_variables import Variables
 
 _MAX_CALLS = 20_000
+#: Nested models multiply: a few lines of JSON could ask for more calls than anyone can wait for.
+_MAX_WALK = 100_000
 _Array = npt.NDArray[np.float32]
 
 
@@ -75,6 +77,7 @@ class Lowering:
         self.sources: dict[str, Source] = {}
         self._handlers = handlers
         self._names: dict[tuple[str, ...], str] = {}
+        self._walked = 0
         self._reserved = set(dir(nn.ModuleDict()))  # `pop`, `type`, ...: no child can be named so
 
     # --- walking -----------------------------------------------------------------------------
@@ -124,6 +127,9 @@ class Lowering:
         return [made[ref] for ref in model.outputs]
 
     def _call(self, layer: Layer, call: Call, made: Mapping[Ref, Value]) -> list[Value]:
+        self._walked += 1
+        if self._walked > _MAX_WALK:
+            raise ModelError(f"The model calls layers more than {_MAX_WALK:,} times.")
         places = call.args or [call.kwargs.get(key) for key in ("inputs", "x")]
         given = [x for place in places for x in _flat(place)]
         operands = [made[item] if isinstance(item, Ref) else item for item in given]

@@ -31,6 +31,8 @@ FIGURES: Mapping[str, str] = {
 DRAWN_FROM = "skinclf-metrics-sha256"
 _TEMPLATE = "template.md.jinja"
 _KIND, _SCHEMA = "skinclf-metrics", 1
+#: What the template asks of a bundle's provenance; converted models lack some of it.
+_PROVENANCE = ("split_sha256", "versions", "hardware", "minutes")
 _BOUND = ("weights_sha256", "preprocess", "labels", "calibration")
 
 
@@ -175,7 +177,7 @@ def render_card(
         m=metrics,
         spec=spec,
         about=about,
-        t=training,
+        t=dict.fromkeys(_PROVENANCE) | training,
         kind="Binary" if len(spec.labels) == 2 else f"{len(spec.labels)}-class",
         positive=style.positive_name(metrics) if metrics["binary"] else "",
         preprocess=_words(spec.preprocess.to_dict()),

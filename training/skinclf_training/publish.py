@@ -151,7 +151,7 @@ def evaluate_run(run: Path, bundle: Path) -> Path:
     Raises:
         InvalidInputError: The data or predictions of the run are gone, or not those of this bundle.
     """
-    from skinclf.evaluate import Evaluation, evaluate
+    from skinclf.evaluation import Evaluation, evaluate
     from skinclf.threshold_file import model_identity, resolve_threshold
     from skinclf_training.train import data_folder
 

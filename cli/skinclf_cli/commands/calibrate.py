@@ -24,6 +24,8 @@ _FILE = click.Path(path_type=Path, exists=True)
               help="For the figures after calibration, by lesion.")  # fmt: skip
 @click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
               show_default=True, help="Of the intervals.")  # fmt: skip
+@click.option("--replicates", type=click.IntRange(min=1), default=2000, show_default=True,
+              help="Resamples of the lesions, for the intervals.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write the figures to stdout as JSON.")
 def calibrate(
     *,
@@ -35,6 +37,7 @@ def calibrate(
     split: str | None,
     folds: int,
     confidence: float,
+    replicates: int,
     as_json: bool,
 ) -> None:
     """Fit a calibration to held-out predictions and write the bundle with it.
@@ -55,7 +58,13 @@ def calibrate(
     folder = held.folder or load_model(model).folder
     if folder is None:
         raise click.UsageError(f"{model} is no bundle. Convert it first: skinclf models convert.")
-    result = recalibrate(held, method=method, folds=folds, confidence=confidence)  # type: ignore[arg-type]
+    result = recalibrate(
+        held,
+        method=method,  # type: ignore[arg-type]
+        folds=folds,
+        replicates=replicates,
+        confidence=confidence,
+    )
     write_recalibrated(folder, output, result)
     result.draw(output / "calibration.png")
     if as_json:

@@ -25,7 +25,7 @@ PARTLY_FAILED = 3
 _PATH = click.Path(path_type=Path)
 _MODEL = (
     *("model", "labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir"),
-    *("device", "runtime", "precision", "batch_size", "workers"),
+    *("device", "runtime", "precision", "batch_size", "workers", "processes"),
 )
 _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 
@@ -69,6 +69,7 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               show_default=True)  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: 16 on a CPU, 128 on a GPU.")
 @click.option("--workers", type=click.IntRange(min=0), help="Decode workers. Default: one per core.")
+@click.option("--processes/--threads", default=None, help="What workers are. Default: threads up to 6.")
 @click.option("--json", "as_json", is_flag=True, help="Report the outcome as JSON on stdout.")
 def predict(
     *, paths: tuple[str, ...], image_dir: str | None, from_file: str | None, recursive: bool, **options: Any

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skinclf.images import load_image as load_image
     from skinclf.preprocess import Preprocess as Preprocess
     from skinclf.spec import ModelSpec as ModelSpec
+    from skinclf.thresholds import tune_threshold as tune_threshold
 
 _LAZY = {
     "SkinclfError": "skinclf.errors",
@@ -23,8 +24,17 @@ _LAZY = {
     "load_image": "skinclf.images",
     "Preprocess": "skinclf.preprocess",
     "ModelSpec": "skinclf.spec",
+    "tune_threshold": "skinclf.thresholds",
 }
-__all__ = ["ModelSpec", "Preprocess", "SkinclfError", "__version__", "evaluate", "load_image"]
+__all__ = [
+    "ModelSpec",
+    "Preprocess",
+    "SkinclfError",
+    "__version__",
+    "evaluate",
+    "load_image",
+    "tune_threshold",
+]
 
 
 def __getattr__(name: str) -> Any:

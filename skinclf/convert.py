@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from skinclf._version import __version__
 from skinclf.bundle import write_bundle
 from skinclf.errors import ModelError, OutputError
 from skinclf.images import ImageSource, load_image
@@ -82,8 +84,8 @@ def convert_model(
 ) -> ModelSpec:
     """Write a model as a bundle: the same float32 tensors, and a configuration that says everything.
 
-    The golden sample is computed by the framework that the file comes from when that is installed (for Keras
-    files), else by skinclf; `Golden.source` says which. The bundle is written only when skinclf agrees.
+    The golden sample is computed by the framework that runs the file itself (Keras, ONNX Runtime) when that
+    is installed, else by skinclf; `Golden.source` says which. The bundle is written only when skinclf agrees.
 
     Args:
         model: Anything that `load_model` takes, or a loaded model.
@@ -97,21 +99,16 @@ def convert_model(
         The spec as written.
 
     Raises:
-        ModelError: The model cannot be loaded, has no torch network, or differs from its own framework.
+        ModelError: The model cannot be loaded or converted, or differs from its own framework.
         OutputError: The folder is in use or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")
     loaded = model if isinstance(model, LoadedModel) else load_model(model, **options)
-    spec = loaded.spec
-    if not loaded.has_network:
-        raise ModelError(
-            f"{spec.name}: only its own runtime can run this file, so there are no tensors to convert. "
-            "Use it as it is."
-        )
-    network = loaded.torch_network().cpu().eval()
+    inside = _with_network(loaded)
+    spec, network = inside.spec, inside.torch_network().cpu().eval()
     pixels, picture = _sample(sample, spec)
-    own = _run_torch(spec, network, pixels)
+    own = _run(LoadedModel(spec=spec, network=network), "torch", pixels)
     expected, source = _by_its_framework(loaded, pixels) or (own, _skinclf())
     difference = float(np.abs(own - expected).max())
     if not difference <= TOLERANCE:
@@ -165,11 +162,20 @@ def verify_model(
         if progress is not None:
             progress(golden.file)
         image = load_image(loaded.folder / golden.file)
-        scores = engine.run(spec.preprocess.pixels(image)[None])
+        scores = engine.run(np.stack([spec.preprocess.pixels(image)]))
         found = probabilities(scores, spec.activation)[0].astype(np.float64)
         difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
         checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
     return VerifyReport(spec.name, engine.name, tuple(checks))
+
+
+def _with_network(loaded: LoadedModel) -> LoadedModel:
+    """The model with a torch network; an ONNX file gets one only for this."""
+    if loaded.has_network or loaded.spec.architecture != "onnx":
+        return loaded
+    from skinclf.weights.onnx_lower import onnx_network
+
+    return onnx_network(loaded)
 
 
 def _sample(sample: ImageSource | None, spec: ModelSpec) -> tuple[npt.NDArray[Any], bytes]:
@@ -177,31 +183,29 @@ def _sample(sample: ImageSource | None, spec: ModelSpec) -> tuple[npt.NDArray[An
     image = synthetic_lesion(_SEED) if sample is None else load_image(sample)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return spec.preprocess.pixels(image)[None], buffer.getvalue()
+    return np.stack([spec.preprocess.pixels(image)]), buffer.getvalue()
 
 
-def _run_torch(spec: ModelSpec, network: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    runtime = create_runtime(LoadedModel(spec=spec, network=network), runtime="torch", device="cpu")
-    return np.asarray(probabilities(runtime.run(pixels), spec.activation)[0])
+def _run(loaded: LoadedModel, runtime: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    engine = create_runtime(loaded, runtime=runtime, device="cpu")
+    return np.asarray(probabilities(engine.run(pixels), loaded.spec.activation)[0])
 
 
 def _by_its_framework(
     loaded: LoadedModel, pixels: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float32], str] | None:
     """Probabilities by the framework that the file was made for, when it is here."""
-    file = loaded.artifact
-    if file is None or file.suffix == ".onnx" or find_spec("tensorflow") is None:
+    if loaded.artifact is None:
         return None
-    from importlib.metadata import version
-
-    runtime = create_runtime(loaded, runtime="keras", device="cpu")
-    result = probabilities(runtime.run(pixels), loaded.spec.activation)[0]
-    return result, f"keras {version('keras')}, tensorflow {version('tensorflow')}"
+    is_onnx = loaded.spec.architecture == "onnx"
+    packages = ("onnxruntime",) if is_onnx else ("keras", "tensorflow")
+    if not all(find_spec(package) for package in packages):
+        return None
+    result = _run(loaded, "onnxruntime" if is_onnx else "keras", pixels)
+    return result, ", ".join(f"{package} {import_module(package).__version__}" for package in packages)
 
 
 def _skinclf() -> str:
     import torch
-
-    from skinclf._version import __version__
 
     return f"skinclf {__version__}, torch {torch.__version__}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skinclf.bundle import is_bundle, read_spec
+from skinclf.conformal import ConformalSets
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.jsonable import read_json
 from skinclf.labels import LabelSet
@@ -179,3 +180,29 @@ def _must_be_same(made_by: Mapping[str, Any] | None, spec: ModelSpec, prediction
             f"{predictions}: made by {made_by.get('name')}, not by {spec.name}: other {', '.join(wrong)}. "
             "Name the model that made them."
         )
+
+
+def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
+    """Label sets from a file, or fitted at a rate on the predictions that travel with the model.
+
+    Args:
+        wish: Path of a file that `skinclf conformal` wrote, or a coverage such as `0.9`.
+        models: What `--model` names; the rate needs at most one.
+
+    Raises:
+        InvalidInputError: Neither a file nor a rate, or a rate for several models.
+    """
+    from skinclf.conformal import fit_conformal, read_conformal
+
+    try:
+        coverage = float(wish)
+    except ValueError:
+        return read_conformal(Path(wish))
+    if len(models) > 1:
+        raise InvalidInputError("No held-out predictions travel with an ensemble; give --conformal FILE.")
+    held_out = read_held_out(model=models[0] if models else None)
+    table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
+    if table.codes is None or table.probabilities is None or codes is None or spec is None:
+        raise InvalidInputError("The model's held-out predictions have no class codes to fit label sets on.")
+    values = table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]]
+    return fit_conformal(codes, values, spec.labels, coverage=coverage, model=spec.fingerprint)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -18,15 +19,18 @@ from skinclf.labels import LabelSet
 from skinclf.loaded import LoadedModel
 from skinclf.prediction import Prediction
 from skinclf.preprocess import Preprocess
-from skinclf.runtimes import create_runtime
-from skinclf.scorer import ModelScorer, Scorer
+from skinclf.scorer import Scorer
 from skinclf.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from skinclf.conformal import ConformalSets
+    from skinclf.ensemble import Average
     from skinclf.output import Output
     from skinclf.summary import Summary
 
 K = TypeVar("K")
+#: What a model may be given as.
+Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
 
 _SINGLE = (str, bytes, bytearray, os.PathLike)
 
@@ -44,7 +48,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | LoadedModel | Scorer | None = None,
+        model: Model | Sequence[Model] = None,
         *,
         device: str = "auto",
         runtime: str = "auto",
@@ -53,6 +57,11 @@ class Predictor:
         workers: int | None = None,
         processes: bool | None = None,
         embeddings: bool = False,
+        tta: str = "none",
+        average: Average = "probability",
+        weights: Sequence[float] | None = None,
+        conformal: ConformalSets | None = None,
+        refer_below: float | None = None,
         threshold: float | None = None,
         labels: LabelSet | str | None = None,
         preprocess: Preprocess | str | Path | None = None,
@@ -68,7 +77,7 @@ class Predictor:
         Args:
             model: None for the built-in model; a registered name, a Hub repository (`user/repo`), a
                 bundle folder, a model file, a model already loaded, or a `Scorer` (several networks, say),
-                which brings its own runtime.
+                which brings its own runtime. A sequence of them is an ensemble.
             device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
             runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
@@ -77,6 +86,11 @@ class Predictor:
             workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
             processes: Whether workers are processes; None: threads up to 6 workers, processes beyond.
             embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
+            tta: Test-time augmentation: `none`, `flips`, `d4` or `d4+zoom`; see `skinclf.tta`.
+            average: How an ensemble is averaged, `probability` or `logit`.
+            weights: One positive number per member of an ensemble.
+            conformal: Label sets to add; see `skinclf.conformal`.
+            refer_below: Mark images whose most probable class is less probable than this.
             threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
             labels: For files that do not say it: labels in output order, as `LabelSet` or text.
             preprocess: For files that do not say it: a `Preprocess`, a scaling's name or a JSON file.
@@ -98,30 +112,46 @@ class Predictor:
             raise InvalidInputError(f"workers is at least 0; received {workers}.")
         if threshold is not None and not 0 <= threshold <= 1:
             raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
-        if model is None or isinstance(model, (str, os.PathLike)):
+        given = list(model) if isinstance(model, (list, tuple)) else [model]
+        if len(given) == 1 and not isinstance(given[0], (str, os.PathLike, LoadedModel, NoneType)):
+            scorer = given[0]
+        else:
+            from skinclf.compose import make_scorer
             from skinclf.loading import load_model
 
-            model = load_model(
-                os.fspath(model) if model is not None else None,
-                labels=labels,
-                preprocess=preprocess,
-                malignant=malignant,
-                architecture=architecture,
-                revision=revision,
-                offline=offline,
-                cache_dir=cache_dir,
-                token=token,
+            loaded = [
+                m
+                if isinstance(m, LoadedModel)
+                else load_model(
+                    m if m is None else os.fspath(m),  # type: ignore[arg-type]  # a Scorer is no member
+                    labels=labels,
+                    preprocess=preprocess,
+                    malignant=malignant,
+                    architecture=architecture,
+                    revision=revision,
+                    offline=offline,
+                    cache_dir=cache_dir,
+                    token=token,
+                )
+                for m in given
+            ]
+            scorer = make_scorer(
+                loaded,
+                device=device,
+                runtime=runtime,
+                precision=precision,
+                embeddings=embeddings,
+                tta=tta,
+                average=average,
+                weights=weights,
+                conformal=conformal,
+                refer_below=refer_below,
             )
-        if isinstance(model, LoadedModel):
-            if embeddings and runtime == "auto":
-                runtime = "torch"  # the one that can give them
-            made = create_runtime(model, runtime=runtime, device=device, precision=precision)
-            model = ModelScorer(model.spec, made, embeddings=embeddings)
-        self._scorer: Scorer = model
+        self._scorer: Scorer = scorer
         self._batch_size = batch_size
         self._workers = default_workers() if workers is None else workers
         self._processes = processes
-        self._threshold = model.spec.threshold if threshold is None else float(threshold)
+        self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
 
     @property
     def spec(self) -> ModelSpec:

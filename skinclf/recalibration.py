@@ -126,7 +126,7 @@ def recalibrate(
         "folds": folds,
         "ece_bins": cm.BINS,
         "confidence": confidence,
-        "intervals": f"{replicates} resamples of lesions; percentiles, for calibration errors less their noise",
+        "intervals": f"{replicates} resamples of lesions; the lower bound of an ECE allows for its noise",
         "before": {key: [e.value, e.low, e.high] for key, e in metrics["before"].items()},
         "after": {key: [e.value, e.low, e.high] for key, e in metrics["after"].items()},
     }

@@ -70,7 +70,18 @@ def small_epsilon(keras: Any) -> Any:
 def activations(keras: Any) -> Any:
     k = keras.layers
     inputs, x = _start(keras)
-    names = ["elu", "selu", "softplus", "softsign", "sigmoid", "tanh", "exponential", "swish", "gelu", "hard_sigmoid"]
+    names = [
+        "elu",
+        "selu",
+        "softplus",
+        "softsign",
+        "sigmoid",
+        "tanh",
+        "exponential",
+        "swish",
+        "gelu",
+        "hard_sigmoid",
+    ]
     names += ["mish", "relu6", "leaky_relu", "silu", "hard_swish"] if keras.__version__ >= "3" else ["mish"]
     parts = [k.Activation(name)(k.Conv2D(3, 1)(x)) for name in names]
     parts += [k.Conv2D(3, 1, activation=name)(x) for name in ("softmax", "linear", "relu")]
@@ -244,13 +255,18 @@ def nesting(keras: Any) -> Any:
     y = k.BatchNormalization(name="conv.bn" if keras.__version__ >= "3" else "conv/bn")(y)
     # Keras 2 cannot save two layers of one name in one nested model; Keras 3 can.
     name = "conv" if keras.__version__ >= "3" else "deep_conv"
-    inner = keras.Sequential([k.Conv2D(6, 1, activation="relu", name=name), k.BatchNormalization()], name="inner")
+    inner = keras.Sequential(
+        [k.Conv2D(6, 1, activation="relu", name=name), k.BatchNormalization()], name="inner"
+    )
     shared = keras.Model(small, k.Add()([inner(y), y]), name="shared")
     inputs, x = _start(keras)
     same = k.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="conv")
-    a, b = shared(x, training=True), shared(k.MaxPooling2D(2)(x))
+    a = shared(x, training=True) if keras.__version__ >= "3" else shared(x)
+    b = shared(k.MaxPooling2D(2)(x))
     x = k.Concatenate()([k.GlobalMaxPooling2D()(z) for z in (a, b, same(a), same(b))])
-    return _close(keras, inputs, keras.Sequential([k.Dense(9, activation="relu"), k.Dropout(0.5)], name="head")(x))
+    return _close(
+        keras, inputs, keras.Sequential([k.Dense(9, activation="relu"), k.Dropout(0.5)], name="head")(x)
+    )
 
 
 def two_ended(keras: Any) -> Any:
@@ -267,7 +283,9 @@ def chain(keras: Any) -> Any:
     """A Sequential model around a nested one."""
     k = keras.layers
     small = k.Input((*SIZE, 3))
-    base = keras.Model(small, k.Conv2D(8, 5, strides=3, activation="relu")(k.Rescaling(1 / 255)(small)), name="base")
+    base = keras.Model(
+        small, k.Conv2D(8, 5, strides=3, activation="relu")(k.Rescaling(1 / 255)(small)), name="base"
+    )
     return keras.Sequential(
         [base, k.GlobalAveragePooling2D(), k.BatchNormalization(), k.Dense(5), k.Activation("softmax")]
     )
@@ -286,7 +304,9 @@ def ensemble(keras: Any) -> Any:
     for number in range(2):
         inputs, x = _start(keras)
         y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3, activation="relu")(x))
-        members.append(keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(y), name=f"member_{number}"))
+        members.append(
+            keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(y), name=f"member_{number}")
+        )
     fresh = keras.layers.Input((*SIZE, 3))
     return keras.Model(fresh, keras.layers.Average()([member(fresh) for member in members]))
 
@@ -318,7 +338,12 @@ def simple_cnn(keras: Any) -> Any:
     for filters in (8, 12, 16):
         layers += [k.Conv2D(filters, 3, padding="same", activation="relu"), k.BatchNormalization()]
         layers += [k.MaxPooling2D(2), k.Dropout(0.25)]
-    layers += [k.GlobalAveragePooling2D(), k.Dense(24, activation="relu"), k.Dropout(0.5), k.Dense(1, activation="sigmoid")]
+    layers += [
+        k.GlobalAveragePooling2D(),
+        k.Dense(24, activation="relu"),
+        k.Dropout(0.5),
+        k.Dense(1, activation="sigmoid"),
+    ]
     return keras.Sequential(layers)
 
 
@@ -336,8 +361,15 @@ def random_graph(seed: int) -> Callable[[Any], Any]:
         for _ in range(int(rng.integers(6, 14))):
             x = pick(values[-3:])
             small = min(x.shape[1], x.shape[2]) < 6
-            width, size, step = int(rng.integers(3, 9)), pick([1, 2, 3, 5]), 1 if small else pick([1, 1, 2, 3])
-            pad, act = "same" if small else pick(["same", "valid"]), pick([None, "relu", "swish", "tanh", "elu"])
+            width, size, step = (
+                int(rng.integers(3, 9)),
+                pick([1, 2, 3, 5]),
+                1 if small else pick([1, 1, 2, 3]),
+            )
+            pad, act = (
+                "same" if small else pick(["same", "valid"]),
+                pick([None, "relu", "swish", "tanh", "elu"]),
+            )
             choice = int(rng.integers(9))
             if choice < 2:
                 y = k.Conv2D(width, (size, pick([1, 2, 3])), strides=step, padding=pad, activation=act)(x)
@@ -355,10 +387,16 @@ def random_graph(seed: int) -> Callable[[Any], Any]:
                 gate = k.Dense(x.shape[-1], activation="sigmoid")(k.GlobalAveragePooling2D(keepdims=True)(x))
                 y = k.Multiply()([x, gate])
             else:
-                y = pick([k.Add, k.Maximum, k.Concatenate])()([x, k.Conv2D(x.shape[-1], 3, padding="same")(x)])
+                y = pick([k.Add, k.Maximum, k.Concatenate])()(
+                    [x, k.Conv2D(x.shape[-1], 3, padding="same")(x)]
+                )
             values.append(y)
         ends = [k.GlobalAveragePooling2D()(v) for v in values[-3:]]
-        return _close(keras, inputs, k.Concatenate()([*ends, k.Flatten()(k.MaxPooling2D(2, padding="same")(values[-1]))]))
+        return _close(
+            keras,
+            inputs,
+            k.Concatenate()([*ends, k.Flatten()(k.MaxPooling2D(2, padding="same")(values[-1]))]),
+        )
 
     return make
 

@@ -87,7 +87,7 @@ def test_every_section_is_there(card):
     assert "skinclf predict --model user/lesions" in card.text
     assert 'timm.create_model("hf-hub:user/lesions"' in card.text
     assert "`sensitivity_90` (default) | 0.3000" in card.text
-    assert "no lesion or image of the test part is in" in card.text
+    assert "no lesion or image of the test part is shared with: " in card.text
 
 
 def test_the_folders_of_the_machine_stay_there(card):

@@ -10,7 +10,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from keras_fixtures import Array, layer, random_images, sequential, stated, tiny, tiny_weights, write_h5, write_keras
+from keras_fixtures import (
+    Array,
+    layer,
+    random_images,
+    sequential,
+    stated,
+    tiny,
+    tiny_weights,
+    write_h5,
+    write_keras,
+)
 
 from skinclf.architectures.build import restore_network
 from skinclf.bundle import read_spec, read_weights, sha256_file, write_bundle
@@ -71,9 +81,7 @@ def test_numbers_and_spec(tmp_path: Path, form: str) -> None:
 
 def test_order_in_the_file_means_nothing(tmp_path: Path, whole: Path) -> None:
     """Keras lists trainable variables first; names decide, whatever the order."""
-    backwards = {
-        name: dict(reversed(group.items())) for name, group in reversed(tiny_weights().items())
-    }
+    backwards = {name: dict(reversed(group.items())) for name, group in reversed(tiny_weights().items())}
     other = write_h5(tmp_path / "other.h5", tiny(), backwards)
     images = random_images(2, 16, 16)
     np.testing.assert_array_equal(scores(load(whole), images), scores(load(other), images))
@@ -86,7 +94,9 @@ def test_bundle_gives_equal_bits(tmp_path: Path, whole: Path) -> None:
     spec = read_spec(tmp_path / "bundle")
     again = restore_network(spec, read_weights(tmp_path / "bundle", spec))
     images = random_images(2, 16, 16)
-    np.testing.assert_array_equal(scores(model, images), scores(LoadedModel(spec=spec, network=again), images))
+    np.testing.assert_array_equal(
+        scores(model, images), scores(LoadedModel(spec=spec, network=again), images)
+    )
 
 
 def test_long_name_lists_are_split(tmp_path: Path) -> None:
@@ -133,12 +143,14 @@ def test_weights_with_another_model(tmp_path: Path, whole: Path) -> None:
     path = weights_only(tmp_path / "w.h5", tiny_weights(seed=1))
     told = Stated(labels=TOLD.labels, preprocess=TOLD.preprocess, architecture=str(whole))
     images = random_images(2, 16, 16) / 255
-    np.testing.assert_allclose(scores(load(path, told), images), by_hand(images, tiny_weights(seed=1)), atol=1e-5)
+    np.testing.assert_allclose(
+        scores(load(path, told), images), by_hand(images, tiny_weights(seed=1)), atol=1e-5
+    )
 
 
 def test_weights_alone_ask_for_an_architecture(tmp_path: Path) -> None:
     path = weights_only(tmp_path / "w.h5", tiny_weights())
-    with pytest.raises(ModelError, match="without an architecture.*--architecture"):
+    with pytest.raises(ModelError, match=r"without an architecture.*--architecture"):
         load(path)
     for wrong in ("resnet50", str(tmp_path), str(path)):
         with pytest.raises(ModelError, match=r"cannot be read as a file|without an architecture"):
@@ -164,12 +176,16 @@ def test_labels_and_preprocessing_must_be_stated(whole: Path) -> None:
 def test_counts_and_sizes_must_agree(whole: Path) -> None:
     with pytest.raises(ModelError, match="mine: the model has 3 outputs, for 3 labels; 5 are stated"):
         load(whole, stated(5, height=16))
-    with pytest.raises(ModelError, match="takes images of 16 x 16, but the stated preprocessing makes 16 x 20"):
+    with pytest.raises(
+        ModelError, match="takes images of 16 x 16, but the stated preprocessing makes 16 x 20"
+    ):
         load(whole, stated(3, height=16, width=20))
 
 
 def test_one_sigmoid_serves_two_labels(tmp_path: Path) -> None:
-    config = sequential(layer("GlobalAveragePooling2D", "p"), layer("Dense", "d", units=1, activation="sigmoid"))
+    config = sequential(
+        layer("GlobalAveragePooling2D", "p"), layer("Dense", "d", units=1, activation="sigmoid")
+    )
     weights = {"d": {"kernel": np.ones((3, 1), np.float32), "bias": np.zeros(1, np.float32)}}
     path = write_h5(tmp_path / "m.h5", config, weights)
     assert load(path, stated(2, height=16)).spec.activation == "sigmoid"
@@ -179,10 +195,16 @@ def test_one_sigmoid_serves_two_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("activation", "units", "message"),
-    [("linear", 3, "ends in 'linear'"), ("sigmoid", 3, "ends in 3 independent sigmoids"), ("relu", 1, "'relu'")],
+    [
+        ("linear", 3, "ends in 'linear'"),
+        ("sigmoid", 3, "ends in 3 independent sigmoids"),
+        ("relu", 1, "'relu'"),
+    ],
 )
 def test_outputs_that_are_no_probabilities(tmp_path: Path, activation: str, units: int, message: str) -> None:
-    config = sequential(layer("GlobalAveragePooling2D", "p"), layer("Dense", "d", units=units, activation=activation))
+    config = sequential(
+        layer("GlobalAveragePooling2D", "p"), layer("Dense", "d", units=units, activation=activation)
+    )
     weights = {"d": {"kernel": np.ones((3, units), np.float32), "bias": np.zeros(units, np.float32)}}
     with pytest.raises(ModelError, match=message):
         load(write_h5(tmp_path / "m.h5", config, weights), stated(units, height=16))
@@ -249,7 +271,9 @@ def test_hard_sigmoid_changed_with_keras_3(tmp_path: Path, version: str, expecte
         layer("Activation", "a", activation="hard_sigmoid"),
         layer("Dense", "d", units=3, use_bias=False, activation="softmax"),
     )
-    path = write_h5(tmp_path / "m.h5", config, {"d": {"kernel": np.eye(3, dtype=np.float32)}}, version=version)
+    path = write_h5(
+        tmp_path / "m.h5", config, {"d": {"kernel": np.eye(3, dtype=np.float32)}}, version=version
+    )
     np.testing.assert_allclose(scores(load(path), np.ones((1, 16, 16, 3), np.float32)), expected, rtol=1e-6)
 
 
@@ -283,7 +307,10 @@ def test_looks_like_keras(tmp_path: Path, whole: Path) -> None:
     ("bad", "message"),
     [
         (layer("MultiHeadAttention", "attend"), "'attend' is a 'MultiHeadAttention'"),
-        (layer("Conv2D", "c", filters=4, kernel_size=3, data_format="channels_first"), "'c' is channels_first"),
+        (
+            layer("Conv2D", "c", filters=4, kernel_size=3, data_format="channels_first"),
+            "'c' is channels_first",
+        ),
         (layer("Conv2D", "c", filters="many", kernel_size=3), "'c'.*filters.*'many'"),
         (layer("Conv2D", "c", filters=4, kernel_size=[3, 99]), "'c'.*does not fit"),
         (layer("BatchNormalization", "b", axis=1), "'b'.*last axis"),
@@ -304,7 +331,14 @@ def test_refused_by_name(tmp_path: Path, bad: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize(
     "config",
-    ["", "[]", "{}", '{"class_name": "Functional"}', '{"class_name": "Sequential", "config": {"layers": []}}', "nonsense"],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"class_name": "Functional"}',
+        '{"class_name": "Sequential", "config": {"layers": []}}',
+        "nonsense",
+    ],
 )
 def test_malformed_configs(tmp_path: Path, config: str) -> None:
     with pytest.raises(ModelError, match="mine: "):
@@ -312,7 +346,12 @@ def test_malformed_configs(tmp_path: Path, config: str) -> None:
 
 
 def test_subclassed_models_are_refused(tmp_path: Path) -> None:
-    config = {"class_name": "MyNet", "config": {"name": "n"}, "module": "my.code", "registered_name": "my>MyNet"}
+    config = {
+        "class_name": "MyNet",
+        "config": {"name": "n"},
+        "module": "my.code",
+        "registered_name": "my>MyNet",
+    }
     with pytest.raises(UnsafeModelError, match="custom class 'my>MyNet'"):
         load(write_h5(tmp_path / "m.h5", config, tiny_weights()))
 

@@ -105,7 +105,6 @@ def test_family(
         model, difference = compare(tmp_path, suffix, told)
         assert model.spec.activation == ("sigmoid" if head == "001" else "softmax")
         record_property(f"{family} {framework} {suffix} {head}", f"{difference:.1e}")
-        print(f"{family} {framework} {suffix} head {head}: {difference:.1e}")
 
 
 # --- every layer ---------------------------------------------------------------------------------
@@ -130,6 +129,8 @@ def test_layers(keras_worker: KerasWorker, tmp_path: Path, name: str, framework:
     if name == "from_logits":
         data = dict(np.load(tmp_path / "data.npz"))
         shifted = np.exp(data["answers"] - data["answers"].max(1, keepdims=True))
-        np.savez(tmp_path / "data.npz", images=data["images"], answers=shifted / shifted.sum(1, keepdims=True))
+        np.savez(
+            tmp_path / "data.npz", images=data["images"], answers=shifted / shifted.sum(1, keepdims=True)
+        )
     for suffix in formats:
         compare(tmp_path, suffix, told)

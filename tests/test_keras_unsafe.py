@@ -68,7 +68,7 @@ HIDING: dict[str, Callable[[Path], dict[str, Any]]] = {
 @pytest.mark.parametrize("place", HIDING)
 def test_lambdas_never_run(tmp_path: Path, form: Callable[..., Path], place: str) -> None:
     marker = tmp_path / "it-ran"
-    with pytest.raises(UnsafeModelError, match="Lambda.*skinclf never runs") as caught:
+    with pytest.raises(UnsafeModelError, match=r"Lambda.*skinclf never runs") as caught:
         load(form(tmp_path, tiny(HIDING[place](marker))))
     assert "sneaky" in str(caught.value)
     assert not marker.exists()
@@ -226,7 +226,9 @@ def test_damage_in_an_archive_is_noticed(tmp_path: Path) -> None:
 # --- zip -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["../../escape.txt", "/etc/cron.d/x", "a/../../b", "..\\..\\x", "C:/x", "\\\\host\\x"])
+@pytest.mark.parametrize(
+    "name", ["../../escape.txt", "/etc/cron.d/x", "a/../../b", "..\\..\\x", "C:/x", "\\\\host\\x"]
+)
 def test_path_traversal(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnsafeModelError, match="points outside the archive"):
         load(keras(tmp_path, extra={name: b"x"}))
@@ -268,7 +270,7 @@ def test_large_config(tmp_path: Path) -> None:
     with pytest.raises(UnsafeModelError, match=r"config\.json is larger than"):
         load(bomb(tmp_path, "config.json", 20 << 20))
     padded = json.dumps(tiny()) + " " * (17 << 20)
-    with pytest.raises(ModelError, match="larger than|message too large|HDF5"):
+    with pytest.raises(ModelError, match=r"larger than|message too large|HDF5"):
         load(h5(tmp_path, config=padded))
 
 
@@ -333,8 +335,14 @@ def multiplying(depth: int, times: int) -> dict[str, Any]:
         ('{"class_name": "Sequential", "config": {"layers": [' + "9" * 10_000 + "]}}", "evil: "),
         (json.dumps(nested_models(50)), "nested more than"),
         (json.dumps(sequential(*[layer("Dropout", f"d{i}") for i in range(12_000)])), "more than 10,000"),
-        (json.dumps(sequential(layer("Dense", "d", units=1 << 23), layer("Dense", "e", units=1 << 23))), "evil: "),
-        (json.dumps(sequential(layer("UpSampling2D", "u", size=[4000, 4000]))), "would make a tensor of shape"),
+        (
+            json.dumps(sequential(layer("Dense", "d", units=1 << 23), layer("Dense", "e", units=1 << 23))),
+            "evil: ",
+        ),
+        (
+            json.dumps(sequential(layer("UpSampling2D", "u", size=[4000, 4000]))),
+            "would make a tensor of shape",
+        ),
         (json.dumps(tiny(layer("ZeroPadding2D", "z", padding=10**9))), "'z'.*padding"),
         (json.dumps(tiny(layer("Dropout", "x" * 600))), "no usable name"),
     ],
@@ -359,7 +367,8 @@ def test_models_that_multiply(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "pop", "forward", "__class__", "a.b", "Ünïcödé", "'; import os", "1", "layers", "weight"]
+    "name",
+    ["../../x", "pop", "forward", "__class__", "a.b", "Ünïcödé", "'; import os", "1", "layers", "weight"],
 )
 def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
     config = tiny()

@@ -23,6 +23,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "skinclf_cli.commands.tune_threshold:tune_threshold",
         "Choose an operating point that one can defend.",
     ),
+    "conformal": (
+        "skinclf_cli.commands.conformal:conformal",
+        "Fit label sets that hold the true class at a stated rate.",
+    ),
+    "aggregate": (
+        "skinclf_cli.commands.aggregate:aggregate",
+        "One row per lesion or patient from several images.",
+    ),
     "calibrate": ("skinclf_cli.commands.calibrate:calibrate", "Fit a calibration on held-out predictions."),
     "evaluate": (
         "skinclf_cli.commands.evaluate:evaluate",

@@ -34,13 +34,16 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     name = "file"
 
+    def __init__(self, *, folders: bool = False) -> None:
+        self._folders = folders
+
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Check that the folder is there and writable."""
         path = Path(value)
         if str(path) == "-":
             return path
         parent = path.parent
-        if path.is_dir():
+        if path.is_dir() and not self._folders:
             self.fail(f"{path} is a folder; expected a file.", param, ctx)
         if not parent.is_dir():
             self.fail(f"The folder {parent} does not exist.", param, ctx)

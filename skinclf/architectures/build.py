@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: `skinclf/<name>` architectures: module and function, called as `builder(num_outputs, **model_args)`.
 BUILDERS: Mapping[str, tuple[str, str]] = {
     "keras-graph": ("skinclf.architectures.keras_graph", "build"),
+    "onnx-graph": ("skinclf.architectures.keras_graph", "build"),
     "torchvision-efficientnet": ("skinclf.architectures.efficientnet", "build"),
     "seed-efficientnet": ("skinclf.architectures.seeds", "build"),
     "transformers-vit": ("skinclf.architectures.transformers", "build_vit"),

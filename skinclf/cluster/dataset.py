@@ -80,6 +80,12 @@ def predict_dataset(
     from skinclf.cluster.worker import IN_FLIGHT, Classifier, Plan
 
     gpu = bool(num_gpus)
+    if options.get("device", "auto") == "auto":
+        options["device"] = "cuda" if gpu else "cpu"
+    elif not gpu and options["device"] != "cpu":
+        raise InvalidInputError(
+            f"Device {options['device']}: say with num_gpus how much of one an actor takes."
+        )
     plan = Plan(
         model=model,
         image_column=image_column,
@@ -91,7 +97,7 @@ def predict_dataset(
         batch_size=batch_size or (128 if gpu else 16),
         workers=max(1, int(num_cpus)),
         filesystem=filesystem,
-        options={"device": "cuda" if gpu else "cpu", **options},
+        options=options,
     )
     _check(plan.model, plan.batch_size, threshold, options)
     known = ds.columns(fetch_if_missing=False)

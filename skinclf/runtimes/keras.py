@@ -52,7 +52,7 @@ class KerasRuntime:
         if "tensorflow" not in sys.modules:
             # Both bring an LLVM: loaded after TensorFlow, triton's would abort the process.
             with contextlib.suppress(ImportError):
-                import triton  # noqa: F401
+                import triton  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: F401
         try:
             import tensorflow as tf
         except ImportError:

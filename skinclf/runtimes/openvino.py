@@ -6,6 +6,7 @@ work of one batch is spread over as many streams as the processor has use for.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def _convert(model: LoadedModel) -> Any:
     preprocess = model.spec.preprocess
     example = torch.zeros(1, 3, preprocess.height, preprocess.width)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # OpenVINO still traces, of which torch disapproves
             graph = ov.convert_model(
                 network,
                 example_input=example,

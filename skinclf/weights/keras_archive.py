@@ -40,7 +40,7 @@ class KerasArchive:
 
 
 def looks_like_keras(path: Path) -> bool:
-    """Whether a file is one for the Keras importer, by its first bytes or, when they do not tell, its name."""
+    """Whether a file is one for the Keras importer, by its first bytes or else by its name."""
     try:
         with path.open("rb") as file:
             head = file.read(len(_HDF5_MAGIC))

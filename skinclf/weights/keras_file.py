@@ -1,4 +1,4 @@
-"""Keras models as torch networks: `.h5`, `.hdf5` and `.keras` files, without TensorFlow and without running code."""
+"""Keras models as torch networks: `.h5`, `.hdf5` and `.keras` files, without TensorFlow and its code."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def import_keras(
             expected = 2 if finished.activation == "sigmoid" else finished.outputs
             if len(labels) != expected:
                 raise ModelError(
-                    f"the model has {finished.outputs} output{'s' * (finished.outputs > 1)}, for {expected} labels; "
-                    f"{len(labels)} are stated: {', '.join(labels.codes)}."
+                    f"the model has {finished.outputs} output{'s' * (finished.outputs > 1)}, for {expected} "
+                    f"labels; {len(labels)} are stated: {', '.join(labels.codes)}."
                 )
             network = _fill(finished, variables)
         logger.debug("%s: %d operations from %s", name, len(finished.graph["calls"]), path)
@@ -96,7 +96,9 @@ def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | Non
     """Config, Keras version and compile arguments, from the file or from what was stated beside it."""
     if archive.config is not None:
         if stated.architecture is not None:
-            raise ModelError(f"the file holds its own architecture; do not state one ({stated.architecture!r}).")
+            raise ModelError(
+                f"the file holds its own architecture; do not state one ({stated.architecture!r})."
+            )
         return archive.config, archive.version, archive.training
     if stated.architecture is None:
         raise ModelError(
@@ -143,8 +145,8 @@ def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple
     """Height and width of the input: of the preprocessing, or with `any_size` of the model."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
-            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier has "
-            "one of each."
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier "
+            "has one of each."
         )
     layer = next((x for x in model.layers if x.path[-1] == model.inputs[0].layer), None)
     if layer is None or layer.kind != "InputLayer":

@@ -46,7 +46,7 @@ def finish(lowering: Lowering, output: Value, training: Any) -> Finished:
     Args:
         lowering: The collected operations; used up.
         output: The model's output.
-        training: What the model was compiled with; says whether a model without a final activation gives logits.
+        training: What the model was compiled with; without a final activation, its loss tells logits.
 
     Raises:
         ModelError: The output is no vector, or nothing says how it becomes probabilities.
@@ -97,13 +97,13 @@ def _peel(lowering: Lowering, output: Value, training: Any) -> tuple[Value, Acti
         else f"{op!r}, not softmax or one sigmoid"
     )
     raise ModelError(
-        f"The model ends in {what}, and nothing in the file says how its outputs become probabilities that sum to "
-        "one. Save it with a final softmax (or one sigmoid output), or compiled with a from_logits=True loss."
+        f"The model ends in {what}, and nothing in the file says how its outputs become probabilities that "
+        "sum to one. Save it with a final softmax or one sigmoid output, or compiled with a from_logits loss."
     )
 
 
 def _probabilities(lowering: Lowering, value: int) -> str | None:
-    """Whether a value is a distribution (`softmax`), one probability (`sigmoid`), or not known to be either."""
+    """Whether a value is a distribution (`softmax`), one probability (`sigmoid`), or neither for sure."""
     op, arguments = _operation(lowering, value)
     shape = lowering.values[value].shape
     if op == "softmax":
@@ -135,7 +135,7 @@ def _fold_padding(lowering: Lowering) -> None:
         if op == "conv":
             arguments["pad"] = [top, left]
         elif _operation(lowering, source)[0] in NOT_NEGATIVE and _fits([top, left], arguments["kernel"]):
-            # Zeros never win over values that are not negative: torch's padding, which never wins, is the same.
+            # Zeros never win over values that are not negative, and torch's own padding never wins at all.
             arguments["pad"] = [top, bottom, left, right]
         else:
             continue

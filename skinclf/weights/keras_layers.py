@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skinclf.weights.keras_config import Call, Layer
+from skinclf.weights.keras_calls import Call
+from skinclf.weights.keras_config import Layer
 from skinclf.weights.keras_lower import Handler, Lowering, Value, single
 from skinclf.weights.keras_norms import NORM_LAYERS
 from skinclf.weights.keras_operations import ACTIVATION_LAYERS, OPERATORS, activation
@@ -14,10 +15,10 @@ from skinclf.weights.keras_windows import WINDOW_LAYERS, bias_of, conv
 
 #: Layers that do nothing when a model predicts.
 _IDENTITY = (
-    "ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout",
-    "GaussianDropout", "GaussianNoise", "Identity", "MixUp", "RandAugment", "RandomBrightness",
-    "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing",
-    "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert",
+    "ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout", "GaussianDropout",
+    "GaussianNoise", "Identity", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert",
     "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness",
     "RandomShear", "RandomTranslation", "RandomWidth", "RandomZoom", "Solarization", "SpatialDropout2D",
 )  # fmt: skip

@@ -19,7 +19,8 @@ from torch import nn
 
 from skinclf.architectures.keras_graph.arguments import Arguments
 from skinclf.errors import ModelError
-from skinclf.weights.keras_config import Call, Layer, Model, Ref, refs_in
+from skinclf.weights.keras_calls import Call, Ref, refs_in
+from skinclf.weights.keras_config import Layer, Model
 from skinclf.weights.keras_variables import Variables
 
 _MAX_CALLS = 20_000
@@ -138,8 +139,8 @@ class Lowering:
         handler = self._handlers.get(layer.kind)
         if handler is None:
             raise ModelError(
-                f"Layer {layer.name!r} is a {layer.kind!r}, which skinclf cannot rebuild; with TensorFlow installed, "
-                "--runtime keras runs the file as it is."
+                f"Layer {layer.name!r} is a {layer.kind!r}, which skinclf cannot rebuild; with TensorFlow "
+                "installed, --runtime keras runs the file as it is."
             )
         known = {"inputs", "x", "training", "mask"}
         extra = [ref for key, item in call.kwargs.items() if key not in known for ref in refs_in(item)]
@@ -166,7 +167,8 @@ class Lowering:
         part: str,
         op: str,
         inputs: Sequence[Value],
-        shape: Sequence[int], /,
+        shape: Sequence[int],
+        /,
         **arguments: Any,
     ) -> Value:
         """Call an operation.
@@ -209,9 +211,9 @@ class Lowering:
             fill: See `variable`.
         """
         if variable is None or self.variables.fits(layer, variable, shape):
-            self.sources[f"layers.{self._names[(*layer.path, part)]}.{name}"] = Source(
-                layer, variable, change, fill
-            )
+            key = (*layer.path, part)
+            owner = self._names[key]
+            self.sources[f"layers.{owner}.{name}"] = Source(layer, variable, change, fill)
 
     def _name(self, layer: Layer, part: str, item: list[Any]) -> str:
         key = (*layer.path, part)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from skinclf.errors import ModelError
-from skinclf.weights.keras_config import Call, Layer
+from skinclf.weights.keras_calls import Call
+from skinclf.weights.keras_config import Layer
 from skinclf.weights.keras_lower import Handler, Lowering, Value, single
 from skinclf.weights.keras_operations import arithmetic, constants
 

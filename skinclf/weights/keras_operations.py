@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinclf.errors import ModelError, UnsafeModelError
-from skinclf.weights.keras_config import Call, Layer
+from skinclf.weights.keras_calls import Call
+from skinclf.weights.keras_config import Layer
 from skinclf.weights.keras_lower import Handler, Lowering, Value, single
 
 _Activation = tuple[str, Mapping[str, Any]]
@@ -64,8 +65,8 @@ def activation(lowering: Lowering, layer: Layer, value: Value, what: Any) -> Val
     )
     if found is None:
         raise UnsafeModelError(
-            f"Layer {layer.name!r} uses the activation {str(what)[:80]!r}, which is none of Keras' own that skinclf "
-            "knows; a function from elsewhere would be code, and skinclf runs none for a model file."
+            f"Layer {layer.name!r} uses the activation {str(what)[:80]!r}, which is none of Keras' own that "
+            "skinclf knows; a function from elsewhere would be code, and skinclf runs none for a model file."
         )
     part = "" if layer.kind in {"Activation", *OPERATORS} else str(what)
     return lowering.emit(layer, part, found[0], [value], value.shape, **found[1])
@@ -216,8 +217,8 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
         operands = [*operands, *given] if len(operands) == 1 else operands
         return merge(lowering, layer, _TF_ARITHMETIC[function], operands)
     raise ModelError(
-        f"Layer {layer.name!r} calls TensorFlow's {str(function)[:80]!r}, which skinclf does not rebuild; with "
-        "TensorFlow installed, --runtime keras runs the file as it is."
+        f"Layer {layer.name!r} calls TensorFlow's {str(function)[:80]!r}, which skinclf does not rebuild; "
+        "with TensorFlow installed, --runtime keras runs the file as it is."
     )
 
 
@@ -227,7 +228,8 @@ _TF_ACTIVATIONS = {
 }  # fmt: skip
 _TF_ARITHMETIC = {
     "__operators__.add": "add", "math.add": "add", "nn.bias_add": "add", "math.subtract": "sub",
-    "math.multiply": "mul", "math.divide": "div", "math.truediv": "div", "math.maximum": "max", "math.minimum": "min",
+    "math.multiply": "mul", "math.divide": "div", "math.truediv": "div",
+    "math.maximum": "max", "math.minimum": "min",
 }  # fmt: skip
 
 #: Arithmetic: layers, Keras 3 operations of the same name, and Keras 2's TensorFlow calls.

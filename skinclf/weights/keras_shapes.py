@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinclf.errors import ModelError
-from skinclf.weights.keras_config import Call, Layer
+from skinclf.weights.keras_calls import Call
+from skinclf.weights.keras_config import Layer
 from skinclf.weights.keras_lower import Handler, Lowering, Value, image, single
 from skinclf.weights.keras_windows import pair
 
@@ -108,8 +109,8 @@ def _resizing(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]
     special = [k for k in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias") if layer.config.get(k)]
     if mode not in {"nearest", "bilinear"} or special:
         raise ModelError(
-            f"Layer {layer.name!r} resizes by {str(mode)[:40]!r} {' '.join(special)}; skinclf rebuilds plain nearest "
-            "and bilinear resizing. Prepare images at the size that the next layer takes."
+            f"Layer {layer.name!r} resizes by {str(mode)[:40]!r} {' '.join(special)}; skinclf rebuilds plain "
+            "nearest and bilinear resizing. Prepare images at the size that the next layer takes."
         )
     return lowering.emit(layer, "", "resize", [value], (*size, channels), size=size, mode=mode)
 

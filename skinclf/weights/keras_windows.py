@@ -11,7 +11,8 @@ from typing import Any
 
 from skinclf.architectures.keras_graph.arguments import Arguments
 from skinclf.errors import ModelError
-from skinclf.weights.keras_config import Call, Layer
+from skinclf.weights.keras_calls import Call
+from skinclf.weights.keras_config import Layer
 from skinclf.weights.keras_lower import Handler, Lowering, Value, image
 from skinclf.weights.keras_operations import activation
 
@@ -81,6 +82,7 @@ def conv(
 
 
 def bias_of(lowering: Lowering, layer: Layer, part: str, filters: int, *, used: bool) -> None:
+    """The bias of the convolution or dense layer emitted last, when it has one."""
     if used:
         lowering.parameter(layer, part, "bias", "bias", (filters,))
 
@@ -91,7 +93,7 @@ def _conv2d(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) 
     kernel, stride = pair(config, layer, "kernel_size"), pair(config, layer, "strides", [1, 1])
     dilation, groups = pair(config, layer, "dilation_rate", [1, 1]), config.integer("groups", 1)
     filters, bias = config.integer("filters"), config.flag("use_bias", True)
-    _, pad = windows(lowering, layer, (height, width), kernel, stride, dilation)
+    pad = windows(lowering, layer, (height, width), kernel, stride, dilation)[1]
     value = _padded(lowering, layer, value, pad)
     value = conv(
         lowering,
@@ -116,11 +118,12 @@ def _depthwise(lowering: Lowering, layer: Layer, operands: Sequence[Any], part: 
     value, height, width, channels = image(layer, operands)
     kernel, stride = pair(config, layer, "kernel_size"), pair(config, layer, "strides", [1, 1])
     dilation, multiplier = pair(config, layer, "dilation_rate", [1, 1]), config.integer("depth_multiplier", 1)
-    _, pad = windows(lowering, layer, (height, width), kernel, stride, dilation)
+    pad = windows(lowering, layer, (height, width), kernel, stride, dilation)[1]
     value = _padded(lowering, layer, value, pad)
     filters = channels * multiplier
     value = conv(
-        lowering, layer, part, value, filters, kernel=kernel, stride=stride, dilation=dilation, groups=channels,
+        lowering, layer, part, value, filters, kernel=kernel, stride=stride, dilation=dilation,
+        groups=channels,
         bias=bias,
     )  # fmt: skip
     lowering.parameter(
@@ -170,7 +173,7 @@ def _pooling(op: str) -> Handler:
 
 def _global_pooling(op: str) -> Handler:
     def handler(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
-        value, _, _, channels = image(layer, operands)
+        value, *_size, channels = image(layer, operands)
         keep = lowering.config(layer).flag("keepdims", False)
         shape, extra = ((1, 1, channels), {"keep": True}) if keep else ((channels,), {})
         return lowering.emit(layer, "", op, [value], shape, **extra)

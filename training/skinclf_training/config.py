@@ -157,6 +157,8 @@ class OptimConfig:
         min_lr: Final learning rate as a share of the peak.
         clip: Largest gradient norm, 0 for none.
         ema: Decay of the averaged weights that are validated and exported; 0 for none.
+        refresh_images: Training images over which batch normalisation is estimated anew for the export, as
+            prediction sees them; 0 keeps the running statistics.
         channels_last: Memory layout of activations.
         precision: Lightning's precision, such as `bf16-mixed` or `32-true`.
         accelerator: Lightning's accelerator: `cpu`, `gpu`, `mps` or `auto`.
@@ -171,6 +173,7 @@ class OptimConfig:
     min_lr: float = 0.01
     clip: float = 1.0
     ema: float = 0.997
+    refresh_images: int = 2048
     channels_last: bool = True
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
     accelerator: str = "auto"

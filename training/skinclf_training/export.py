@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from skinclf._version import __version__
 from skinclf.architectures import build_network, load_tensors
-from skinclf.bundle import read_spec, read_weights, replace_file, write_bundle
+from skinclf.bundle import is_bundle, read_spec, read_weights, replace_file, write_bundle
 from skinclf.calibration import Calibration
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.images import load_image
 from skinclf.preprocess import Preprocess
 from skinclf.scores import probabilities, softmax
 from skinclf.spec import Golden, ModelSpec
+from skinclf_training.batchnorm import refresh_batchnorm
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.memory import keep_freed_memory
@@ -58,6 +59,7 @@ def export_run(
     output: Path,
     *,
     golden_image: Path | None = None,
+    name: str | None = None,
     license: str = "CC-BY-NC-4.0",  # noqa: A002 - the bundle's word
     data_name: str = "HAM10000",
 ) -> Export:
@@ -71,6 +73,7 @@ def export_run(
         prepared: The data it was trained on.
         output: Folder of the bundle.
         golden_image: Recorded with its probabilities; None draws a synthetic picture.
+        name: Of the model; None takes the configuration's.
         license: Of the weights; follows from the data.
         data_name: Of the training data, for the record.
 
@@ -91,9 +94,8 @@ def export_run(
         )
     config = load_config(str(run / CONFIG))
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    tensors = half_precision(network_weights(state["state_dict"]))
     spec = ModelSpec(
-        name=config.name,
+        name=name or config.name,
         architecture=config.model.architecture,
         labels=prepared.labels,
         preprocess=config.preprocess.build(),
@@ -102,9 +104,18 @@ def export_run(
         license=license,
         source=str(output),
     )
+    keep_freed_memory()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    network = load_tensors(build_network(spec), network_weights(state["state_dict"]), name=str(checkpoint))
+    if config.optim.refresh_images:
+        rows = np.random.default_rng(config.seed).permutation(prepared.rows("train"))[
+            : config.optim.refresh_images
+        ]
+        refresh_batchnorm(network, spec.preprocess, [prepared.paths[i] for i in rows])
+    tensors = half_precision(network.state_dict())
     # Round trip: what is measured below is what a user will load.
     write_bundle(output, spec, tensors)
-    keep_freed_memory()
     network = load_bundle_network(output)
     val, test = prepared.rows("val"), prepared.rows("test")
     scores = {
@@ -139,13 +150,14 @@ def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for prefix in ("ema.module.", "network."):
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if found:
-            return {k: v for k, v in found.items() if not k.endswith("num_batches_tracked")}
+            return found
     raise InvalidInputError("The checkpoint holds no network; expected one that `skinclf train` wrote.")
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices and kernels as float16; vectors (normalisation, biases) stay float32."""
-    return {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in tensors.items()}
+    kept = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    return {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in kept.items()}
 
 
 def load_bundle_network(folder: Path) -> nn.Module:
@@ -201,6 +213,13 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a model comes from, for its configuration."""
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    start: dict[str, Any] = {"init": "timm" if config.model.pretrained else "random"}
+    if config.model.init:
+        path = Path(config.model.init)
+        start = {"init": path.name}
+        if is_bundle(path.parent):
+            earlier = read_spec(path.parent)
+            start = {"init": earlier.name, "earlier_stage": dict(earlier.training)}
     return {
         "data": data_name,
         "split_sha256": facts["split_sha256"],
@@ -212,9 +231,7 @@ def provenance(
         "hardware": facts["cuda"] or f"{facts['machine']}, {facts['threads']} threads",
         "code": f"skinclf {__version__}",
         "versions": facts["versions"],
-        "init": Path(config.model.init).name
-        if config.model.init
-        else ("timm" if config.model.pretrained else "random"),
+        **start,
         "config": config.to_dict(),
     }
 

@@ -33,12 +33,11 @@ def aggregate(
     from skinclf.aggregate import aggregate as combine_images
     from skinclf.aggregate import group_names
     from skinclf.bundle import replace_file
-    from skinclf.evaluation_inputs import open_threshold
     from skinclf.records import number
     from skinclf.tables import read_predictions
 
     table = read_predictions(predictions)
-    value = open_threshold(threshold).threshold if threshold is not None else None
+    value = None if threshold is None else _number(threshold)
     result = combine_images(table, group_names(table.ids, groups, by), combine=combine)  # type: ignore[arg-type]
     rows = result.rows(value)
     text = io.StringIO()
@@ -51,3 +50,13 @@ def aggregate(
     else:
         replace_file(output, text.getvalue().encode())
     console.talk(f"{len(table.ids)} images, {len(rows)} groups by {by}.")
+
+
+def _number(threshold: str) -> float:
+    """A number as it stands, or the value of a threshold file."""
+    from skinclf.threshold_file import read_threshold
+
+    try:
+        return float(threshold)
+    except ValueError:
+        return read_threshold(Path(threshold)).value

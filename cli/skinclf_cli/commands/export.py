@@ -18,12 +18,19 @@ from skinclf_cli import console
               help="Folder made by `skinclf data prepare`; by default the run's own.")  # fmt: skip
 @click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Picture to record as the golden sample; a synthetic one by default.")  # fmt: skip
+@click.option("--name", help="Of the model; by default the configuration's.")
 @click.option("--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Of the weights.")
 @click.option(
     "--data-name", default="HAM10000", show_default=True, help="Of the training data, for the record."
 )
 def export(
-    run: Path, output: Path, folder: Path | None, golden_image: Path | None, license_: str, data_name: str
+    run: Path,
+    output: Path,
+    folder: Path | None,
+    golden_image: Path | None,
+    name: str | None,
+    license_: str,
+    data_name: str,
 ) -> None:
     """Write the bundle of RUN's best epoch, with its validation and test predictions."""
     from skinclf_training.data.prepare import read_prepared
@@ -31,6 +38,8 @@ def export(
     from skinclf_training.train import data_folder
 
     prepared = read_prepared(folder or data_folder(run))
-    made = export_run(run, prepared, output, golden_image=golden_image, license=license_, data_name=data_name)
-    console.table(["validation", "value"], [[name, f"{value:.4f}"] for name, value in made.figures.items()])
+    made = export_run(
+        run, prepared, output, golden_image=golden_image, name=name, license=license_, data_name=data_name
+    )
+    console.table(["validation", "value"], [[key, f"{value:.4f}"] for key, value in made.figures.items()])
     console.talk(f"Bundle in {output}; predictions: {', '.join(str(p) for p in made.predictions.values())}")

@@ -26,6 +26,7 @@ _PATH = click.Path(path_type=Path)
 _MODEL = (
     *("model", "labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir"),
     *("device", "runtime", "precision", "batch_size", "workers", "processes"),
+    *("tta", "average", "refer_below"),
 )
 _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 
@@ -37,7 +38,7 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               help="Paths, one a line (or NUL-separated); - for stdin.")  # fmt: skip
 @click.option("--recursive", is_flag=True, help="Search folders to the bottom.")
 @click.option(
-    "-o", "--output", type=OutputFile(), default="-", show_default=True, help="Table; - for stdout."
+    "-o", "--output", type=OutputFile(folders=True), default="-", show_default=True, help="Table; - for stdout."
 )
 @click.option("--format", "format_", type=_FORMATS,
               help="Default: by the ending of --output; CSV, and readable lines on a terminal.")  # fmt: skip
@@ -52,7 +53,16 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 @click.option("--threshold", metavar="FLOAT|FILE|NAME",
               help="On P(malignant): number, threshold file, or operating point of the model.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Use a threshold file that was made for another model.")
-@click.option("--model", help="Name, Hub repository, bundle folder or file. Default: the built-in model.")
+@click.option("--model", multiple=True,
+              help="Name, Hub repository, bundle folder or file; several are averaged. Default: the built-in.")  # fmt: skip
+@click.option("--average", type=click.Choice(["probability", "logit"]), default="probability",
+              show_default=True, help="How several models are averaged.")  # fmt: skip
+@click.option("--tta", type=click.Choice(["none", "flips", "d4", "d4+zoom"]), default="none", show_default=True,
+              help="Average over views of each image; adds the column tta_spread.")  # fmt: skip
+@click.option("--conformal", metavar="FILE|COVERAGE",
+              help="Add label sets: a file of `skinclf conformal`, or a rate such as 0.9.")  # fmt: skip
+@click.option("--refer-below", type=click.FloatRange(0, 1, min_open=True), metavar="P",
+              help="Mark images whose most probable class is below P.")  # fmt: skip
 @click.option("--labels", help="Of a file that does not say: ham10000, malignant, ... or codes in order.")
 @click.option("--preprocess", help="Likewise: caffe, tf, torch, unit, raw, or a JSON file.")
 @click.option("--malignant", type=Codes(), help="Codes that count as malignant, for custom labels.")
@@ -70,6 +80,10 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: 16 on a CPU, 128 on a GPU.")
 @click.option("--workers", type=click.IntRange(min=0), help="Decode workers. Default: one per core.")
 @click.option("--processes/--threads", default=None, help="What workers are. Default: threads up to 6.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="ray: a Ray cluster; --output is a folder of Parquet files.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(min=1), help="Ray: how many workers. Default: Ray's choice.")
+@click.option("--num-gpus", type=click.FloatRange(min=0), help="Ray: GPUs of each worker; may be a fraction.")
 @click.option("--json", "as_json", is_flag=True, help="Report the outcome as JSON on stdout.")
 def predict(
     *, paths: tuple[str, ...], image_dir: str | None, from_file: str | None, recursive: bool, **options: Any
@@ -85,6 +99,8 @@ def predict(
 
     inputs = Inputs(*_sources(paths, image_dir, from_file), recursive=recursive)
     inputs.check()
+    if options["engine"] == "ray":
+        return _with_ray(inputs, **options)
     target = _target(**options)
     predictor = _predictor(**options)
     summary = _run(predictor, inputs, target, **options)
@@ -96,6 +112,37 @@ def predict(
         click.echo(f"Interrupted. {saved}", err=True)
         return INTERRUPTED
     return PARTLY_FAILED if summary.failed else 0
+
+
+def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) -> int:
+    from skinclf.cluster import predict_with_ray
+
+    local = ("resume", "retry_failed", "shard", "embeddings", "format_", "conformal", "refer_below")
+    given = [name.rstrip("_").replace("_", "-") for name in local if options[name]]
+    if given or options["on_error"] == "fail" or options["tta"] != "none" or len(options["model"]) > 1:
+        raise click.UsageError(f"--engine ray runs one plain model; leave out {', '.join(given) or 'the rest'}.")
+    if str(output) == "-":
+        raise click.UsageError("--engine ray writes a folder of Parquet files; give --output FOLDER.")
+    said = ("labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir", "device")
+    run = predict_with_ray(
+        inputs,
+        output,
+        overwrite=overwrite,
+        quiet=console.verbosity() < 0,
+        model=options["model"][0] if options["model"] else None,
+        threshold=_ray_threshold(options["threshold"]),
+        **{name: options[name] for name in (*said, "runtime", "precision", "top_k", "batch_size")},
+        **{name: options[name] for name in ("concurrency", "num_gpus") if options[name] is not None},
+    )
+    console.talk(f"{run}. For research and education; never a diagnosis.")
+    return PARTLY_FAILED if run.failed else 0
+
+
+def _ray_threshold(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise click.UsageError("--engine ray takes --threshold as a number.") from None
 
 
 def _sources(
@@ -129,6 +176,8 @@ def _target(
         if as_json:
             raise click.UsageError("--json reports on stdout, where the rows go; give --output FILE.")
         return None
+    if output.is_dir():
+        raise click.UsageError(f"{output} is a folder; expected a file.")
     if format_ == "text":
         raise click.UsageError("--format text is for stdout.")
     checked = Output(
@@ -144,11 +193,20 @@ def _target(
     return checked
 
 
-def _predictor(*, threshold: str | None, force: bool, embeddings: Path | None, **options: Any) -> Predictor:
+def _predictor(
+    *, threshold: str | None, force: bool, embeddings: Path | None, conformal: str | None, **options: Any
+) -> Predictor:
     """The loaded model, with the threshold that was asked for."""
     from skinclf.predictor import Predictor
 
-    predictor = Predictor(**{name: options[name] for name in _MODEL}, embeddings=embeddings is not None)
+    arguments = {name: options[name] for name in _MODEL} | {"model": list(options["model"]) or None}
+    if conformal is not None:
+        from skinclf.held_out import label_sets
+
+        arguments["conformal"] = label_sets(conformal, options["model"])
+    predictor = Predictor(**arguments, embeddings=embeddings is not None)
+    if options["tta"] != "none" or len(options["model"]) > 1:
+        console.talk("Operating points were measured without test-time augmentation or ensembles.")
     if threshold is not None:
         from skinclf.threshold_file import resolve_threshold
 

@@ -48,6 +48,11 @@ class Arguments:
             raise self._fail(key, value, what)
         return tuple(value)
 
+    def pair(self, key: str, default: Any = _REQUIRED, *, low: int = 1) -> tuple[int, int]:
+        """Two whole numbers from `low`: rows, columns."""
+        rows, columns = self.integers(key, 2, default, low=low)
+        return rows, columns
+
     def number(self, key: str, default: Any = _REQUIRED) -> float:
         """A finite number."""
         value = self._take(key, default, "a finite number")

@@ -6,13 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from skinclf.architectures.keras_graph.operations import Constant, build_operation
+from skinclf.architectures.keras_graph.modules import Constant
+from skinclf.architectures.keras_graph.operations import build_operation
 from skinclf.architectures.keras_graph.shapes import ShapeError, output_shape
 from skinclf.errors import ModelError
 
@@ -64,8 +65,7 @@ class GraphNetwork(nn.Module):
         Raises:
             ModelError: The image size is not the one the graph was laid out for.
         """
-        tracing = isinstance(x, Proxy) or torch.jit.is_tracing()
-        if not tracing and tuple(x.shape[2:]) != self.size:
+        if not _is_recorded(x) and tuple(x.shape[2:]) != self.size:
             raise ModelError(f"The network takes images of {self.size}; received {tuple(x.shape)}.")
         values: list[Tensor | None] = [x]
         for name, inputs, finished in self.plan:
@@ -73,8 +73,12 @@ class GraphNetwork(nn.Module):
             for i in finished:
                 values[i] = None
         result = values[-1]
-        assert result is not None  # noqa: S101  # the last value is never used up
-        return result
+        return cast("Tensor", result)  # the last value is never used up
+
+
+def _is_recorded(x: object) -> bool:
+    """Whether a tracer is at work, for which sizes are no plain numbers."""
+    return isinstance(x, Proxy) or torch._C._get_tracing_state() is not None
 
 
 def build(num_outputs: int, graph: Mapping[str, Any]) -> nn.Module:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from skinclf.architectures.keras_graph import activations as act
+from skinclf.architectures.keras_graph import modules as own
 from skinclf.architectures.keras_graph.arguments import Arguments
 from skinclf.errors import ModelError
 
@@ -21,244 +20,17 @@ Args = Arguments
 _MAX_CONSTANTS = 4096
 
 
-class Pad(nn.Module):
-    """Pads height and width of (N, C, H, W); negative amounts crop. `pad` is top, bottom, left, right."""
-
-    def __init__(self, pad: tuple[int, ...], value: float = 0.0) -> None:
-        super().__init__()
-        top, bottom, left, right = pad
-        self.pad = (left, right, top, bottom)
-        self.value = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The padded tensor."""
-        return F.pad(x, self.pad, value=self.value)
-
-    def extra_repr(self) -> str:
-        """For `print`."""
-        return f"{self.pad}, value={self.value}"
-
-
-class Pool(nn.Module):
-    """Max or average pooling whose padding may differ by one between the two ends, as TensorFlow's does."""
-
-    def __init__(
-        self, kind: str, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...]
-    ) -> None:
-        super().__init__()
-        top, bottom, left, right = self.pad = pad
-        self.kind, self.kernel, self.stride = kind, kernel, stride
-        more = (bottom - top, right - left)
-        # With a stride, windows that only ceil_mode reaches are those that the extra row or column would give.
-        self.ceil = any(more) and all(s > 1 for s, m in zip(stride, more, strict=True) if m)
-        self.padding = (top, left) if self.ceil or not any(more) else (0, 0)
-        self.outside = () if self.ceil or not any(more) else (left, right, top, bottom)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pooled; padding never counts, neither in a maximum nor in a mean."""
-        if self.kind == "max":
-            if self.outside:
-                x = F.pad(x, self.outside, value=-torch.inf)
-            return F.max_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
-        if self.outside:
-            inside = F.pad(torch.ones_like(x[:1, :1]), self.outside)
-            share = F.avg_pool2d(inside, self.kernel, self.stride)
-            return F.avg_pool2d(F.pad(x, self.outside), self.kernel, self.stride) / share
-        return F.avg_pool2d(
-            x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil, count_include_pad=False
-        )
-
-    def extra_repr(self) -> str:
-        """For `print`."""
-        return f"{self.kind}, kernel={self.kernel}, stride={self.stride}, pad={self.pad}"
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation over the last axes in Keras' order, which for (N, C, H, W) are rearranged."""
-
-    def __init__(self, shape: tuple[int, ...], epsilon: float, *, image: bool) -> None:
-        super().__init__()
-        self.shape, self.epsilon, self.image = shape, epsilon, image
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.empty(shape))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """The identity."""
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
-        if not self.image:
-            return F.layer_norm(x, self.shape, self.weight, self.bias, self.epsilon)
-        y = F.layer_norm(x.permute(0, 2, 3, 1), self.shape, self.weight, self.bias, self.epsilon)
-        return y.permute(0, 3, 1, 2)
-
-
-class PReLU(nn.Module):
-    """`max(x, 0) + weight * min(x, 0)` with a weight that broadcasts against one sample."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """torch's own start value."""
-        nn.init.constant_(self.weight, 0.25)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
-        return torch.where(x > 0, x, self.weight.to(x.dtype) * x)
-
-
-class Constant(nn.Module):
-    """Arithmetic with a number, or with one number per channel; the numbers belong to the graph."""
-
-    def __init__(self, operator: str, values: list[float], axis: int) -> None:
-        super().__init__()
-        self.operator, self.values, self.axis = operator, values, axis
-        self.register_buffer("value", torch.empty(self._shape()), persistent=False)
-        self.fill()
-
-    def _shape(self) -> tuple[int, ...]:
-        count = len(self.values)
-        return (count, 1, 1) if self.axis == 1 else (count,)
-
-    def fill(self) -> None:
-        """Put the numbers in place (again, after `to_empty`)."""
-        value = torch.tensor(self.values, dtype=torch.float32).reshape(self._shape())
-        self.get_buffer("value").copy_(value)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as `x`."""
-        return _ARITHMETIC[self.operator](x, self.get_buffer("value").to(x.dtype))
-
-    def extra_repr(self) -> str:
-        """For `print`."""
-        return f"{self.operator} {self.values[:4]}"
-
-
-_ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": lambda x, c: x + c,
-    "sub": lambda x, c: x - c,
-    "rsub": lambda x, c: c - x,
-    "mul": lambda x, c: x * c,
-    "div": lambda x, c: x / c,
-    "rdiv": lambda x, c: c / x,
-    "max": torch.maximum,
-    "min": torch.minimum,
-}
-
-
-class Merge(nn.Module):
-    """Element-wise arithmetic of two or more tensors."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__()
-        self.operator = operator
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Broadcast result."""
-        operator = "add" if self.operator == "mean" else self.operator
-        result = inputs[0]
-        for other in inputs[1:]:
-            result = _ARITHMETIC[operator](result, other)
-        return result / len(inputs) if self.operator == "mean" else result
-
-    def extra_repr(self) -> str:
-        """For `print`."""
-        return self.operator
-
-
-class Concatenate(nn.Module):
-    """Joins tensors along an axis."""
-
-    def __init__(self, axis: int) -> None:
-        super().__init__()
-        self.axis = axis
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The joined tensor."""
-        return torch.cat(inputs, self.axis)
-
-
-class Stack(nn.Module):
-    """Planes (N, H, W) as channels of (N, C, H, W)."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The stacked tensor."""
-        return torch.stack(inputs, 1)
-
-
-class View(nn.Module):
-    """A tensor rearranged: `permute`, `reshape`, `select` one channel, or `flip` the channels."""
-
-    def __init__(self, kind: str, numbers: tuple[int, ...]) -> None:
-        super().__init__()
-        self.kind, self.numbers = kind, numbers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same numbers, elsewhere."""
-        if self.kind == "permute":
-            return x.permute(self.numbers)
-        if self.kind == "select":
-            return x[:, self.numbers[0]]
-        if self.kind == "flip":
-            return x.flip(1)
-        return x.flatten(1) if len(self.numbers) == 1 else x.reshape(-1, *self.numbers)
-
-    def extra_repr(self) -> str:
-        """For `print`."""
-        return f"{self.kind} {self.numbers}"
-
-
-class GlobalPool(nn.Module):
-    """Mean or maximum over height and width."""
-
-    def __init__(self, kind: str, *, keep: bool) -> None:
-        super().__init__()
-        self.kind, self.keep = kind, keep
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C), or (N, C, 1, 1) when kept."""
-        return x.mean((2, 3), keepdim=self.keep) if self.kind == "mean" else x.amax((2, 3), keepdim=self.keep)
-
-
-class Resize(nn.Module):
-    """Interpolation to a fixed size, pixel centres at half coordinates, without antialiasing."""
-
-    def __init__(self, size: tuple[int, ...], mode: str) -> None:
-        super().__init__()
-        self.size, self.mode = size, mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, height, width)."""
-        if self.mode == "bilinear":
-            return F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        return F.interpolate(x, self.size, mode="nearest-exact")
-
-
-class Complement(nn.Module):
-    """One probability as two: `(1 - p, p)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 2) from (N, 1)."""
-        return torch.cat([1 - x, x], 1)
-
-
 def _conv(a: Args) -> nn.Module:
     return nn.Conv2d(
-        a.integer("in"), a.integer("out"), a.integers("kernel", 2), a.integers("stride", 2, (1, 1)),
-        a.integers("pad", 2, (0, 0), low=0), a.integers("dilation", 2, (1, 1)), a.integer("groups", 1),
+        a.integer("in"), a.integer("out"), a.pair("kernel"), a.pair("stride", (1, 1)),
+        a.pair("pad", (0, 0), low=0), a.pair("dilation", (1, 1)), a.integer("groups", 1),
         bias=a.flag("bias", True),
     )  # fmt: skip
 
 
 def _pool(kind: str) -> Callable[[Args], nn.Module]:
     def make(a: Args) -> nn.Module:
-        return Pool(
+        return own.Pool(
             kind, a.integers("kernel", 2), a.integers("stride", 2), a.integers("pad", 4, (0,) * 4, low=0)
         )
 
@@ -275,31 +47,31 @@ OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "conv": _conv,
     "linear": lambda a: nn.Linear(a.integer("in"), a.integer("out"), bias=a.flag("bias", True)),
     "batch_norm": _batch_norm,
-    "layer_norm": lambda a: LayerNorm(
+    "layer_norm": lambda a: own.LayerNorm(
         a.integers("shape", None), a.number("epsilon"), image=a.flag("image", True)
     ),
-    "prelu": lambda a: PReLU(a.integers("shape", None)),
+    "prelu": lambda a: own.PReLU(a.integers("shape", None)),
     "max_pool": _pool("max"),
     "avg_pool": _pool("mean"),
-    "global_mean": lambda a: GlobalPool("mean", keep=a.flag("keep", False)),
-    "global_max": lambda a: GlobalPool("max", keep=a.flag("keep", False)),
-    "pad": lambda a: Pad(a.integers("pad", 4, low=-(1 << 16), high=1 << 16)),
-    "constant": lambda a: Constant(
-        a.choice("op", _ARITHMETIC),
+    "global_mean": lambda a: own.GlobalPool("mean", keep=a.flag("keep", False)),
+    "global_max": lambda a: own.GlobalPool("max", keep=a.flag("keep", False)),
+    "pad": lambda a: own.Pad(a.integers("pad", 4, low=-(1 << 16), high=1 << 16)),
+    "constant": lambda a: own.Constant(
+        a.choice("op", own.ARITHMETIC),
         a.numbers("value", most=_MAX_CONSTANTS),
         a.integer("axis", 1, low=-1, high=1),
     ),
-    "merge": lambda a: Merge(a.choice("op", {"add", "sub", "mul", "div", "max", "min", "mean"})),
-    "concat": lambda a: Concatenate(a.integer("axis", 1, high=8)),
-    "stack": lambda _: Stack(),
-    "permute": lambda a: View("permute", a.integers("axes", None, low=0, high=8)),
-    "reshape": lambda a: View("reshape", a.integers("shape", None)),
-    "select": lambda a: View("select", (a.integer("channel", low=0),)),
-    "flip": lambda _: View("flip", ()),
-    "resize": lambda a: Resize(
+    "merge": lambda a: own.Merge(a.choice("op", {"add", "sub", "mul", "div", "max", "min", "mean"})),
+    "concat": lambda a: own.Concatenate(a.integer("axis", 1, high=8)),
+    "stack": lambda _: own.Stack(),
+    "permute": lambda a: own.View("permute", a.integers("axes", None, low=0, high=8)),
+    "reshape": lambda a: own.View("reshape", a.integers("shape", None)),
+    "select": lambda a: own.View("select", (a.integer("channel", low=0),)),
+    "flip": lambda _: own.View("flip", ()),
+    "resize": lambda a: own.Resize(
         a.integers("size", 2, high=1 << 14), a.choice("mode", {"bilinear", "nearest"})
     ),
-    "complement": lambda _: Complement(),
+    "complement": lambda _: own.Complement(),
     **act.ACTIVATIONS,
 }
 

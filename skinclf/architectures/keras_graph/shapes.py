@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from skinclf.architectures.keras_graph import operations as ops
+from skinclf.architectures.keras_graph import modules as ops
 
 #: Shape of one sample, without the batch: (C, H, W), (L, F) or (F,).
 Shape = tuple[int, ...]

@@ -1,9 +1,11 @@
 """The streaming engine: decode ahead in workers, score in full batches, answer in input order.
 
 Every call of the network has the same shape: images that failed and the unused end of the last batch are
-blank slots. So the numbers of an image do not depend on its neighbours, on how many inputs there are, or on
-where an interrupted run was taken up again, and compiled runtimes see one shape. (Only a run of a single
-input is scored alone.) Memory is bounded by `DEPTH` batches, whatever the number of inputs.
+blank slots. So an image has the same bits whatever its neighbours are, however many inputs there are, and
+wherever an interrupted run was taken up again; and compiled runtimes see one shape. (Only a run of a single
+input is scored alone. At batch sizes that are no multiple of 16, the place of an image within its batch can
+still show in the last bit, because matrix kernels treat left-over rows apart.) Memory is bounded by `DEPTH`
+batches, whatever the number of inputs.
 """
 
 from __future__ import annotations

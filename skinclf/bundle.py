@@ -113,6 +113,18 @@ def write_bundle(
     return spec
 
 
+def write_spec(folder: Path, spec: ModelSpec) -> None:
+    """Replace the contract of a bundle whose weights stay.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

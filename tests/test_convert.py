@@ -228,15 +228,6 @@ def test_odd_golden_samples(bundle_copy, golden, says):
 # --- with the frameworks themselves -------------------------------------------------------------
 
 
-def test_an_onnx_file_cannot_be_converted_but_says_so(tmp_path):
-    pytest.importorskip("onnx")
-    from test_onnx_file import save
-
-    save(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="only its own runtime"):
-        convert_model(tmp_path / "net.onnx", tmp_path / "b", labels="ham10000", preprocess="unit")
-
-
 @pytest.mark.tensorflow
 def test_keras_itself_computes_the_golden_sample(tmp_path):
     pytest.importorskip("tensorflow")

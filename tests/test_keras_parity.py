@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import encode
 from keras_fixtures import Array, assert_lively, stated
 from keras_worker import KerasWorker
 from keras_zoo import MODELS, SIZE
+from PIL import Image
 
+from skinclf.errors import UnsafeModelError
+from skinclf.images import load_image
+from skinclf.labels import MALIGNANT
 from skinclf.loaded import LoadedModel, Stated
+from skinclf.preprocess import scaling
 from skinclf.scores import probabilities
+from skinclf.synthetic import synthetic_lesion
 from skinclf.weights.keras_file import import_keras
 
 pytestmark = [
@@ -134,3 +143,60 @@ def test_layers(keras_worker: KerasWorker, tmp_path: Path, name: str, framework:
         )
     for suffix in formats:
         compare(tmp_path, suffix, told)
+
+
+# --- other files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+@pytest.mark.parametrize("suffix", [".weights.h5", "_weights.h5"])
+@pytest.mark.parametrize("name", ["depthwise", "nesting", "simple_cnn", "adapted"])
+def test_weights_only(
+    keras_worker: KerasWorker, tmp_path: Path, name: str, suffix: str, framework: str
+) -> None:
+    """With the architecture as JSON: today's layout, and the one that Keras 2 kept before."""
+    if framework == MODERN and suffix == "_weights.h5":
+        pytest.skip("Keras 3 no longer writes these")
+    made = keras_worker(folder=tmp_path, framework=framework, model=name, formats=[suffix], json=True)
+    told = stated(made["outputs"], height=SIZE[0], width=SIZE[1])
+    told = Stated(labels=told.labels, preprocess=told.preprocess, architecture=str(tmp_path / "model.json"))
+    compare(tmp_path, suffix, told)
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+def test_real_lambdas_are_refused(keras_worker: KerasWorker, tmp_path: Path, framework: str) -> None:
+    keras_worker(folder=tmp_path, framework=framework, model="lambda", formats=[".h5", ".keras"])
+    for suffix in (".h5", ".keras"):
+        with pytest.raises(UnsafeModelError, match="'sneaky' is a Lambda"):
+            load(tmp_path / f"model{suffix}", stated(3, height=16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, framework: str) -> None:
+    """The published network at its own size, from JPEG bytes to P(malignant), against seed 001's arithmetic."""
+    cv2 = pytest.importorskip("cv2")
+    buffers = [encode(synthetic_lesion(seed)) for seed in range(6)]
+    decoded = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in buffers]
+    resized = np.stack([cv2.resize(x, (224, 224)).astype(np.float32) for x in decoded])
+    np.save(tmp_path / "inputs.npy", resized[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32))
+    made = keras_worker(
+        folder=tmp_path, framework=framework, family="ResNet50", head="001", size=[224, 224], formats=[".h5"],
+        inputs=tmp_path / "inputs.npy",
+    )  # fmt: skip
+    assert made["parameters"] == 24_778_625
+    told = Stated(labels=MALIGNANT, preprocess=scaling("caffe", library="opencv"))
+    start = time.perf_counter()
+    model = load(tmp_path / "model.h5", told)
+    assert time.perf_counter() - start < 4
+    assert model.network is not None
+    state = {k: v for k, v in model.network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert sum(v.numel() for v in state.values()) == 24_778_625
+    assert [tuple(v.shape) for k, v in state.items() if "dense" in k and v.ndim == 2] == [
+        (512, 2048), (256, 512), (1, 256),
+    ]  # fmt: skip
+    pixels = np.stack([told.need_preprocess("").pixels(load_image(data)) for data in buffers])
+    wanted = expected(np.load(tmp_path / "data.npz")["answers"])
+    assert_lively(wanted)
+    got = answers(model, told.need_preprocess("").normalize(pixels).transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)

@@ -121,6 +121,10 @@ def _with_constant(lowering: Lowering, node: Node, operator: str, x: Value, numb
     wide = [axis for axis, size in enumerate(shape) if size != 1]
     if len(shape) > rank or wide not in ([], [rank - 1], [1] if rank == 4 else []):
         raise node.fail(f"takes a constant of shape {number.shape}")
+    if rank == 4 and wide == [3]:  # (N, H, W, C)
+        first = lowering.emit("permute", {"axes": [0, 3, 1, 2]}, [x])
+        result = _with_constant(lowering, node, operator, first, number.reshape(-1, 1, 1))
+        return lowering.emit("permute", {"axes": [0, 2, 3, 1]}, [result])
     axis = 1 if wide == [1] and rank == 4 else -1
     values = [float(v) for v in np.ravel(number)]
     return lowering.emit("constant", {"op": operator, "value": values, "axis": axis}, [x])

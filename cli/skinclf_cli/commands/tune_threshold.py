@@ -47,6 +47,7 @@ _INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--max-unmatched", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Share of predictions that may lack a label.")  # fmt: skip
 @click.option("--name", help="Name of the operating point. Default: made from the criterion.")
+@click.option("--store", metavar="NAME", help="Also keep it as an operating point of the bundle --model FOLDER.")
 @click.option("--output", type=OutputFile(), default="threshold.json", show_default=True)
 @click.option(
     "--plot/--no-plot", default=True, show_default=True, help="Write threshold_analysis.png beside it."
@@ -64,6 +65,7 @@ def tune_threshold(
     positive: tuple[str, ...] | None,
     group_by: str | None,
     name: str | None,
+    store: str | None,
     output: Path,
     plot: bool,
     as_json: bool,
@@ -112,12 +114,32 @@ def tune_threshold(
         _show(result.point, result.table, result.auc)
         _show_classes(result.classes, result.threshold.data.get("cost_matrix"))
     written = [] if str(output) == "-" else [str(output)]
+    if store is not None:
+        _store(held, store, result.threshold.value, result.threshold.data)
+        written.append(f"operating point {store!r} of {held.folder}")
     if plot:
         picture = output.with_name("threshold_analysis.png")
         result.draw(picture)
         written.append(str(picture))
     if written:
         console.talk(f"Written: {', '.join(written)}")
+
+
+#: What of a threshold file an operating point keeps beside its threshold.
+_EVIDENCE = ("sensitivity", "specificity", "ppv", "npv", "tp", "fn", "fp", "tn", "unit", "grade", "target", "n")
+
+
+def _store(held: HeldOut, name: str, threshold: float, data: Any) -> None:
+    """Make it an operating point of the bundle; the first one becomes the default of `predict`."""
+    from skinclf.bundle import write_spec
+
+    if held.spec is None or held.folder is None:
+        raise click.UsageError("--store needs a bundle on this machine: --model FOLDER.")
+    point = {"threshold": threshold, **{key: data[key] for key in _EVIDENCE if key in data}}
+    spec = held.spec
+    points = {**spec.operating_points, name: point}
+    default = spec.default_operating_point or name
+    write_spec(held.folder, spec.replace(operating_points=points, default_operating_point=default))
 
 
 def _talk_about(held: HeldOut) -> None:

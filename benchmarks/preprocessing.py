@@ -24,7 +24,10 @@ def alternatives(own: Preprocess) -> dict[str, Preprocess]:
     plain = replace(own, library="pillow")
     return {
         "as declared": own,
-        **{f"Pillow {x}": replace(plain, interpolation=x) for x in ("bilinear", "bicubic", "lanczos", "nearest")},
+        **{
+            f"Pillow {x}": replace(plain, interpolation=x)
+            for x in ("bilinear", "bicubic", "lanczos", "nearest")
+        },
         "OpenCV bilinear": replace(own, library="opencv", interpolation="bilinear"),
         "TensorFlow bilinear": replace(own, library="tensorflow", interpolation="bilinear"),
         "squashed, not cropped": replace(own, fit="squash", crop_pct=1.0),

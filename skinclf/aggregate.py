@@ -38,7 +38,7 @@ class Aggregated:
     malignant: npt.NDArray[np.float32] | None
 
     def rows(self, threshold: float | None = None) -> list[dict[str, Any]]:
-        """Rows for a table: `group,images,failed,probability_malignant[,threshold,flagged],predicted_class,p_<code>`."""
+        """Rows for a table; `threshold` adds the columns `threshold` and `flagged`."""
         result: list[dict[str, Any]] = []
         for i, group in enumerate(self.groups):
             row: dict[str, Any] = {"group": group, "images": self.images[i], "failed": self.failed[i]}

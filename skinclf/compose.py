@@ -51,7 +51,9 @@ def make_scorer(
         )
     if weights is not None and len(models) == 1:
         raise InvalidInputError("Weights are for ensembles; one model was given.")
-    scorers = [_one(m, device, "torch" if embeddings and runtime == "auto" else runtime, precision, tta, embeddings=embeddings) for m in models]  # fmt: skip
+    if embeddings and runtime == "auto":
+        runtime = "torch"  # the one that can give them
+    scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]
     scorer = scorers[0] if len(scorers) == 1 else EnsembleScorer(scorers, weights=weights, average=average)
     annotations: list[Annotation] = []
     if conformal is not None:

@@ -52,7 +52,9 @@ class MissingExtraError(SkinclfError, ImportError):
     """An optional dependency is not installed; the message holds the line that installs it."""
 
     def __init__(self, extra: str, what: str) -> None:
-        super().__init__(f"{what} needs an optional dependency. Install it with: pip install 'skinclf[{extra}]'")
+        super().__init__(
+            f"{what} needs an optional dependency. Install it with: pip install 'skinclf[{extra}]'"
+        )
         self.extra = extra
         self.what = what
 

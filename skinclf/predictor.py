@@ -114,7 +114,7 @@ class Predictor:
             raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
         given = list(model) if isinstance(model, (list, tuple)) else [model]
         if len(given) == 1 and not isinstance(given[0], (str, os.PathLike, LoadedModel, NoneType)):
-            scorer = given[0]
+            scorer: Scorer = given[0]  # type: ignore[assignment]  # what is left of the union
         else:
             from skinclf.compose import make_scorer
             from skinclf.loading import load_model

@@ -65,7 +65,12 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
         MismatchError: A part is missing, incomplete, there twice, or of another run.
         OutputError: The output cannot be written.
     """
-    manifests = {Shard.parse(str(m["identity"].get("shard"))): (p, m) for p, m in map(_open, parts)}
+    manifests: dict[Shard, tuple[Path, dict[str, Any]]] = {}
+    for path in parts:
+        manifest = read_manifest(manifest_path(path))
+        if manifest["identity"].get("shard") is None:
+            raise MismatchError(f"{path}: this is a whole table, not one made with --shard.")
+        manifests[Shard.parse(manifest["identity"]["shard"])] = (path, manifest)
     if len(manifests) < len(parts):
         raise MismatchError("The same shard is given twice.")
     total = _check(manifests)
@@ -102,10 +107,6 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
     return summary
 
 
-def _open(path: Path) -> tuple[Path, dict[str, Any]]:
-    return path, read_manifest(manifest_path(path))
-
-
 def _check(manifests: Mapping[Shard, tuple[Path, dict[str, Any]]]) -> int:
     """Total number of inputs of parts that are whole and belong together."""
     (path, first), *_ = manifests.values()
@@ -115,8 +116,13 @@ def _check(manifests: Mapping[Shard, tuple[Path, dict[str, Any]]]) -> int:
         check_identity({**manifest["identity"], "shard": None}, expected, what=str(part))
         if not manifest["complete"]:
             raise MismatchError(f"{part}: shard {shard} is not complete; run it again with --resume.")
+        total = int(manifest["inputs"]["count"])
         if shard.count != count or manifest["inputs"] != first["inputs"]:
             raise MismatchError(f"{part}: shard {shard} was made from other inputs than {path}.")
+        if manifest["counts"]["rows"] != shard.size(total):
+            raise MismatchError(
+                f"{part}: shard {shard} of {total} inputs has {manifest['counts']['rows']} rows."
+            )
     missing = [str(s) for i in range(count) if (s := Shard(i + 1, count)) not in manifests]
     if missing:
         raise MismatchError(f"Not all shards are here; missing: {', '.join(missing)}.")

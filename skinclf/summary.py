@@ -86,7 +86,7 @@ class Summary:
 
     def __str__(self) -> str:
         before = self.rows - self.computed
-        text = f"{self.rows:,} images, {self.failed:,} failed"
+        text = f"{self.rows:,} image{'' if self.rows == 1 else 's'}, {self.failed:,} failed"
         if before > 0:
             text += f" ({before:,} rows were there already)"
         if self.computed:

@@ -32,7 +32,11 @@ class FakeScorer:
     ) -> None:
         preprocess = Preprocess(height=SIZE, width=SIZE)
         self.spec = ModelSpec(
-            name="fake", architecture="fake", labels=labels, preprocess=preprocess, weights_sha256=f"{seed:064d}"
+            name="fake",
+            architecture="fake",
+            labels=labels,
+            preprocess=preprocess,
+            weights_sha256=f"{seed:064d}",
         )
         self.prepare = prepare or LoadPixels(preprocess)
         self.columns = columns or {}

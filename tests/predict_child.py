@@ -17,7 +17,9 @@ if __name__ == "__main__":
 
     class FakePredictor(real):  # type: ignore[misc, valid-type]
         def __init__(self, model: object = None, **options: object) -> None:
-            known = {k: v for k, v in options.items() if k in {"batch_size", "workers", "processes", "threshold"}}
+            known = {
+                k: v for k, v in options.items() if k in {"batch_size", "workers", "processes", "threshold"}
+            }
             super().__init__(model if isinstance(model, FakeScorer) else FakeScorer(seconds=seconds), **known)
 
     predictor.Predictor = FakePredictor  # type: ignore[misc]

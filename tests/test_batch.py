@@ -93,7 +93,9 @@ def test_inputs_are_taken_only_a_window_ahead(image_dir, workers):
     running.close()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")]
+)
 def test_out_of_memory_halves_the_batch_and_loses_no_row(image_dir, error, caplog):
     class Small(FakeScorer):
         def score(self, batch):
@@ -195,7 +197,7 @@ def test_automatic_processes_leave_the_first_images_to_threads(image_dir):
 
 
 def test_in_memory_sources_and_their_failures(image_dir, synthetic_image):
-    data = sorted(image_dir.iterdir())[0].read_bytes()
+    data = min(image_dir.iterdir()).read_bytes()
     sources = [data, synthetic_image, synthetic_image[..., :2], b""]
     values = [value for _, value in outcomes(sources)]
     assert [v if isinstance(v, str) else "ok" for v in values] == ["ok", "ok", "unsupported", "empty"]

@@ -40,7 +40,11 @@ def resnet_file(path):
 
 
 def keras_file(path):
-    return write_h5(path / "k.h5", tiny(), tiny_weights()), {"labels": "a,b,c", "preprocess": "caffe", "malignant": ["a"]}
+    return write_h5(path / "k.h5", tiny(), tiny_weights()), {
+        "labels": "a,b,c",
+        "preprocess": "caffe",
+        "malignant": ["a"],
+    }
 
 
 def sigmoid_file(path):
@@ -177,7 +181,10 @@ def test_verify_notices_damaged_weights(bundle_copy):
 
 def test_not_a_number_is_never_ok(bundle_copy):
     spec = read_spec(bundle_copy)
-    state = {k: v * float("nan") if v.is_floating_point() else v for k, v in random_network("test_efficientnet", 7, seed=1).items()}
+    state = {
+        k: v * float("nan") if v.is_floating_point() else v
+        for k, v in random_network("test_efficientnet", 7, seed=1).items()
+    }
     write_bundle(bundle_copy, spec, state)
     assert not verify_model(bundle_copy).ok
 

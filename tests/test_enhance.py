@@ -48,9 +48,9 @@ def test_resize_and_jpeg_are_pillows(lesion):
 
 def test_clahe_equals_opencv_written_out(lesion):
     cv2 = pytest.importorskip("cv2")
-    l, a, b = cv2.split(cv2.cvtColor(lesion, cv2.COLOR_RGB2LAB))
-    l = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(l)
-    expected = cv2.cvtColor(cv2.merge([l, a, b]), cv2.COLOR_LAB2RGB)
+    light, a, b = cv2.split(cv2.cvtColor(lesion, cv2.COLOR_RGB2LAB))
+    light = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(light)
+    expected = cv2.cvtColor(cv2.merge([light, a, b]), cv2.COLOR_LAB2RGB)
     assert np.array_equal(apply_steps(lesion, [step("clahe")]), expected)
 
 

@@ -53,7 +53,17 @@ def test_long_listings_are_sorted_on_disk(monkeypatch):
 
 
 def test_scan_takes_images_only_files_before_folders(tmp_path):
-    make(tmp_path, "b10.jpg", "b2.JPG", "a/c.png", "notes.txt", ".hidden.jpg", ".git/x.jpg", "a/deep/d.tif", "z.webp")
+    make(
+        tmp_path,
+        "b10.jpg",
+        "b2.JPG",
+        "a/c.png",
+        "notes.txt",
+        ".hidden.jpg",
+        ".git/x.jpg",
+        "a/deep/d.tif",
+        "z.webp",
+    )
     found = [os.path.relpath(p, tmp_path) for p in scan_directory(tmp_path)]
     assert found == ["b2.JPG", "b10.jpg", "z.webp"]
     found = [Path(p).relative_to(tmp_path).as_posix() for p in scan_directory(tmp_path, recursive=True)]

@@ -60,8 +60,20 @@ def timm_folder(folder: Path, **config) -> Path:
     folder.mkdir(exist_ok=True)
     state = {k: v.contiguous() for k, v in random_network("test_efficientnet", 7, seed=6).items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    cfg = {"input_size": [3, 64, 64], "crop_pct": 1.0, "crop_mode": "squash", "mean": [0.5] * 3, "std": [0.5] * 3, "license": "mit"}
-    base = {"architecture": "test_efficientnet", "num_classes": 7, "label_names": list(HAM10000.codes), "pretrained_cfg": cfg}
+    cfg = {
+        "input_size": [3, 64, 64],
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "license": "mit",
+    }
+    base = {
+        "architecture": "test_efficientnet",
+        "num_classes": 7,
+        "label_names": list(HAM10000.codes),
+        "pretrained_cfg": cfg,
+    }
     (folder / "config.json").write_text(json.dumps({**base, **config}))
     return folder
 
@@ -200,7 +212,9 @@ def test_preprocessing_from_a_name_a_file_or_an_object(h5, tmp_path):
 
 
 def test_a_scalings_name_takes_the_files_size(h5):
-    assert load_model(h5, labels="a,b,c", preprocess="caffe").spec.preprocess == scaling("caffe", height=16, width=16)
+    assert load_model(h5, labels="a,b,c", preprocess="caffe").spec.preprocess == scaling(
+        "caffe", height=16, width=16
+    )
 
 
 def test_malignant_codes(h5, tmp_path):
@@ -303,7 +317,13 @@ def published(server, cache, monkeypatch):
 
 
 def test_a_registered_model_brings_its_labels_and_preprocessing(published):
-    for name in ("skin-lesion-resnet50", KERAS, f"hf-hub:{KERAS}", f"{KERAS}@main", f"{KERAS}/resnet50_best.h5"):
+    for name in (
+        "skin-lesion-resnet50",
+        KERAS,
+        f"hf-hub:{KERAS}",
+        f"{KERAS}@main",
+        f"{KERAS}/resnet50_best.h5",
+    ):
         spec = load_model(name).spec
         assert (spec.name, spec.source, spec.revision) == ("skin-lesion-resnet50", KERAS, published)
         assert spec.labels == MALIGNANT
@@ -362,7 +382,9 @@ def test_the_contract_alone_fetches_no_weights(server, cache, tiny_bundle, tmp_p
     assert load_spec("user/net", malignant=["mel"]).labels.malignant_indices == (4,)
     assert not server.seen("model.safetensors")
     assert load_spec("user/lesions") == load_model("user/lesions").spec
-    assert load_spec("user/net").replace(weights_sha256=None) == load_model("user/net").spec.replace(weights_sha256=None)
+    assert load_spec("user/net").replace(weights_sha256=None) == load_model("user/net").spec.replace(
+        weights_sha256=None
+    )
 
 
 def test_the_contract_of_a_file_that_says_little(server, cache, h5):

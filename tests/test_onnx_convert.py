@@ -22,7 +22,7 @@ from skinclf.weights.onnx_lower import onnx_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 12
 RNG = np.random.default_rng(0)
@@ -58,8 +58,7 @@ def graph(*steps, layout="NCHW", batch="n", opset=18):
         nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)], constants,
     )  # fmt: skip
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    return model
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def pooled(width=3):
@@ -75,7 +74,9 @@ def compare(path, model, limit=2e-6, pixels=None):
     onnx.save(model, path)
     stated = Stated(labels=HAM10000, preprocess=scaling("torch", height=SIZE, width=SIZE))
     loaded = import_onnx(path, stated, name="net", source="s")
-    pixels = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8) if pixels is None else pixels
+    pixels = (
+        np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8) if pixels is None else pixels
+    )
     theirs = create_runtime(loaded, runtime="onnxruntime", device="cpu").run(pixels)
     inside = onnx_network(loaded)
     ours = create_runtime(inside, runtime="torch", device="cpu").run(pixels)
@@ -116,7 +117,7 @@ BODIES = {
     "selu": [CONV, ("Selu", ["x"], {})],
     "softplus": [CONV, ("Softplus", ["x"], {})],
     "mish": [CONV, ("Mish", ["x"], {})],
-    "prelu": [CONV, ("PRelu", ["x", weights(4, 1, 1)], {})],
+    "prelu": [CONV, ("PRelu", ["x", weights(4, 1, 1) * np.float32(0.2)], {})],
     "add channel": [CONV, ("Add", ["x", weights(1, 4, 1, 1)], {})],
     "sub from": [CONV, ("Sub", [weights(4, 1, 1), "x"], {})],
     "sub": [CONV, ("Sub", ["x", single(0.4)], {})],
@@ -184,15 +185,26 @@ def test_images_with_channels_last(tmp_path):
 
 
 def test_an_older_operator_set_keeps_its_axes_as_attributes(tmp_path):
-    steps = [CONV, ("ReduceMean", ["x"], {"axes": [2, 3]}), ("Squeeze", ["x"], {"axes": [2, 3]}), ("MatMul", ["x", weights(4, 7)], {})]
+    steps = [
+        CONV,
+        ("ReduceMean", ["x"], {"axes": [2, 3]}),
+        ("Squeeze", ["x"], {"axes": [2, 3]}),
+        ("MatMul", ["x", weights(4, 7)], {}),
+    ]
     compare(tmp_path / "net.onnx", graph(*steps, opset=11))
 
 
 @pytest.mark.parametrize(
     ("steps", "says"),
     [
-        ([("InstanceNormalization", ["x", weights(3), weights(3)], {}), *pooled()], "InstanceNormalization has no counterpart"),
-        ([("MaxPool", ["x"], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}), *pooled()], "ceil_mode"),
+        (
+            [("InstanceNormalization", ["x", weights(3), weights(3)], {}), *pooled()],
+            "InstanceNormalization has no counterpart",
+        ),
+        (
+            [("MaxPool", ["x"], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}), *pooled()],
+            "ceil_mode",
+        ),
         ([("Add", ["x", weights(1, 1, SIZE, SIZE)], {}), *pooled()], r"constant of shape \(1, 1, 12, 12\)"),
         ([("Pad", ["x", ints(0, 0, 1, 1, 0, 0, 1, 1), single(5)], {}), *pooled()], "Pad pads with something"),
         ([("ReduceMean", ["x", ints(1)], {}), *pooled(1)], r"mean over axes \[1\]"),
@@ -239,7 +251,7 @@ def test_exported_networks_become_bundles(tmp_path, architecture):
     report = verify_model(tmp_path / "bundle")
     assert report.ok
     assert report.checks[0].difference < 1e-5
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         found = load_model(tmp_path / "bundle").torch_network()(x)
-        assert (found.softmax(1) - network(x).softmax(1)).abs().max() < 2e-6
+        assert (found.softmax(1) - network(x).softmax(1)).abs().max() < 1e-5

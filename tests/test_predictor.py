@@ -126,7 +126,9 @@ def test_threshold(loaded, image_dir, predictor):
         predictor.with_threshold(1.5)
 
 
-@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"workers": -1}, {"threshold": -0.1}, {"runtime": "abacus"}])
+@pytest.mark.parametrize(
+    "bad", [{"batch_size": 0}, {"workers": -1}, {"threshold": -0.1}, {"runtime": "abacus"}]
+)
 def test_unusable_arguments(loaded, bad):
     with pytest.raises(InvalidInputError):
         Predictor(loaded, **bad)

@@ -108,7 +108,9 @@ def test_a_table_with_other_columns_is_refused(kind):
 def test_jsonl_holds_the_same_numbers_as_csv():
     schema = Schema(HAM10000, 2, {"spread": float, "flag": bool, "note": str})
     items = [prediction(extra={"spread": 0.1, "flag": True, "note": "x"}), FAILED]
-    cells = list(csv.DictReader(io.StringIO((CsvFormat(schema).header() + CsvFormat(schema).encode(items)).decode())))
+    cells = list(
+        csv.DictReader(io.StringIO((CsvFormat(schema).header() + CsvFormat(schema).encode(items)).decode()))
+    )
     lines = [json.loads(line) for line in JsonlFormat(schema).encode(items).splitlines()]
     for row, line in zip(cells, lines, strict=True):
         for name, kind in schema.columns.items():

@@ -107,7 +107,9 @@ def test_the_payload_would_run(marker):
     assert marker.exists()
 
 
-@pytest.mark.parametrize("name", ["model.pth", "model.pt", "model.bin", "model.h5", "model.keras", "model.onnx"])
+@pytest.mark.parametrize(
+    "name", ["model.pth", "model.pt", "model.bin", "model.h5", "model.keras", "model.onnx"]
+)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_payload_in_a_file_never_runs(tmp_path, marker, state, attack, name):
     attack(tmp_path / name, marker, state)

@@ -30,7 +30,9 @@ def write(folder, *, architecture="test_efficientnet", outputs=7, config=None, *
     model = timm.create_model(architecture, num_classes=outputs, **kwargs)
     state = random_network(architecture, outputs, seed=5) if not kwargs else model.state_dict()
     model.load_state_dict(state)
-    save_for_hf(model.eval(), folder, safe_serialization=True, model_config={"label_names": NAMES, **(config or {})})
+    save_for_hf(
+        model.eval(), folder, safe_serialization=True, model_config={"label_names": NAMES, **(config or {})}
+    )
     return model
 
 
@@ -113,7 +115,9 @@ def test_a_transform_that_cannot_be_repeated_is_refused_unless_one_is_stated(fol
 
 def test_older_repositories_have_the_keys_at_the_top(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config.pop("pretrained_cfg"), **config, "label_names": NAMES}))
+    (folder / "config.json").write_text(
+        json.dumps({**config.pop("pretrained_cfg"), **config, "label_names": NAMES})
+    )
     assert load(folder).spec.preprocess.height == 160
 
 
@@ -221,8 +225,20 @@ def test_reading_the_contract_needs_no_torch(folder):
         (["Benign", "Malignant"], MALIGNANT.codes, (1,)),
         (["Malignant", "Benign"], ("malignant", "benign"), (0,)),
         (
-            ["benign_keratosis-like_lesions", "basal_cell_carcinoma", "actinic_keratoses", "melanocytic_Nevi", "melanoma"],
-            ("benign_keratosis_like_lesions", "basal_cell_carcinoma", "actinic_keratoses", "melanocytic_nevi", "melanoma"),
+            [
+                "benign_keratosis-like_lesions",
+                "basal_cell_carcinoma",
+                "actinic_keratoses",
+                "melanocytic_Nevi",
+                "melanoma",
+            ],
+            (
+                "benign_keratosis_like_lesions",
+                "basal_cell_carcinoma",
+                "actinic_keratoses",
+                "melanocytic_nevi",
+                "melanoma",
+            ),
             (1, 2, 4),
         ),
         (["mel", "other"], ("mel", "other"), None),

@@ -98,7 +98,7 @@ def test_nine_outputs_are_refused_until_all_nine_are_stated(tmp_path):
     network = SeedNetwork("skin-condition-assistant", "efficientnet_b0", 9)
     file = tmp_path / "nine.pth"
     torch.save(network.state_dict(), file)
-    with pytest.raises(ModelError, match="UNK.*--labels mel,nv,bcc,ak,bkl,df,vasc,scc,unk"):
+    with pytest.raises(ModelError, match=r"UNK.*--labels mel,nv,bcc,ak,bkl,df,vasc,scc,unk"):
         load(file)
     labels = parse_labels("mel,nv,bcc,ak,bkl,df,vasc,scc,unk")
     assert load(file, labels=labels).spec.labels == labels
@@ -154,7 +154,15 @@ def test_later_dermalyze_revisions_load_with_their_plain_weights(tmp_path, caplo
     file = tmp_path / "later.pt"
     model = {"backbone": "efficientnet_b0", "image_size": 224}
     averaged = {k: v * 0 for k, v in state.items()}
-    torch.save({"model_state_dict": state, "ema_state_dict": averaged, "ema_decay": 0.99, "config": {"model": model}}, file)
+    torch.save(
+        {
+            "model_state_dict": state,
+            "ema_state_dict": averaged,
+            "ema_decay": 0.99,
+            "config": {"model": model},
+        },
+        file,
+    )
     loaded = load(file)
     found = loaded.torch_network().state_dict()
     assert all(torch.equal(found[k], v) for k, v in state.items())

@@ -58,7 +58,7 @@ def test_flips_and_turns_keep_the_pixels(pictures: torch.Tensor) -> None:
 
 
 def test_scale_enlarges(pictures: torch.Tensor) -> None:
-    twice = crop(pictures, scale=(2.0, 2.0))
+    twice = crop(pictures, scale=(2.0, 2.0), interpolation="bilinear")
     want = torch.nn.functional.interpolate(
         centre(pictures)[:, :, 10:30, 10:30], scale_factor=2, mode="bilinear"
     )
@@ -203,3 +203,21 @@ def test_init_of_another_body_is_refused(start: Path) -> None:
         build_network(ModelConfig(init=str(start), pretrained=True), 7)
     with pytest.raises(ModelError, match="timm cannot build"):
         build_network(ModelConfig(architecture="no_such_net"), 7)
+
+
+def test_refreshed_batchnorm_has_the_statistics_of_the_pictures(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from skinclf.preprocess import scaling
+    from skinclf_training.batchnorm import refresh_batchnorm
+
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, path in enumerate(paths):
+        Image.fromarray(synthetic_lesion(i, width=48, height=36)).save(path)
+    preprocess = scaling("tf", height=32, width=32)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten())
+    refresh_batchnorm(network, preprocess, paths)
+    pixels = np.stack([preprocess.pixels(np.asarray(Image.open(p))) for p in paths])
+    wanted = preprocess.normalize(pixels).mean(axis=(0, 2, 3))
+    assert network[0].running_mean.numpy() == pytest.approx(wanted, abs=1e-5)
+    assert not network.training

@@ -25,21 +25,38 @@ SWIN = {
     "architectures": ["SwinForImageClassification"], "model_type": "swin", "image_size": 64, "patch_size": 4,
     "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "id2label": NAMES,
 }  # fmt: skip
-PROCESSOR = {"size": {"height": 64, "width": 64}, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+PROCESSOR = {
+    "size": {"height": 64, "width": 64},
+    "resample": 2,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.25] * 3,
+}
 
 
 def names_of(config):
     """Tensor names and shapes as transformers saves them, written down independently of the importer."""
     n, shapes = len(config["id2label"]), {}
     if config["model_type"] == "vit":
-        width, hidden, side = config["hidden_size"], config["intermediate_size"], config["image_size"] // config["patch_size"]
+        width, hidden, side = (
+            config["hidden_size"],
+            config["intermediate_size"],
+            config["image_size"] // config["patch_size"],
+        )
         shapes |= {
             "vit.embeddings.cls_token": (1, 1, width),
             "vit.embeddings.position_embeddings": (1, side * side + 1, width),
-            "vit.embeddings.patch_embeddings.projection.weight": (width, 3, config["patch_size"], config["patch_size"]),
+            "vit.embeddings.patch_embeddings.projection.weight": (
+                width,
+                3,
+                config["patch_size"],
+                config["patch_size"],
+            ),
             "vit.embeddings.patch_embeddings.projection.bias": (width,),
         }
-        blocks = [(f"vit.encoder.layer.{i}", "attention", width, hidden, None) for i in range(config["num_hidden_layers"])]
+        blocks = [
+            (f"vit.encoder.layer.{i}", "attention", width, hidden, None)
+            for i in range(config["num_hidden_layers"])
+        ]
         last = "vit.layernorm"
     else:
         width, last, blocks = config["embed_dim"], "swin.layernorm", []
@@ -53,7 +70,9 @@ def names_of(config):
             if stage:
                 width *= 2
             for block in range(depth):
-                blocks.append((f"swin.encoder.layers.{stage}.blocks.{block}", "self", width, 4 * width, heads))
+                blocks.append(
+                    (f"swin.encoder.layers.{stage}.blocks.{block}", "self", width, 4 * width, heads)
+                )
             if stage < len(config["depths"]) - 1:
                 shapes |= {
                     f"swin.encoder.layers.{stage}.downsample.reduction.weight": (2 * width, 4 * width),
@@ -62,7 +81,11 @@ def names_of(config):
                 }
     for prefix, attention, w, hidden, heads in blocks:
         linears = {f"attention.{attention}.{x}": (w, w) for x in ("query", "key", "value")}
-        linears |= {"attention.output.dense": (w, w), "intermediate.dense": (hidden, w), "output.dense": (w, hidden)}
+        linears |= {
+            "attention.output.dense": (w, w),
+            "intermediate.dense": (hidden, w),
+            "output.dense": (w, hidden),
+        }
         for name, shape in linears.items():
             shapes |= {f"{prefix}.{name}.weight": shape, f"{prefix}.{name}.bias": shape[:1]}
         for norm in ("layernorm_before", "layernorm_after"):
@@ -70,7 +93,12 @@ def names_of(config):
         if heads:
             shapes[f"{prefix}.attention.self.relative_position_bias_table"] = (49, heads)
             shapes[f"{prefix}.attention.self.relative_position_index"] = (16, 16)
-    return shapes | {f"{last}.weight": (width,), f"{last}.bias": (width,), "classifier.weight": (n, width), "classifier.bias": (n,)}
+    return shapes | {
+        f"{last}.weight": (width,),
+        f"{last}.bias": (width,),
+        "classifier.weight": (n, width),
+        "classifier.bias": (n,),
+    }
 
 
 def write(folder, config, processor=PROCESSOR):
@@ -91,7 +119,9 @@ def load(folder, **stated):
     return import_transformers_folder(folder, Stated(**stated), name="m", source="user/m")
 
 
-@pytest.mark.parametrize("config", [VIT, SWIN, {**VIT, "layer_norm_eps": 0.01}], ids=["vit", "swin", "vit-eps"])
+@pytest.mark.parametrize(
+    "config", [VIT, SWIN, {**VIT, "layer_norm_eps": 0.01}], ids=["vit", "swin", "vit-eps"]
+)
 def test_the_same_numbers_as_transformers(tmp_path, config):
     transformers = pytest.importorskip("transformers")
     folder = write(tmp_path, config)
@@ -138,16 +168,27 @@ def test_a_swin_needs_its_two_stages_in_the_right_places(tmp_path):
 
 
 def test_the_older_processor_form(tmp_path):
-    older = {"size": 64, "do_resize": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    older = {
+        "size": 64,
+        "do_resize": True,
+        "do_normalize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     assert load(write(tmp_path, VIT, older)).spec.preprocess.scale == pytest.approx(1 / 255)
     raw = {"size": 64, "do_normalize": False, "do_rescale": False, "resample": 3}
-    assert load(write(tmp_path, VIT, raw)).spec.preprocess == scaling("raw", height=64, width=64, interpolation="bicubic")
+    assert load(write(tmp_path, VIT, raw)).spec.preprocess == scaling(
+        "raw", height=64, width=64, interpolation="bicubic"
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}, "ResNetForImageClassification"),
+        (
+            {"model_type": "resnet", "architectures": ["ResNetForImageClassification"]},
+            "ResNetForImageClassification",
+        ),
         ({"architectures": ["ViTForMaskedImageModeling"]}, "ViTForMaskedImageModeling"),
         ({"architectures": [], "model_type": "clip"}, "'clip'"),
         ({"hidden_act": "relu"}, "'relu'"),

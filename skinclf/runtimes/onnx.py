@@ -141,7 +141,7 @@ def _export(model: LoadedModel) -> bytes:
             torch.onnx.export(
                 network,
                 (torch.zeros(size),),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # the tracing exporter takes streams
                 input_names=["pixels"],
                 output_names=["scores"],
                 dynamic_axes={"pixels": {0: "n"}, "scores": {0: "n"}},

@@ -104,7 +104,7 @@ class _LastLinear(TorchFunctionMode):
         super().__init__()
         self.input: torch.Tensor | None = None
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.linear:
             self.input = args[0]
         return func(*args, **(kwargs or {}))

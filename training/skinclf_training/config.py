@@ -173,7 +173,7 @@ class OptimConfig:
     min_lr: float = 0.01
     clip: float = 1.0
     ema: float = 0.997
-    refresh_images: int = 2048
+    refresh_images: int = 0
     channels_last: bool = True
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
     accelerator: str = "auto"

@@ -38,7 +38,12 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               help="Paths, one a line (or NUL-separated); - for stdin.")  # fmt: skip
 @click.option("--recursive", is_flag=True, help="Search folders to the bottom.")
 @click.option(
-    "-o", "--output", type=OutputFile(folders=True), default="-", show_default=True, help="Table; - for stdout."
+    "-o",
+    "--output",
+    type=OutputFile(folders=True),
+    default="-",
+    show_default=True,
+    help="Table; - for stdout.",
 )
 @click.option("--format", "format_", type=_FORMATS,
               help="Default: by the ending of --output; CSV, and readable lines on a terminal.")  # fmt: skip
@@ -54,7 +59,7 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               help="On P(malignant): number, threshold file, or operating point of the model.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Use a threshold file that was made for another model.")
 @click.option("--model", multiple=True,
-              help="Name, Hub repository, bundle folder or file; several are averaged. Default: the built-in.")  # fmt: skip
+              help="Name, Hub repository, folder or file; several are averaged. Default: the built-in.")  # fmt: skip
 @click.option("--average", type=click.Choice(["probability", "logit"]), default="probability",
               show_default=True, help="How several models are averaged.")  # fmt: skip
 @click.option("--tta", type=click.Choice(["none", "flips", "d4", "d4+zoom"]), default="none", show_default=True,
@@ -82,7 +87,9 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 @click.option("--processes/--threads", default=None, help="What workers are. Default: threads up to 6.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
               help="ray: a Ray cluster; --output is a folder of Parquet files.")  # fmt: skip
-@click.option("--concurrency", type=click.IntRange(min=1), help="Ray: how many workers. Default: Ray's choice.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), help="Ray: how many workers. Default: Ray's choice."
+)
 @click.option("--num-gpus", type=click.FloatRange(min=0), help="Ray: GPUs of each worker; may be a fraction.")
 @click.option("--json", "as_json", is_flag=True, help="Report the outcome as JSON on stdout.")
 def predict(
@@ -120,7 +127,9 @@ def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) 
     local = ("resume", "retry_failed", "shard", "embeddings", "format_", "conformal", "refer_below")
     given = [name.rstrip("_").replace("_", "-") for name in local if options[name]]
     if given or options["on_error"] == "fail" or options["tta"] != "none" or len(options["model"]) > 1:
-        raise click.UsageError(f"--engine ray runs one plain model; leave out {', '.join(given) or 'the rest'}.")
+        raise click.UsageError(
+            f"--engine ray runs one plain model; leave out {', '.join(given) or 'the rest'}."
+        )
     if str(output) == "-":
         raise click.UsageError("--engine ray writes a folder of Parquet files; give --output FOLDER.")
     said = ("labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir", "device")

@@ -47,7 +47,9 @@ _INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--max-unmatched", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Share of predictions that may lack a label.")  # fmt: skip
 @click.option("--name", help="Name of the operating point. Default: made from the criterion.")
-@click.option("--store", metavar="NAME", help="Also keep it as an operating point of the bundle --model FOLDER.")
+@click.option(
+    "--store", metavar="NAME", help="Also keep it as an operating point of the bundle --model FOLDER."
+)
 @click.option("--output", type=OutputFile(), default="threshold.json", show_default=True)
 @click.option(
     "--plot/--no-plot", default=True, show_default=True, help="Write threshold_analysis.png beside it."
@@ -126,7 +128,20 @@ def tune_threshold(
 
 
 #: What of a threshold file an operating point keeps beside its threshold.
-_EVIDENCE = ("sensitivity", "specificity", "ppv", "npv", "tp", "fn", "fp", "tn", "unit", "grade", "target", "n")
+_EVIDENCE = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "tp",
+    "fn",
+    "fp",
+    "tn",
+    "unit",
+    "grade",
+    "target",
+    "n",
+)
 
 
 def _store(held: HeldOut, name: str, threshold: float, data: Any) -> None:

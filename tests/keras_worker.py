@@ -68,10 +68,9 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
     else:
         size = SIZE
         model = MODELS[request["model"]](keras)
-    if "inputs" in request:
-        images = np.load(request["inputs"])
-    else:
-        images = random_images(request.get("images", 6), *size)
+    images = (
+        np.load(request["inputs"]) if "inputs" in request else random_images(request.get("images", 6), *size)
+    )
     if request.get("scaled"):
         images = images / 127.5 - 1
     enliven(model, images)

@@ -50,9 +50,11 @@ format: $(TESTS) ## Let ruff lay out the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(TESTS) ## Run the benchmarks, one after the other
-	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "benchmarks/ holds no script"; exit 1; }
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(TESTS) ## Run the benchmarks (about half an hour; needs transformers for one of the comparisons)
+	$(PIP) install --quiet $(PIP_ARGS) transformers
+	$(BIN)/python benchmarks/run.py speed
+	$(BIN)/python benchmarks/run.py scale
+	$(BIN)/python benchmarks/run.py startup
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -12,7 +12,7 @@ import numpy as np
 
 from skinclf.batch import Batch, Times, stream
 from skinclf.decoding import default_workers
-from skinclf.errors import ImageError, InvalidInputError, MissingExtraError
+from skinclf.errors import ImageError, InvalidInputError
 from skinclf.images import ImageSource
 from skinclf.inputs import scan_directory
 from skinclf.labels import LabelSet
@@ -241,22 +241,9 @@ class Predictor:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingExtraError("pandas", "A DataFrame") from None
-        from skinclf.records import Schema
+        from skinclf.records import Schema, to_frame
 
-        schema = Schema(self.spec.labels, top_k, self._scorer.columns)
-        kinds = {float: "float32", int: "Int32", bool: "boolean", str: "object"}
-        rows = [schema.values(prediction) for prediction in self.stream(sources)]
-        columns = zip(*rows, strict=True) if rows else ([] for _ in schema.columns)
-        return pd.DataFrame(
-            {
-                name: pd.Series(list(cells), dtype=kinds[kind])
-                for (name, kind), cells in zip(schema.columns.items(), columns, strict=True)
-            }
-        )
+        return to_frame(Schema(self.spec.labels, top_k, self._scorer.columns), self.stream(sources))
 
     def write(
         self,

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from skinclf.errors import MismatchError
+from skinclf.errors import MismatchError, MissingExtraError
 from skinclf.labels import LabelSet
 from skinclf.prediction import Prediction
 
@@ -188,6 +188,26 @@ def read_lines(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
             return
         end += len(raw)
         yield [], raw, end
+
+
+def to_frame(schema: Schema, predictions: Iterable[Prediction]) -> Any:
+    """A table as a `pandas.DataFrame`; what is missing in failed rows stays missing.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtraError("pandas", "A DataFrame") from None
+    kinds = {float: "float32", int: "Int32", bool: "boolean", str: "object"}
+    rows = [schema.values(prediction) for prediction in predictions]
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[i] for row in rows], dtype=kinds[kind])
+            for i, (name, kind) in enumerate(schema.columns.items())
+        }
+    )
 
 
 def read_csv(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:

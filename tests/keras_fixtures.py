@@ -17,6 +17,8 @@ from skinclf.loaded import Stated
 from skinclf.preprocess import scaling
 
 Array = npt.NDArray[np.float32]
+import os
+_CENTRED = float(os.environ.get("CEN","0.5"))
 
 
 def stated(outputs: int, *, height: int = 64, width: int | None = None, kind: str = "raw") -> Stated:
@@ -127,10 +129,11 @@ def enliven(model: Any, images: Array, *, seed: int = 0) -> None:
     for layer, momentum, flag in zip(norms, momenta, trainable, strict=True):
         layer.momentum, layer.trainable = momentum, flag
         *affine, mean, variance = layer.get_weights()
-        # Scaled, but hardly centred: a random network that centres every layer is chaotic, and would compare
-        # the rounding errors of two frameworks instead of what they compute.
-        variance = (variance + mean**2 + 1e-3) * rng.uniform(0.7, 1.5, variance.shape).astype(np.float32)
-        mean = rng.normal(0, 0.15, mean.shape).astype(np.float32) * np.sqrt(variance)
+        # Half centred only: a random network that centres every layer is chaotic, and would compare the rounding
+        # errors of two frameworks; one that centres none forgets its picture on the way.
+        rest, moved = (1 - _CENTRED) * mean, _CENTRED * mean
+        variance = (variance + rest**2 + 1e-3) * rng.uniform(0.7, 1.5, variance.shape).astype(np.float32)
+        mean = moved + rng.normal(0, 0.15, mean.shape).astype(np.float32) * np.sqrt(variance)
         layer.set_weights([*affine, mean, variance])
 
 
@@ -144,7 +147,7 @@ def balance(model: Any, images: Array, *, seed: int = 0) -> Array:
     last.set_weights([kernel / 100, *(0 * b for b in bias)])
     small = np.asarray(model(images, training=False)).astype(np.float64)
     logits = np.log(small / (1 - small) if small.shape[1] == 1 else small)
-    factor = 0.8 / max(1e-6, float(logits.std(axis=0).max()))
+    factor = 0.25 / max(1e-6, float(logits.std(axis=0).max()))
     shift = np.random.default_rng(seed).normal(0, 0.2, logits.shape[1]) - logits.mean(axis=0) * factor
     last.set_weights([kernel / 100 * factor, *(shift.astype(np.float32) for _ in bias)])
     return np.asarray(model(images, training=False))

@@ -6,6 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,8 +25,10 @@ from skinclf.bundle import read_spec, write_bundle
 from skinclf.convert import TOLERANCE, convert_model, verify_model
 from skinclf.errors import ImageError, ModelError, OutputError
 from skinclf.labels import HAM10000
+from skinclf.loaded import LoadedModel
 from skinclf.loading import load_model
 from skinclf.preprocess import scaling
+from skinclf.spec import ModelSpec
 from skinclf.synthetic import synthetic_lesion
 
 SMALL = scaling("torch", height=64, width=64)
@@ -63,49 +68,53 @@ SOURCES = {
 }
 
 
-@pytest.fixture(params=SOURCES)
-def source(request, tmp_path, monkeypatch):
-    # The Keras file's own framework has a test of its own below.
-    monkeypatch.setattr(convert, "find_spec", lambda name: None)
-    model, options = SOURCES[request.param](tmp_path)
-    return model, options, tmp_path / "bundle"
+class Converted(NamedTuple):
+    """A model, the bundle that was made of it, and whatever its file was."""
+
+    original: LoadedModel
+    spec: ModelSpec
+    folder: Path
+    file: Path
 
 
-def test_the_bundle_gives_the_same_bits(source):
-    model, options, folder = source
+@pytest.fixture(scope="module", params=SOURCES)
+def converted(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("convert")
+    model, options = SOURCES[request.param](folder)
     original = load_model(model, **options)
-    spec = convert_model(model, folder, **options)
-    bundle = load_model(folder)
-    assert bundle.spec == read_spec(folder) == spec
+    original = replace(original, network=original.torch_network())
+    with pytest.MonkeyPatch.context() as patch:
+        # The Keras file's own framework has a test of its own below.
+        patch.setattr(convert, "find_spec", lambda name: None)
+        spec = convert_model(model, folder / "bundle", name="mine", **options)
+    # The bundle needs nothing of the source afterwards.
+    (shutil.rmtree if model.is_dir() else type(model).unlink)(model)
+    return Converted(original, spec, folder / "bundle", model)
+
+
+def test_the_bundle_gives_the_same_bits(converted):
+    bundle, spec, original = load_model(converted.folder), converted.spec, converted.original
+    assert bundle.spec == read_spec(converted.folder) == spec
     for field in ("labels", "preprocess", "activation", "architecture"):
         assert getattr(spec, field) == getattr(original.spec, field)
     x = torch.randn(2, 3, spec.preprocess.height, spec.preprocess.width)
     with torch.inference_mode():
         assert torch.equal(bundle.torch_network()(x), original.torch_network()(x))
     origin = spec.training["converted_from"]
-    assert origin == {"source": str(model), "revision": None, "sha256": original.spec.weights_sha256}
+    assert origin == {"source": str(converted.file), "revision": None, "sha256": original.spec.weights_sha256}
 
 
-def test_the_golden_sample_is_marked_and_replayed(source):
-    model, options, folder = source
-    spec = convert_model(model, folder, name="mine", **options)
-    (golden,) = spec.golden
-    assert spec.name == "mine"
+def test_the_golden_sample_is_marked_and_replayed(converted):
+    (golden,) = converted.spec.golden
+    assert converted.spec.name == "mine"
     assert golden.source.startswith("skinclf ")
     assert "torch" in golden.source
     assert sum(golden.probabilities) == pytest.approx(1, abs=1e-6)
-    report = verify_model(folder)
+    report = verify_model(converted.folder)
     assert report.ok
     assert report.runtime == "torch"
     assert report.checks[0].difference < 1e-6
     assert report.checks[0].tolerance == TOLERANCE
-
-
-def test_converting_needs_no_file_of_the_source_afterwards(source):
-    model, options, folder = source
-    convert_model(model, folder, **options)
-    (shutil.rmtree if model.is_dir() else type(model).unlink)(model)
-    assert verify_model(folder).ok
 
 
 def test_converting_a_bundle_keeps_calibration_and_operating_points(two_label_bundle, tmp_path):

@@ -44,12 +44,17 @@ def dermalyze():
     return randomised(SeedNetwork("dermalyze", "efficientnet_v2_s", 7))
 
 
+@pytest.fixture(scope="module")
+def smaller():
+    return randomised(SeedNetwork("dermalyze", "efficientnet_b0", 7))
+
+
 def load(path, **stated):
     return import_torch(path, Stated(**stated), name=path.stem, source=str(path))
 
 
 def same_function(loaded, network):
-    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    x = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         return torch.equal(loaded.torch_network()(x), network(x))
 
@@ -135,22 +140,18 @@ def test_dermalyzes_checkpoint_brings_its_image_size(tmp_path, dermalyze):
     assert same_function(loaded, dermalyze)
 
 
-def test_dermalyzes_bare_safetensors(tmp_path, dermalyze):
+def test_dermalyzes_bare_safetensors(tmp_path, smaller):
     from safetensors.torch import save_file
 
     file = tmp_path / "weights.bin"
-    save_file(dermalyze.state_dict(), file)
+    save_file(smaller.state_dict(), file)
     loaded = load(file)
     assert loaded.spec.preprocess == scaling("torch")
-    assert same_function(loaded, dermalyze)
+    assert same_function(loaded, smaller)
 
 
-def small_dermalyze(variant="efficientnet_b0", outputs=7):
-    return SeedNetwork("dermalyze", variant, outputs).state_dict()
-
-
-def test_later_dermalyze_revisions_load_with_their_plain_weights(tmp_path, caplog):
-    state = small_dermalyze()
+def test_later_dermalyze_revisions_load_with_their_plain_weights(tmp_path, caplog, smaller):
+    state = smaller.state_dict()
     file = tmp_path / "later.pt"
     model = {"backbone": "efficientnet_b0", "image_size": 224}
     averaged = {k: v * 0 for k, v in state.items()}
@@ -184,15 +185,15 @@ def test_later_dermalyze_revisions_load_with_their_plain_weights(tmp_path, caplo
         ({}, {"config": {"model": {"image_size": "224"}}}, "image_size is '224'"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, change, extra, says):
+def test_what_does_not_fit_is_named(tmp_path, smaller, change, extra, says):
     file = tmp_path / "odd.pt"
-    torch.save({"model_state_dict": {**small_dermalyze(), **change}, **extra}, file)
+    torch.save({"model_state_dict": {**smaller.state_dict(), **change}, **extra}, file)
     with pytest.raises(ModelError, match=says):
         load(file)
 
 
-def test_a_missing_tensor_is_named(tmp_path):
-    state = small_dermalyze()
+def test_a_missing_tensor_is_named(tmp_path, smaller):
+    state = smaller.state_dict()
     del state["backbone.features.2.0.block.1.1.running_var"]
     file = tmp_path / "gap.pt"
     torch.save(state, file)
@@ -200,9 +201,9 @@ def test_a_missing_tensor_is_named(tmp_path):
         load(file)
 
 
-def test_an_architecture_that_contradicts_the_file_is_an_error(tmp_path):
+def test_an_architecture_that_contradicts_the_file_is_an_error(tmp_path, smaller):
     file = tmp_path / "b0.pt"
-    torch.save(small_dermalyze(), file)
+    torch.save(smaller.state_dict(), file)
     with pytest.raises(ModelError, match="efficientnet_b0, --architecture says resnet50"):
         load(file, architecture="resnet50")
     assert load(file, architecture="efficientnet_b0").spec.labels == HAM10000
@@ -258,17 +259,17 @@ def test_timm_networks_load_by_name(tmp_path):
     assert same_function(loaded, theirs)
 
 
-def test_seed_networks_run_in_the_torch_runtime(dermalyze):
+def test_seed_networks_run_in_the_torch_runtime(smaller):
     from skinclf.loaded import LoadedModel
     from skinclf.runtimes import create_runtime
     from skinclf.spec import ModelSpec
 
     spec = ModelSpec(
         name="x", architecture="skinclf/seed-efficientnet", labels=HAM10000, preprocess=STATED["preprocess"],
-        model_args={"design": "dermalyze", "variant": "efficientnet_v2_s"},
+        model_args={"design": "dermalyze", "variant": "efficientnet_b0"},
     )  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    runtime = create_runtime(LoadedModel(spec=spec, network=dermalyze), runtime="torch", device="cpu")
+    runtime = create_runtime(LoadedModel(spec=spec, network=smaller), runtime="torch", device="cpu")
     with torch.inference_mode():
-        expected = dermalyze(torch.from_numpy(spec.preprocess.normalize(pixels)))
+        expected = smaller(torch.from_numpy(spec.preprocess.normalize(pixels)))
     assert np.abs(runtime.run(pixels) - expected.numpy()).max() < 1e-5

@@ -19,8 +19,22 @@ from skinclf_cli.options import about_option
 @click.option("--repo", "repo_id", metavar="USER/REPO", help="Where the model will be found on the Hub.")
 @about_option
 def card(bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:
-    """Write the model card of BUNDLE; every figure in it comes from the evaluation or the bundle."""
+    """Write the model card of BUNDLE; every figure in it comes from the evaluation or the bundle.
+
+    Without --repo-id the evaluation's whole report lies beside it.
+    """
+    import tempfile
+
+    from skinclf.bundle import replace_file
+    from skinclf.jsonable import read_json
+    from skinclf.report import write_report
     from skinclf_training.cards import make_card
 
-    for path in make_card(bundle, metrics, about=about, repo_id=repo_id).write(output):
+    written = make_card(bundle, metrics, about=about, repo_id=repo_id).write(output)
+    if repo_id is None:
+        with tempfile.TemporaryDirectory() as folder:
+            write_report(read_json(metrics), Path(folder))
+            replace_file(output / "report.html", (Path(folder) / "report.html").read_bytes())
+        written.append(output / "report.html")
+    for path in written:
         console.out(str(path))

@@ -123,12 +123,16 @@ class Output:
         try:
             if vectors is not None and self.embeddings is not None and vectors != self.embeddings:
                 embeddings_to_parquet(self.journal, self.kind, vectors, self.embeddings)
-                vectors.unlink()
             if self.kind == "parquet":
                 csv_to_parquet(self.journal, self.path, columns)
-                self.journal.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from None
+
+    def tidy(self) -> None:
+        """Remove what `finish` has used up; only after the manifest says that the run is complete."""
+        for grew, final in ((self.vectors, self.embeddings), (self.journal, self.path)):
+            if grew is not None and grew != final:
+                grew.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

@@ -84,6 +84,8 @@ def write_table(
                 write_manifest(output.manifest, {**manifest, **work.report(complete=False)})
             raise
     write_manifest(output.manifest, {**manifest, **work.report(complete=not work.stopped)})
+    if not work.stopped:
+        output.tidy()
     return work.summary
 
 

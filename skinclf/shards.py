@@ -104,6 +104,7 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
     content["identity"] = {**first["identity"], "shard": None, "format": target.kind}
     report = {**summary.to_dict(), "merged": [path.name for path, _ in ordered], "finished": now()}
     write_manifest(target.manifest, {**content, **report})
+    target.tidy()
     return summary
 
 

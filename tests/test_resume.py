@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
-import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,15 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_scorer import FakeScorer
+from run_helpers import fill, interrupted, manifest, write
 
-from skinclf import journal
-from skinclf.errors import ImageError, InvalidInputError, MismatchError, OutputError, SkinclfError
+from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.inputs import Inputs
-from skinclf.journal import AppendFile, NpyFile
 from skinclf.output import Output
-from skinclf.predictor import Predictor
 from skinclf.records import read_csv
-from skinclf.run import write_table
 from skinclf.summary import Stop
 
 CHILD = Path(__file__).with_name("predict_child.py")
@@ -34,24 +28,7 @@ CHILD = Path(__file__).with_name("predict_child.py")
 
 @pytest.fixture
 def folder(image_dir, damaged_files):
-    """Thirty names, of which three are damaged, one of them with an odd name."""
-    for i in range(8, 27):
-        (image_dir / f"img-{i}.jpg").symlink_to(image_dir / f"img-{i % 8}.jpg")
-    for name, kind in (("a.jpg", "empty"), ('img-5 "odd",\n.jpg', "truncated_jpeg"), ("z.jpg", "text")):
-        shutil.copy(damaged_files[kind].path, image_dir / name)
-    return image_dir
-
-
-def write(path, inputs, *, scorer=None, predictor=None, **options):
-    run = {k: options.pop(k) for k in ("on_error", "stop", "progress", "shard") if k in options}
-    made = {k: options.pop(k) for k in ("batch_size", "workers", "threshold") if k in options}
-    predictor = predictor or Predictor(scorer or FakeScorer(), **{"workers": 2, **made})
-    inputs = Inputs([inputs]) if isinstance(inputs, Path) else inputs
-    return write_table(predictor, inputs, Output(path=path, **options), **run)
-
-
-def manifest(path):
-    return json.loads(path.with_name(path.name + ".run.json").read_text())
+    return fill(image_dir, damaged_files)
 
 
 @pytest.fixture
@@ -59,17 +36,6 @@ def whole(folder, tmp_path):
     """The table of an uninterrupted run."""
     path = tmp_path / "whole.csv"
     write(path, folder, embeddings=tmp_path / "whole.npy", top_k=2)
-    return path
-
-
-def interrupted(whole, tmp_path, size, name="part.csv"):
-    """What a kill leaves when the table has `size` bytes."""
-    path = tmp_path / name
-    path.write_bytes(whole.read_bytes()[:size])
-    shutil.copy(whole.with_suffix(".npy"), path.with_suffix(".npy"))
-    state = manifest(whole)
-    state["complete"] = False
-    path.with_name(path.name + ".run.json").write_text(json.dumps(state))
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import shutil
 import sys
@@ -13,13 +12,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_scorer import FakeScorer
-from test_resume import folder, interrupted, manifest, whole, write  # noqa: F401 - fixtures
+from run_helpers import fill, interrupted, manifest, write
 
 from skinclf import journal
 from skinclf.errors import ImageError, InvalidInputError, OutputError, SkinclfError
 from skinclf.inputs import Inputs
 from skinclf.journal import AppendFile, NpyFile
 from skinclf.output import Output
+
+
+@pytest.fixture
+def folder(image_dir, damaged_files):
+    return fill(image_dir, damaged_files)
+
+
+@pytest.fixture
+def whole(folder, tmp_path):
+    """The table of an uninterrupted run."""
+    path = tmp_path / "whole.csv"
+    write(path, folder, embeddings=tmp_path / "whole.npy", top_k=2)
+    return path
 
 
 # --- failures ---------------------------------------------------------------------------------

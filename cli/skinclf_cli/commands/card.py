@@ -21,7 +21,7 @@ from skinclf_cli.options import about_option
 def card(bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:
     """Write the model card of BUNDLE; every figure in it comes from the evaluation or the bundle.
 
-    Without --repo-id the evaluation's whole report lies beside it.
+    Without --repo the evaluation's whole report lies beside it.
     """
     import tempfile
 

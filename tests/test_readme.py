@@ -35,10 +35,16 @@ def test_every_option_of_a_command_exists(command: str) -> None:
 
 def test_the_first_commands_work(tmp_path: Path) -> None:
     (tmp_path / "imgs").symlink_to(ROOT / "examples" / "images")
-    for command in ("predict --image-dir imgs/ --output preds.csv", "tune-threshold --target-sensitivity 0.9"):
+    for command in (
+        "predict --image-dir imgs/ --output preds.csv",
+        "tune-threshold --target-sensitivity 0.9",
+    ):
         assert f"$ skinclf {command}" in TEXT
         done = subprocess.run(
-            [sys.executable, "-m", "skinclf", *shlex.split(command)], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, "-m", "skinclf", *shlex.split(command)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
     images = list((ROOT / "examples" / "images").glob("*.jpg"))

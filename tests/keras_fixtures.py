@@ -125,9 +125,9 @@ def enliven(model: Any, images: Array, *, seed: int = 0) -> None:
         layer.momentum, layer.trainable = 0.0, True
     for layer in model.layers:
         # Keras 2 holds on to a `training=False` that a nested model was called with.
-        if type(model).__module__.startswith("tf_keras") and hasattr(layer, "layers"):
-            if tuple(layer.input_shape[1:]) == images.shape[1:]:
-                layer(images, training=True)
+        nested = type(model).__module__.startswith("tf_keras") and hasattr(layer, "layers")
+        if nested and tuple(layer.input_shape[1:]) == images.shape[1:]:
+            layer(images, training=True)
     model(images, training=True)
     for layer, momentum, flag in zip(norms, momenta, trainable, strict=True):
         layer.momentum, layer.trainable = momentum, flag

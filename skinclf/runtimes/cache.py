@@ -31,9 +31,8 @@ def artefact_folder(spec: ModelSpec, kind: str, **options: str) -> Path | None:
     """Folder of a compiled artefact; None for a model without a weights hash, which is not cached."""
     if spec.weights_sha256 is None:
         return None
-    key = json.dumps(
-        [spec.fingerprint, spec.architecture, spec.activation, __version__, options], sort_keys=True
-    )
+    network = [spec.architecture, dict(spec.model_args), spec.activation]
+    key = json.dumps([spec.fingerprint, network, __version__, options], sort_keys=True)
     return cache_root() / "compiled" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 

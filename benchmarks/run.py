@@ -16,13 +16,7 @@ import click
 from common import NETWORKS, machine, make_images, make_keras_model, measure, medians
 
 WAYS = ("keras_per_image", "keras_batch", "torch_dataloader", "timm_eager", "transformers_pipeline")
-MODES = (
-    ("torch", "fp32"),
-    ("openvino", "fp32"),
-    ("onnxruntime", "fp32"),
-    ("torch", "bf16"),
-    ("openvino", "bf16"),
-)
+MODES = ("torch:fp32", "openvino:fp32", "onnxruntime:fp32", "torch:bf16", "openvino:bf16")
 
 
 @click.group()
@@ -39,8 +33,12 @@ def bench(ctx: click.Context, work: Path) -> None:
 @click.option("--network", type=click.Choice(list(NETWORKS)), multiple=True, default=list(NETWORKS))
 @click.option("--count", default=256, show_default=True, help="Images per measurement.")
 @click.option("--repeat", default=3, show_default=True)
+@click.option("--way", type=click.Choice(WAYS), multiple=True, default=WAYS, help="Default: all.")
+@click.option("--mode", multiple=True, default=MODES, show_default=True, metavar="RUNTIME:PRECISION")
 @click.pass_obj
-def speed(work: Path, network: tuple[str, ...], count: int, repeat: int) -> None:
+def speed(
+    work: Path, network: tuple[str, ...], count: int, repeat: int, way: tuple[str, ...], mode: tuple[str, ...]
+) -> None:
     """End to end against other ways, and against the limit of decoding plus network."""
     make_images(work / "images", count)
     for net in network:
@@ -48,28 +46,29 @@ def speed(work: Path, network: tuple[str, ...], count: int, repeat: int) -> None
         common = {"images": str(work / "images"), "count": count, "network": net, "model_file": str(model)}
         rates: dict[str, list[dict[str, float]]] = {}
         for _ in range(repeat):
-            for way in WAYS:
-                rates.setdefault(way, []).append(measure("other", way=way, **common))
-            for runtime, precision in MODES:
-                mode = {"runtime": runtime, "precision": precision}
+            for name in way:
+                rates.setdefault(name, []).append(measure("other", way=name, **common))
+            for chosen in mode:
+                runtime, precision = chosen.split(":")
+                how = {"runtime": runtime, "precision": precision}
                 rates.setdefault(f"skinclf {runtime} {precision}", []).append(
-                    measure("skinclf", **common, **mode)
+                    measure("skinclf", **common, **how)
                 )
                 rates.setdefault(f"limit {runtime} {precision}", []).append(
-                    measure("limits", **common, **mode)
+                    measure("limits", **common, **how)
                 )
         _show(net, {name: medians(rows) for name, rows in rates.items()})
 
 
 def _show(network: str, rates: dict[str, dict[str, float]]) -> None:
-    base = rates["keras_batch"]["images_per_s"]
-    single = rates["keras_per_image"]["images_per_s"]
-    click.echo(f"\n{network}: images/s, and times the Keras ways (batch of 32, per image)")
+    bases = [w for w in ("keras_batch", "keras_per_image") if w in rates]
+    click.echo(f"\n{network}: images/s, and how many times {', '.join(bases)}")
     for name, row in rates.items():
         if name.startswith("limit "):
             continue
         rate = row["images_per_s"]
-        line = f"  {name:28s} {rate:7.1f}   {rate / base:5.2f}x  {rate / single:5.2f}x"
+        line = f"  {name:28s} {rate:7.1f}   "
+        line += "  ".join(f"{rate / rates[base]['images_per_s']:5.2f}x" for base in bases)
         if limit := rates.get(name.replace("skinclf", "limit")):
             parts = (
                 f"decode {limit['decode']:.0f}, network {limit['model']:.0f}, together {limit['limit']:.1f}"

@@ -55,7 +55,7 @@ class Predictor:
         precision: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
-        processes: bool | None = None,
+        processes: bool | None = False,
         embeddings: bool = False,
         tta: str = "none",
         average: Average = "probability",
@@ -84,7 +84,8 @@ class Predictor:
             batch_size: Images per run of the network; None: 16 on a CPU, 128 on an accelerator. Halved by
                 itself when memory does not hold it.
             workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
-            processes: Whether workers are processes; None: threads up to 6 workers, processes beyond.
+            processes: Whether workers are processes, which scale to many cores and survive an image that
+                kills its decoder; None: beyond 6 workers. Scripts then need the `__main__` guard.
             embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
             tta: Test-time augmentation: `none`, `flips`, `d4` or `d4+zoom`; see `skinclf.tta`.
             average: How an ensemble is averaged, `probability` or `logit`.

@@ -139,6 +139,11 @@ def enliven(model: Any, images: Array, *, seed: int = 0) -> None:
         layer.set_weights([*affine, mean, variance])
 
 
+def _logits(answers: Array) -> npt.NDArray[np.float64]:
+    p = np.clip(answers.astype(np.float64), 1e-30, 1 - 1e-9)
+    return np.log(p / (1 - p) if p.shape[1] == 1 else p * p.shape[1])
+
+
 def balance(model: Any, images: Array, *, seed: int = 0) -> Array:
     """Centre and stretch what the last dense layer makes, until pictures are told apart clearly; returns answers."""
     answers = np.asarray(model(images, training=False))
@@ -146,12 +151,14 @@ def balance(model: Any, images: Array, *, seed: int = 0) -> Array:
         return answers
     last = [layer for layer in _leaves(model) if type(layer).__name__ == "Dense"][-1]
     kernel, *bias = last.get_weights()
-    last.set_weights([kernel / 100, *(0 * b for b in bias)])
-    small = np.asarray(model(images, training=False)).astype(np.float64)
-    logits = np.log(small / (1 - small) if small.shape[1] == 1 else small)
+    logits = np.full(1, np.inf)
+    while np.abs(logits).max() > 3:
+        kernel = kernel / 30
+        last.set_weights([kernel, *(0 * b for b in bias)])
+        logits = _logits(np.asarray(model(images, training=False)))
     factor = 0.25 / max(1e-6, float(logits.std(axis=0).max()))
     shift = np.random.default_rng(seed).normal(0, 0.2, logits.shape[1]) - logits.mean(axis=0) * factor
-    last.set_weights([kernel / 100 * factor, *(shift.astype(np.float32) for _ in bias)])
+    last.set_weights([kernel * factor, *(shift.astype(np.float32) for _ in bias)])
     return np.asarray(model(images, training=False))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import time
@@ -56,6 +57,15 @@ def answers(model: LoadedModel, images: Array) -> Array:
     return probabilities(scores.numpy(), model.spec.activation)
 
 
+def in_double(model: LoadedModel, images: Array) -> Array:
+    """Answers of a copy of the network that computes in float64."""
+    network = copy.deepcopy(model.network)
+    assert network is not None
+    with torch.inference_mode():
+        scores = network.double()(torch.from_numpy(images).permute(0, 3, 1, 2).double())
+    return probabilities(scores.numpy(), model.spec.activation)
+
+
 def expected(raw: Array) -> Array:
     return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
 
@@ -65,8 +75,12 @@ def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float
     model = load(folder / f"model{suffix}", told)
     wanted = expected(data["answers"])
     assert_lively(wanted)
-    difference = float(np.abs(answers(model, data["images"]) - wanted).max())
-    assert difference <= TOLERANCE, f"{suffix}: {difference:.2e}"
+    found = answers(model, data["images"])
+    difference = float(np.abs(found - wanted).max())
+    # A random network may amplify float32's own rounding; how much, the same network in float64 tells.
+    rounding = float(np.abs(found - in_double(model, data["images"])).max())
+    assert difference <= max(TOLERANCE, 4 * rounding), f"{suffix}: {difference:.2e}, rounding {rounding:.2e}"
+    assert difference <= 10 * TOLERANCE, f"{suffix}: {difference:.2e}"
     return model, difference
 
 

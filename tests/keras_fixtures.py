@@ -147,7 +147,7 @@ def _logits(answers: Array) -> npt.NDArray[np.float64]:
 def balance(model: Any, images: Array, *, seed: int = 0) -> Array:
     """Centre and stretch what the last dense layer makes, until pictures are told apart clearly; returns answers."""
     answers = np.asarray(model(images, training=False))
-    if 0.05 < np.ptp(answers, axis=0).max() < 0.3 and answers.max() < 0.95 and answers.min(1).max() > 0.01:
+    if 0.05 < np.ptp(answers, axis=0).max() < 0.3 and answers.max() < 0.95 and answers.min() > 1e-3:
         return answers
     last = [layer for layer in _leaves(model) if type(layer).__name__ == "Dense"][-1]
     kernel, *bias = last.get_weights()

@@ -86,14 +86,14 @@ def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float
 
 # --- families ----------------------------------------------------------------------------------
 
-# (family, smallest allowed or otherwise telling size, framework, head). Every family is saved by Keras 3 in both
-# of its formats; one of each kind by Keras 2 as well, under another head.
+# (family, height, framework, head): odd and even sizes, down to the smallest allowed. Keras 3 saves each family in
+# both of its formats, Keras 2 under another head; MobileNetV2 takes every head in both.
 FAMILIES = [
     ("ResNet50", 64, MODERN, "001"), ("ResNet50", 65, LEGACY, "000"),
-    ("ResNet101", 49, LEGACY, "002"),
+    ("ResNet101", 49, LEGACY, "002"), ("ResNet101", 32, MODERN, "001"),
     ("ResNet50V2", 64, MODERN, "000"), ("ResNet50V2", 51, LEGACY, "001"),
     ("VGG16", 48, MODERN, "002"), ("VGG16", 32, LEGACY, "001"),
-    ("VGG19", 33, MODERN, "000"),
+    ("VGG19", 33, MODERN, "000"), ("VGG19", 40, LEGACY, "002"),
     ("InceptionV3", 76, MODERN, "001"), ("InceptionV3", 75, LEGACY, "002"),
     ("Xception", 71, MODERN, "002"), ("Xception", 74, LEGACY, "000"),
     ("DenseNet121", 48, MODERN, "000"), ("DenseNet121", 39, LEGACY, "001"),
@@ -103,11 +103,11 @@ FAMILIES = [
     ("MobileNetV3Small", 64, MODERN, "002"), ("MobileNetV3Small", 65, LEGACY, "000"),
     ("MobileNetV3Large", 50, LEGACY, "001"), ("MobileNetV3Large", 64, MODERN, "000"),
     ("EfficientNetB0", 64, MODERN, "000"), ("EfficientNetB0", 65, LEGACY, "001"),
-    ("EfficientNetB1", 40, MODERN, "002"),
-    ("EfficientNetB2", 43, LEGACY, "000"),
-    ("EfficientNetB3", 36, MODERN, "001"),
+    ("EfficientNetB1", 40, MODERN, "002"), ("EfficientNetB1", 37, LEGACY, "001"),
+    ("EfficientNetB2", 43, LEGACY, "000"), ("EfficientNetB2", 48, MODERN, "001"),
+    ("EfficientNetB3", 36, MODERN, "001"), ("EfficientNetB3", 45, LEGACY, "002"),
     ("EfficientNetV2B0", 64, MODERN, "001"), ("EfficientNetV2B0", 61, LEGACY, "002"),
-    ("EfficientNetV2S", 48, MODERN, "000"),
+    ("EfficientNetV2S", 48, MODERN, "000"), ("EfficientNetV2S", 35, LEGACY, "001"),
 ]  # fmt: skip
 SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
 

@@ -69,7 +69,7 @@ def _show(network: str, rates: dict[str, dict[str, float]]) -> None:
         rate = row["images_per_s"]
         line = f"  {name:28s} {rate:7.1f}   "
         line += "  ".join(f"{rate / rates[base]['images_per_s']:5.2f}x" for base in bases)
-        if limit := rates.get(name.replace("skinclf", "limit")):
+        if name.startswith("skinclf") and (limit := rates.get(name.replace("skinclf", "limit"))):
             parts = (
                 f"decode {limit['decode']:.0f}, network {limit['model']:.0f}, together {limit['limit']:.1f}"
             )

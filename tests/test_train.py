@@ -23,7 +23,7 @@ import torch
 from skinclf.bundle import read_spec, read_weights
 from skinclf.loaded import LoadedModel
 from skinclf.predictor import Predictor
-from skinclf_training.config import Config, load_config
+from skinclf_training.config import Config, load_config, read_config
 from skinclf_training.data.prepare import Prepared, prepare, read_prepared
 from skinclf_training.data.split import parse_ratios
 from skinclf_training.export import export_run, fit_temperature, load_bundle_network
@@ -62,7 +62,7 @@ def tiny(**changes: dict) -> Config:
     data = json.loads(json.dumps(TINY))
     for key, value in changes.items():
         data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
-    return Config.from_dict(data)
+    return read_config(data)
 
 
 def final_state(run: Path) -> dict:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from skinclf.errors import InvalidInputError
-from skinclf_training.config import Config, config_dirs, load_config
+from skinclf_training.config import config_dirs, load_config, read_config
 
 
 def write(folder: Path, text: str) -> str:
@@ -73,7 +73,7 @@ def test_resolved_configuration_reads_back(tmp_path: Path) -> None:
     "path", sorted(p for d in config_dirs() for p in d.glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_configurations_that_come_with_skinclf(path: Path) -> None:
-    config = Config.from_dict(yaml.safe_load(path.read_text()))
+    config = read_config(yaml.safe_load(path.read_text()))
     assert config.name == path.stem
     assert config.preprocess.build().height >= 32
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skinclf_training.config import AugmentConfig
+from skinclf_training.schema import AugmentConfig
 
 # YIQ: one axis of luma, two of chroma; a turn in the chroma plane is a turn of the hue.
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -47,25 +47,48 @@ def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
     return _cutout(x, config, rng)
 
 
-def mixup(
+def mix(
     targets: Tensor, images: Tensor, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Blend every image with another of the batch (Zhang et al., "mixup", ICLR 2018).
+    """Mix every image with another of the batch: by mixup, else by cutmix, else not at all.
+
+    Mixup (Zhang et al., ICLR 2018) blends the two; cutmix (Yun et al., ICCV 2019) puts a rectangle of the one
+    into the other, and the share of its area into the target.
 
     Args:
         targets: Shape (N, K), rows sum to 1.
         images: Shape (N, 3, H, W).
-        config: `mixup` and `mixup_prob`.
+        config: `mixup`, `mixup_prob`, `cutmix` and `cutmix_prob`.
         rng: Source of all random numbers.
 
     Returns:
-        Targets and images, blended with the same factor.
+        Targets and images, mixed in the same proportion.
     """
-    if config.mixup <= 0 or rng.random() >= config.mixup_prob:
-        return targets, images
-    share = float(rng.beta(config.mixup, config.mixup))
     # The batch is in random order already, so its reverse is a random partner.
-    return targets.lerp(targets.flip(0), 1 - share), images.lerp(images.flip(0), 1 - share)
+    if config.mixup > 0 and rng.random() < config.mixup_prob:
+        share = float(rng.beta(config.mixup, config.mixup))
+        return targets.lerp(targets.flip(0), 1 - share), images.lerp(images.flip(0), 1 - share)
+    if config.cutmix > 0 and rng.random() < config.cutmix_prob:
+        sides = np.array(images.shape[2:])
+        low, high = _box(sides * math.sqrt(1 - rng.beta(config.cutmix, config.cutmix)), sides, rng)
+        part = (..., slice(low[0], high[0]), slice(low[1], high[1]))
+        mixed = images.clone()
+        mixed[part] = images.flip(0)[part]
+        return targets.lerp(targets.flip(0), float(np.prod(high - low) / np.prod(sides))), mixed
+    return targets, images
+
+
+mixup = mix
+
+
+def _box(
+    size: npt.NDArray[np.float64], bounds: npt.NDArray[np.int64], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Corners of a rectangle about a uniform centre, cut off at the picture's edge."""
+    centre = rng.uniform(0, bounds)
+    low = np.clip(np.rint(centre - size / 2), 0, bounds).astype(np.int64)
+    high = np.clip(np.rint(centre + size / 2), 0, bounds).astype(np.int64)
+    return low, high
 
 
 def _grid(

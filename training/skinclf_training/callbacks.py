@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,15 @@ class History(pl.Callback):  # type: ignore[misc]
         # NaN is no JSON.
         rows = [{k: v if v == v else None for k, v in row.items()} for row in self.rows]  # noqa: PLR0124
         replace_file(self.folder / "history.json", (json.dumps(rows, indent=2) + "\n").encode())
+
+
+class EpochHook(pl.Callback):  # type: ignore[misc]
+    """Shows each new row of the history to a function, whose True stops training after the epoch."""
+
+    def __init__(self, history: History, on_epoch: Callable[[dict[str, float]], bool]) -> None:
+        self._history, self._on_epoch = history, on_epoch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask once the history has the epoch's row; the checkpoint of the epoch is written all the same."""
+        if not trainer.sanity_checking and self._on_epoch(dict(self._history.rows[-1])):
+            trainer.should_stop = True

@@ -21,7 +21,7 @@ from skinclf._version import __version__
 from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.preprocess import Preprocess
-from skinclf_training.callbacks import AtomicCheckpointIO, History, StepCheckpoint
+from skinclf_training.callbacks import AtomicCheckpointIO, EpochHook, History, StepCheckpoint
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.data.store import decoded_store
@@ -43,6 +43,7 @@ def train(
     resume: Literal["auto", "never"] = "auto",
     progress: Callable[[int, int], None] | None = None,
     max_steps: int = -1,
+    on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
     """Train until done, from the start or from the run's last checkpoint.
 
@@ -56,6 +57,7 @@ def train(
         resume: `auto` goes on when the folder holds a checkpoint; `never` refuses such a folder.
         progress: Called with (done, total) while images are decoded.
         max_steps: Stop after so many optimiser steps in all, for trials; -1 for the configured epochs.
+        on_epoch: Called with each new row of the history; True stops after this epoch.
 
     Returns:
         History, one row per epoch.
@@ -97,6 +99,8 @@ def train(
     module = Classifier(config, network, prepared.labels, weights, steps_per_epoch=len(loader))
     history = History(run)
     trainer = _trainer(config, run, history, max_steps=max_steps)
+    if on_epoch is not None:
+        trainer.callbacks.append(EpochHook(history, on_epoch))
     log.info(
         "%d training and %d validation images, %d steps per epoch",
         len(train_rows),

@@ -46,17 +46,7 @@ class KerasRuntime:
             raise ModelError(
                 f"{model.spec.name}: not a Keras file; the keras runtime runs .h5 and .keras alone."
             )
-        # Read at import: what its C++ side writes to stderr, and that Keras computes in TensorFlow.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-        if "tensorflow" not in sys.modules:
-            # Both bring an LLVM: loaded after TensorFlow, triton's would abort the process.
-            with contextlib.suppress(ImportError):
-                import triton  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: F401
-        try:
-            import tensorflow as tf
-        except ImportError:
-            raise MissingExtraError("tensorflow", "The keras runtime") from None
+        tf = import_tensorflow("The keras runtime")
         self.precision = "fp32"
         self.device, self._place = _device(device, tf)
         self._tf = tf
@@ -85,6 +75,29 @@ class KerasRuntime:
         if self._activation == "sigmoid":
             return np.asarray(np.log(p) - np.log(np.clip(1.0 - values, _TINY, 1.0)))
         return np.asarray(np.log(p))
+
+
+def import_tensorflow(what: str) -> Any:
+    """TensorFlow, imported so that it lives together with torch.
+
+    Args:
+        what: Who needs it, for the message.
+
+    Raises:
+        MissingExtraError: TensorFlow is not installed.
+    """
+    # Read at import: what its C++ side writes to stderr, and that Keras computes in TensorFlow.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if "tensorflow" not in sys.modules:
+        # Both bring an LLVM: loaded after TensorFlow, triton's would abort the process.
+        with contextlib.suppress(ImportError):
+            import triton  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: F401
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise MissingExtraError("tensorflow", what) from None
+    return tf
 
 
 def _load(file: str, name: str) -> Any:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +132,19 @@ class History(pl.Callback):  # type: ignore[misc]
         self._clock = now
 
     def _write(self) -> None:
-        buffer = io.StringIO()
-        if self.rows:
-            writer = csv.DictWriter(buffer, list(self.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        replace_file(self.folder / "history.csv", buffer.getvalue().encode())
-        # NaN is no JSON.
-        rows = [{k: v if v == v else None for k, v in row.items()} for row in self.rows]  # noqa: PLR0124
-        replace_file(self.folder / "history.json", (json.dumps(rows, indent=2) + "\n").encode())
+        write_history(self.folder, self.rows)
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write `history.csv` and `history.json`, one row per epoch; NaN, which is no JSON, becomes null there."""
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    replace_file(folder / "history.csv", buffer.getvalue().encode())
+    plain = [{k: v if v == v else None for k, v in row.items()} for row in rows]  # noqa: PLR0124
+    replace_file(folder / "history.json", (json.dumps(plain, indent=2) + "\n").encode())
 
 
 class EpochHook(pl.Callback):  # type: ignore[misc]

@@ -70,7 +70,7 @@ def train(
     keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
-    _claim(run, config, prepared, resume=resume)
+    claim_run(run, config, prepared, resume=resume)
     torch.manual_seed(config.seed)
     cache = prepared.folder / "cache"
     stored = Preprocess(
@@ -94,7 +94,7 @@ def train(
     )
     network, init = build_network(config.model, classes)
     if init is not None:
-        _write_json(run / INIT, {"loaded": init.loaded, "skipped": init.skipped, "fresh": init.fresh})
+        write_json(run / INIT, {"loaded": init.loaded, "skipped": init.skipped, "fresh": init.fresh})
     weights = class_weights(prepared.targets[train_rows], classes, config.loss.class_weights)
     module = Classifier(config, network, prepared.labels, weights, steps_per_epoch=len(loader))
     history = History(run)
@@ -148,8 +148,13 @@ def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> 
     )
 
 
-def _claim(run: Path, config: Config, prepared: Prepared, *, resume: str) -> None:
-    """Make the run's folder, or check that it is this run's."""
+def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> None:
+    """Make the run's folder, or check that it is this run's.
+
+    Raises:
+        MismatchError: The folder belongs to a run with another configuration or split.
+        InvalidInputError: The folder holds a run and `resume` is `never`.
+    """
     environment = run / ENVIRONMENT
     text = config.to_yaml()
     if environment.is_file():
@@ -167,7 +172,7 @@ def _claim(run: Path, config: Config, prepared: Prepared, *, resume: str) -> Non
         return
     run.mkdir(parents=True, exist_ok=True)
     replace_file(run / CONFIG, text.encode())
-    _write_json(
+    write_json(
         environment, {**describe_environment(), "split_sha256": prepared.hash, "data": str(prepared.folder)}
     )
 
@@ -186,7 +191,7 @@ def data_folder(run: Path) -> Path:
 
 def describe_environment() -> dict[str, Any]:
     """Versions and hardware, for the record."""
-    names = ("torch", "timm", "lightning", "numpy", "pillow", "scikit-learn")
+    names = ("torch", "timm", "lightning", "tensorflow", "keras", "numpy", "pillow", "scikit-learn")
     versions: dict[str, str | None] = {}
     for name in names:
         try:
@@ -213,5 +218,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
+    """Write indented JSON, whole or not at all."""
     replace_file(path, (json.dumps(data, indent=2) + "\n").encode())

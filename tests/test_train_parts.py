@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from skinclf.errors import InvalidInputError, ModelError
 from skinclf.labels import HAM10000
 from skinclf.synthetic import synthetic_lesion
-from skinclf_training.augment import augment, mixup
+from skinclf_training.augment import augment, mix
 from skinclf_training.config import AugmentConfig, ModelConfig
+from skinclf_training.imbalance import class_weights
 from skinclf_training.loader import StoreLoader
 from skinclf_training.metrics import validation_metrics
-from skinclf_training.module import class_weights, learning_rate_factor
+from skinclf_training.module import learning_rate_factor
 from skinclf_training.network import build_network, head_names
 
 OFF = {
@@ -114,11 +115,11 @@ def test_mixup_blends_targets_as_images() -> None:
     images = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 4, 4)
     targets = torch.eye(2)
     config = AugmentConfig(mixup=1.0, mixup_prob=1.0)
-    soft, mixed = mixup(targets, images, config, np.random.default_rng(0))
+    soft, mixed = mix(targets, images, config, np.random.default_rng(0))
     assert torch.allclose(soft.sum(1), torch.ones(2))
     assert torch.allclose(soft[:, 1], mixed.mean((1, 2, 3)))
     assert 0 < soft[0, 0] < 1
-    same, _ = mixup(targets, images, AugmentConfig(mixup=1.0, mixup_prob=0.0), np.random.default_rng(0))
+    same, _ = mix(targets, images, AugmentConfig(mixup=1.0, mixup_prob=0.0), np.random.default_rng(0))
     assert torch.equal(same, targets)
 
 

@@ -15,27 +15,12 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from skinclf.labels import LabelSet
-from skinclf_training.augment import augment, mixup
+from skinclf_training.augment import augment, mix
 from skinclf_training.config import Config
 from skinclf_training.loader import Batch
+from skinclf_training.losses import build_loss
 from skinclf_training.metrics import validation_metrics
 from skinclf_training.network import head_names
-
-
-def class_weights(targets: npt.NDArray[np.int64], classes: int, kind: str) -> npt.NDArray[np.float32]:
-    """Loss weight of every class, scaled so that the average over images is 1.
-
-    Args:
-        targets: Label index of every training image.
-        classes: Number of classes; each must occur.
-        kind: `none`, `balanced` (1 / frequency) or `sqrt` (its square root).
-
-    Returns:
-        Shape (classes,), float32.
-    """
-    share = np.bincount(targets, minlength=classes) / len(targets)
-    weights = share ** {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[kind]
-    return np.asarray(weights / (weights * share).sum(), dtype=np.float32)
 
 
 def learning_rate_factor(step: int, *, warmup: int, total: int, floor: float) -> float:
@@ -75,7 +60,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         if config.optim.ema > 0:
             self.ema = ModelEmaV3(network, decay=config.optim.ema, use_warmup=True, warmup_power=0.75)
             self.ema.requires_grad_(False)
-        self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
+        self.loss = build_loss(config.loss, torch.from_numpy(weights), len(labels))
         a, b = config.preprocess.build().affine()
         self.register_buffer("factor", torch.from_numpy(a)[:, None, None], persistent=False)
         self.register_buffer("offset", torch.from_numpy(b)[:, None, None], persistent=False)
@@ -102,15 +87,10 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         with torch.autocast(self.device.type, enabled=False):
             pixels = augment(batch.images, self.config.augment, rng)
             soft = F.one_hot(batch.targets, len(self.labels)).float()
-            soft, pixels = mixup(soft, pixels, self.config.augment, rng)
+            soft, pixels = mix(soft, pixels, self.config.augment, rng)
             x = self._scaled(pixels)
         logits = self.network(x).float()
-        loss = F.cross_entropy(
-            logits,
-            soft,
-            weight=self.weights,
-            label_smoothing=self.config.loss.label_smoothing,
-        )
+        loss: Tensor = self.loss(logits, soft)
         size = len(batch.targets)
         self.sums["loss"] += float(loss.detach()) * size
         self.sums["correct"] += float((logits.detach().argmax(1) == soft.argmax(1)).sum())

@@ -25,9 +25,10 @@ from skinclf_training.callbacks import AtomicCheckpointIO, EpochHook, History, S
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.data.store import decoded_store
+from skinclf_training.imbalance import class_weights
 from skinclf_training.loader import StoreLoader
 from skinclf_training.memory import keep_freed_memory
-from skinclf_training.module import Classifier, class_weights
+from skinclf_training.module import Classifier
 from skinclf_training.network import build_network
 
 log = logging.getLogger("skinclf")

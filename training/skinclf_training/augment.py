@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skinclf_training import augment_presets
 from skinclf_training.schema import AugmentConfig
 
 # YIQ: one axis of luma, two of chroma; a turn in the chroma plane is a turn of the hue.
@@ -23,7 +24,7 @@ _GREY = 127.5
 
 
 def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """Cut one random training crop from every image.
+    """Cut one random training crop from every image, or hand over to a preset.
 
     Args:
         images: Shape (N, H, W, 3), uint8, RGB.
@@ -33,6 +34,8 @@ def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
     Returns:
         Shape (N, 3, size, size), float32, values 0 to 255.
     """
+    if config.preset != "batch":
+        return augment_presets.apply(images, config, rng)
     count, rows, cols = images.shape[:3]
     device = images.device
     grid = torch.from_numpy(_grid(count, rows, cols, config, rng)).to(device)

@@ -17,7 +17,6 @@ from skinclf.errors import InvalidInputError
 from skinclf.labels import HAM10000
 from skinclf.preprocess import Preprocess
 from skinclf_training.data.check import index_images
-from skinclf_training.data.metadata import read_metadata
 from skinclf_training.data.prepare import prepare, read_prepared, split_table
 from skinclf_training.data.split import grouped_split, parse_ratios, shared_groups, split_hash
 from skinclf_training.data.store import decoded_store
@@ -114,41 +113,7 @@ def test_ratios_are_normalised() -> None:
     assert parse_ratios("70/20/10") == pytest.approx({"train": 0.7, "val": 0.2, "test": 0.1})
 
 
-# --- reading ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("delimiter", [",", "\t"])
-def test_metadata_with_commas_and_tabs(tmp_path: Path, delimiter: str) -> None:
-    path = tmp_path / "metadata"
-    rows = [["lesion_id", "image_id", "dx", "age"], ["L1", "a.jpg", "NV", "40"], ["", "b", "mel", ""]]
-    path.write_text("\ufeff" + "\n".join(delimiter.join(r) for r in rows) + "\n", encoding="utf-8")
-    first, second = read_metadata(path, HAM10000)
-    assert (first.image, first.lesion, first.label, first.columns["age"]) == ("a", "L1", "nv", "40")
-    assert (second.image, second.lesion, second.label) == ("b", "b", "mel")
-
-
-def test_unknown_labels_are_refused_and_counted(tmp_path: Path) -> None:
-    path = tmp_path / "m.csv"
-    path.write_text("image_id,lesion_id,dx\na,1,nv\nb,2,scc\nc,3,scc\n")
-    with pytest.raises(InvalidInputError, match=r"'scc' \(2 rows\).*akiec"):
-        read_metadata(path, HAM10000)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("image_id,dx\na,nv\na,nv\n", "appears twice"),
-        ("image_id,lesion_id\na,1\n", "none of the columns dx"),
-        ("lesion_id,dx\n1,nv\n", "none of the columns image_id"),
-        ("image_id,dx\n", "at least one row"),
-        ("", "at least one row"),
-    ],
-)
-def test_metadata_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "m.csv"
-    path.write_text(text)
-    with pytest.raises(InvalidInputError, match=message):
-        read_metadata(path, HAM10000)
+# --- the whole --------------------------------------------------------------------------------
 
 
 def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
@@ -157,9 +122,6 @@ def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(InvalidInputError, match="two files"):
         index_images([tmp_path / "a", tmp_path / "b"])
-
-
-# --- the whole --------------------------------------------------------------------------------
 
 
 def make_data(folder: Path, *, per_class: int = 6) -> tuple[Path, list[Path]]:
@@ -207,7 +169,7 @@ def test_missing_and_broken_images_are_listed_and_limited(tmp_path: Path) -> Non
         InvalidInputError, match=r"2 of 63 images(.|\n)*I000: missing(.|\n)*I001: not_an_image"
     ):
         prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=1, max_missing=0.02)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "split.csv").exists()
     manifest = prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=1, max_missing=0.05)
     assert set(manifest["rejected"]) == {"I000", "I001"}
     assert manifest["images"] == 61

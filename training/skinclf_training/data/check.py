@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from skinclf.errors import ImageError, InvalidInputError
+from skinclf.errors import ImageError, InvalidInputError, OutputError
 from skinclf.images import EXTENSIONS, load_image
+from skinclf.journal import AppendFile
+from skinclf_training.data.similar import perceptual_hash
 
 log = logging.getLogger("skinclf")
+
+#: Beside a prepared split: what is known of each image, so that it is decoded once only.
+JOURNAL = "check.jsonl"
+_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What decoding an image tells.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        sha256: Of the file, in hexadecimal.
+        similar: Perceptual hash, see `skinclf_training.data.similar`.
+        mean: Mean red, green and blue, 0 to 255.
+    """
+
+    width: int
+    height: int
+    sha256: str
+    similar: str
+    mean: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +51,28 @@ class ImageCheck:
 
     Attributes:
         paths: Image id to file, for every image that could be read.
-        sizes: Image id to (width, height) in pixels.
+        facts: Image id to what it is like, for the same.
         rejected: Image id to the reason, for missing and unreadable ones.
-        duplicates: Groups of image ids whose files have identical bytes.
+        decoded: How many were decoded now; the others had been before.
     """
 
     paths: Mapping[str, Path]
-    sizes: Mapping[str, tuple[int, int]]
+    facts: Mapping[str, Facts]
     rejected: Mapping[str, str]
-    duplicates: tuple[tuple[str, ...], ...]
+    decoded: int
+
+    @property
+    def duplicates(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of image ids whose files have identical bytes."""
+        by_hash: dict[str, list[str]] = {}
+        for image, facts in self.facts.items():
+            by_hash.setdefault(facts.sha256, []).append(image)
+        return tuple(tuple(group) for group in by_hash.values() if len(group) > 1)
+
+    @property
+    def sizes(self) -> Counter[str]:
+        """How many images have a size, such as `600x450`."""
+        return Counter(f"{facts.width}x{facts.height}" for facts in self.facts.values())
 
 
 def index_images(folders: Iterable[Path]) -> dict[str, Path]:
@@ -53,33 +96,129 @@ def index_images(folders: Iterable[Path]) -> dict[str, Path]:
     return index
 
 
-def check_images(images: Sequence[str], index: Mapping[str, Path], *, workers: int = 4) -> ImageCheck:
-    """Decode every image once, in threads."""
+def check_images(
+    images: Sequence[str],
+    index: Mapping[str, Path],
+    *,
+    workers: int = 4,
+    journal: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageCheck:
+    """Decode every image once, in threads.
 
-    def check(image: str) -> tuple[tuple[int, int], str] | str:
+    Args:
+        images: Image ids.
+        index: File of every image id.
+        workers: Decoding threads.
+        journal: File that keeps what was found; a later call decodes only what is new or has changed.
+        progress: Called with (done, total) now and then.
+
+    Raises:
+        OutputError: The journal cannot be written, or another process is writing it.
+    """
+    known = _read_journal(journal) if journal is not None else {}
+    results: dict[str, Facts | str] = {}
+    todo: list[tuple[str, Path, _Key]] = []
+    for image in images:
         path = index.get(image)
         if path is None:
-            return "missing: no file with this name in the image folders"
+            results[image] = "missing: no file with this name in the image folders"
+            continue
         try:
-            data = path.read_bytes()
-            pixels = load_image(data)
-        except ImageError as error:
-            return f"{error.code}: {error}"
+            key = _key(path)
         except OSError as error:
-            return f"unreadable: {error.strerror}"
-        return (pixels.shape[1], pixels.shape[0]), hashlib.sha256(data).hexdigest()
-
-    sizes: dict[str, tuple[int, int]] = {}
-    rejected: dict[str, str] = {}
-    by_hash: dict[str, list[str]] = {}
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for image, result in zip(images, pool.map(check, images), strict=True):
-            if isinstance(result, str):
-                rejected[image] = result
-            else:
-                sizes[image] = result[0]
-                by_hash.setdefault(result[1], []).append(image)
-    duplicates = tuple(tuple(group) for group in by_hash.values() if len(group) > 1)
+            results[image] = f"unreadable: {error.strerror or error}"
+            continue
+        if key in known:
+            results[image] = known[key]
+        else:
+            todo.append((image, path, key))
+    for found in _decode(todo, workers, journal):
+        results |= found
+        if progress is not None:
+            progress(len(results), len(images))
     return ImageCheck(
-        paths={image: index[image] for image in sizes}, sizes=sizes, rejected=rejected, duplicates=duplicates
+        paths={image: index[image] for image in images if isinstance(results[image], Facts)},
+        facts={image: r for image in images if isinstance(r := results[image], Facts)},
+        rejected={image: r for image in images if isinstance(r := results[image], str)},
+        decoded=len(todo),
     )
+
+
+_Key: TypeAlias = tuple[str, int, int]
+
+
+def _decode(
+    todo: Sequence[tuple[str, Path, _Key]], workers: int, journal: Path | None
+) -> Iterator[dict[str, Facts | str]]:
+    """Decode in chunks; each is in the journal before the next begins."""
+    if not todo:
+        return
+    rest = iter(todo)
+    if journal is None:
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            while chunk := list(islice(rest, _CHUNK)):
+                yield dict(zip([c[0] for c in chunk], pool.map(_look, [c[1] for c in chunk]), strict=True))
+        return
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{journal.parent}: cannot be written: {error.strerror or error}.") from None
+    with closing(AppendFile(journal)) as file, ThreadPoolExecutor(max(1, workers)) as pool:
+        file.cut(_whole_lines(journal))
+        while chunk := list(islice(rest, _CHUNK)):
+            found = list(pool.map(_look, [c[1] for c in chunk]))
+            lines = (json.dumps([*c[2], _plain(f)]) for c, f in zip(chunk, found, strict=True))
+            file.append("".join(f"{line}\n" for line in lines).encode())
+            yield dict(zip([c[0] for c in chunk], found, strict=True))
+
+
+def _look(path: Path) -> Facts | str:
+    try:
+        data = path.read_bytes()
+        pixels = load_image(data)
+    except ImageError as error:
+        return f"{error.code}: {error}"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    red, green, blue = (round(float(v), 2) for v in pixels.mean(axis=(0, 1)))
+    return Facts(
+        pixels.shape[1],
+        pixels.shape[0],
+        hashlib.sha256(data).hexdigest(),
+        perceptual_hash(pixels),
+        (red, green, blue),
+    )
+
+
+def _key(path: Path) -> _Key:
+    info = path.stat()
+    return path.name, info.st_size, info.st_mtime_ns
+
+
+def _plain(found: Facts | str) -> Any:
+    return found if isinstance(found, str) else asdict(found)
+
+
+def _read_journal(path: Path) -> dict[_Key, Facts | str]:
+    """What an earlier run found; a last line that a kill cut short is no line."""
+    known: dict[_Key, Facts | str] = {}
+    try:
+        lines = path.read_bytes()[: _whole_lines(path)].splitlines()
+    except FileNotFoundError:
+        return known
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            name, size, time, found = json.loads(line)
+            value = found if isinstance(found, str) else Facts(**{**found, "mean": tuple(found["mean"])})
+        except (ValueError, TypeError, KeyError):
+            raise InvalidInputError(f"{path}: line {number} is damaged; remove the file.") from None
+        known[name, size, time] = value
+    return known
+
+
+def _whole_lines(path: Path) -> int:
+    """Bytes up to the end of the last complete line."""
+    return path.read_bytes().rfind(b"\n") + 1

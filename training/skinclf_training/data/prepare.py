@@ -1,68 +1,32 @@
-"""`skinclf data prepare`: check, split, write; and reading the result back."""
+"""`skinclf data prepare`: read, check, split, write."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from skinclf.bundle import replace_file
-from skinclf.errors import InvalidInputError, OutputError
+from skinclf.errors import InvalidInputError, LeakageError
+from skinclf.jsonable import write_json
 from skinclf.labels import LabelSet, parse_labels
-from skinclf_training.data.check import check_images, index_images
-from skinclf_training.data.metadata import read_metadata
-from skinclf_training.data.split import SPLITS, grouped_split, shared_groups, split_hash
+from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
+from skinclf_training.data.metadata import Record, Records, read_records
+from skinclf_training.data.prepared import Prepared, read_prepared, relative, write_prepared
+from skinclf_training.data.similar import BITS, DISTANCE, merge_groups, near_pairs
+from skinclf_training.data.split import SPLITS, fold_splits, grouped_split, shared_groups, split_hash
+from skinclf_training.data.split_files import ExistingSplit, read_split
+from skinclf_training.data.targets import Targets, to_taxonomy
 
-SPLIT_CSV = "split.csv"
-MANIFEST = "split.json"
+__all__ = ["SPLITS", "Prepared", "prepare", "read_prepared", "split_table"]
+
+FOLDS = "folds.json"
 _LISTED = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A prepared data set: which image is where, what it shows, and to which part it belongs.
-
-    Attributes:
-        folder: Where `split.csv` and `split.json` are.
-        labels: Taxonomy, in output order.
-        images: Image ids.
-        lesions: Lesion id of every image.
-        targets: Label index of every image, shape (N,), int64.
-        parts: `train`, `val` or `test` of every image.
-        paths: File of every image.
-        manifest: Content of `split.json`.
-    """
-
-    folder: Path
-    labels: LabelSet
-    images: tuple[str, ...]
-    lesions: tuple[str, ...]
-    targets: npt.NDArray[np.int64]
-    parts: tuple[str, ...]
-    paths: tuple[Path, ...]
-    manifest: Mapping[str, Any]
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the assignment of images to parts."""
-        return str(self.manifest["split_sha256"])
-
-    def rows(self, part: str) -> npt.NDArray[np.int64]:
-        """Row numbers of one part, ascending."""
-        return np.asarray([i for i, p in enumerate(self.parts) if p == part], dtype=np.int64)
-
-
 def prepare(
-    metadata: Path,
+    metadata: Path | Sequence[Path],
     image_dirs: Sequence[Path],
     output: Path,
     *,
@@ -71,126 +35,273 @@ def prepare(
     seed: int = 42,
     max_missing: float = 0.05,
     workers: int = 4,
+    format: str | None = None,  # noqa: A002 - the option's name
+    from_labels: str | None = None,
+    drop_classes: Sequence[str] = (),
+    image_level: bool = False,
+    folds: int | None = None,
+    use_split: Path | None = None,
+    allow_shared_lesions: bool = False,
+    distance: int = DISTANCE,
+    merge_duplicates: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Check every image and write one lesion-grouped, class-stratified split.
+    """Check every image and write a lesion-grouped, class-stratified split.
+
+    The split depends on lesions, the classes of the source and the seed alone: the same images land in the
+    same parts whether all classes, malignancy or melanoma is the target.
 
     Args:
-        metadata: Table with image, label and lesion columns, comma or tab separated.
+        metadata: Labels as a table or a folder of classes, then tables with more about the same images, see
+            `skinclf_training.data.metadata.read_records`; empty takes the labels from `use_split`.
         image_dirs: Folders that hold the images, searched with their subfolders.
-        output: Folder for `split.csv` and `split.json`.
-        labels: Taxonomy of the table.
+        output: Folder for `split.csv` and `split.json`; with `folds`, for one such folder per fold.
+        labels: Taxonomy to train: that of the source, or one that a declared crosswalk leads to.
         shares: Part name to share, see `skinclf_training.data.split.parse_ratios`.
         seed: Of the split.
         max_missing: Largest share of images that may be missing or unreadable.
         workers: Decoding threads.
+        format: Of the labels; None looks at them.
+        from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
+        drop_classes: Classes whose images are left out.
+        image_level: Split by image where no lesion ids are known at all.
+        folds: Write so many splits, in which every image is tested once; `shares` give the ratio of train
+            and val.
+        use_split: Keep the split of this table or folder, see `skinclf_training.data.split_files.read_split`.
+        allow_shared_lesions: Keep it although lesions are in several parts.
+        distance: Bits of 256 by which near-duplicates may differ, see `skinclf_training.data.similar`.
+        merge_duplicates: Keep near-duplicates of different lesions in one part.
+        progress: Called with (checked, total) now and then.
 
     Returns:
-        The manifest, as written to `split.json`.
+        The manifest, as written to `split.json`; with `folds`, `{"folds": ..., "splits": [manifest, ...]}`.
 
     Raises:
-        InvalidInputError: Unknown labels, too many missing images, or a class with fewer lesions than parts.
+        InvalidInputError: Labels without a class, too many missing images, a class with fewer lesions than
+            parts, or no lesion ids.
+        LeakageError: An existing split has lesions in several parts.
         OutputError: The folder cannot be written.
     """
-    taxonomy = parse_labels(labels)
-    records = read_metadata(metadata, taxonomy)
-    found = check_images([r.image for r in records], index_images(image_dirs), workers=workers)
-    if len(found.rejected) > max_missing * len(records):
-        listed = "\n".join(f"  {image}: {reason}" for image, reason in list(found.rejected.items())[:_LISTED])
-        more = f"\n  ... and {len(found.rejected) - _LISTED} more" if len(found.rejected) > _LISTED else ""
+    sources = [metadata] if isinstance(metadata, Path) else list(metadata)
+    if folds is not None and use_split is not None:
+        raise InvalidInputError("An existing split has no folds: give --folds or --use-split, not both.")
+    existing = read_split(use_split) if use_split is not None else None
+    read = _read(sources, existing, format)
+    if not read.lesions and not image_level:
         raise InvalidInputError(
-            f"{len(found.rejected)} of {len(records)} images are missing or unreadable, more than "
-            f"the allowed share of {max_missing:g}:\n{listed}{more}\n"
-            "Add their folder with --image-dir or raise --max-missing."
+            f"{read.tables[0]}: no lesion ids, and images of one lesion in several parts make every figure too "
+            "good. Add a table that has them with a second --metadata, or split by image with --image-level."
         )
-    records = [r for r in records if r.image in found.paths]
-    lesions_of = {code: {r.lesion for r in records if r.label == code} for code in taxonomy.codes}
-    poor = [code for code, lesions in lesions_of.items() if len(lesions) < len(shares)]
-    if poor:
-        raise InvalidInputError(f"Too few lesions to fill {len(shares)} parts in: {', '.join(poor)}.")
-    images, groups = [r.image for r in records], [r.lesion for r in records]
-    parts = grouped_split(groups, [r.label for r in records], shares=shares, seed=seed)
-    where: dict[str, set[str]] = {part: set() for part in shares}
-    for image, part in zip(images, parts, strict=True):
-        where[part].add(image)
-    crossing = [g for g in found.duplicates if sum(bool(where[p] & set(g)) for p in shares) > 1]
-    manifest: dict[str, Any] = {
-        "schema": 1,
-        "taxonomy": taxonomy.name,
-        "labels": taxonomy.to_dict()["labels"],
-        "seed": seed,
-        "shares": dict(shares),
-        "split_sha256": split_hash(images, parts),
-        "images": len(images),
-        "lesions": len(set(groups)),
-        "counts": {p: dict(_counts(p, parts, [r.label for r in records], taxonomy)) for p in shares},
-        "lesions_per_part": {
-            p: len({g for g, q in zip(groups, parts, strict=True) if q == p}) for p in shares
-        },
-        "lesions_in_several_parts": shared_groups(groups, parts),
-        "identical_files": [list(g) for g in found.duplicates],
-        "identical_files_across_parts": [list(g) for g in crossing],
-        "rejected": dict(found.rejected),
-        "sizes": {f"{w}x{h}": n for (w, h), n in Counter(found.sizes.values()).most_common(_LISTED)},
-        "metadata": _relative(metadata, output),
-        "image_dirs": [_relative(d, output) for d in image_dirs],
-    }
-    # The table's own columns first, then what skinclf knows, which wins over columns of the same name.
-    rows = [
-        {**r.columns, "image_id": r.image, "lesion_id": r.lesion, "label": r.label, "split": part}
-        for r, part in zip(records, parts, strict=True)
-    ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        replace_file(output / SPLIT_CSV, buffer.getvalue().encode())
-        replace_file(output / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}.") from None
-    return manifest
-
-
-def read_prepared(folder: Path) -> Prepared:
-    """Read what `prepare` wrote, and check that it still is what it says.
-
-    Raises:
-        InvalidInputError: Not a prepared folder, a changed split, or images that have gone.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        rows = list(csv.DictReader((folder / SPLIT_CSV).read_text(encoding="utf-8").splitlines()))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"{folder}: not a prepared data set ({error}). Run: skinclf data prepare"
-        ) from None
-    images, parts = [r["image_id"] for r in rows], [r["split"] for r in rows]
-    if split_hash(images, parts) != manifest["split_sha256"]:
-        raise InvalidInputError(
-            f"{folder / SPLIT_CSV}: differs from the hash in {MANIFEST}; prepare the data again."
-        )
-    if shared_groups([r["lesion_id"] for r in rows], parts):
-        raise InvalidInputError(
-            f"{folder / SPLIT_CSV}: a lesion is in several parts; prepare the data again."
-        )
-    labels = LabelSet.from_dict(manifest)
-    index = index_images([folder / d for d in manifest["image_dirs"]])
-    gone = [image for image in images if image not in index]
-    if gone:
-        raise InvalidInputError(
-            f"{folder}: {len(gone)} images are no longer there, such as {gone[0]}; prepare the data again."
-        )
-    return Prepared(
-        folder=folder,
-        labels=labels,
-        images=tuple(images),
-        lesions=tuple(r["lesion_id"] for r in rows),
-        targets=np.asarray([labels.position(r["label"]) for r in rows], dtype=np.int64),
-        parts=tuple(parts),
-        paths=tuple(index[image] for image in images),
-        manifest=manifest,
+    source = parse_labels(from_labels) if from_labels is not None else None
+    targets = to_taxonomy(read.records, parse_labels(labels), source=source, drop=drop_classes)
+    found = check_images(
+        [r.image for r in targets.records],
+        _index(targets.records, image_dirs),
+        workers=workers,
+        journal=output / JOURNAL,
+        progress=progress,
     )
+    _refuse_missing(found, len(targets.records), max_missing)
+    records = [r for r in targets.records if r.image in found.paths]
+    groups = [r.lesion for r in records]
+    pairs = near_pairs([found.facts[r.image].similar for r in records], distance=distance)
+    pairs = [(i, j, bits) for i, j, bits in pairs if groups[i] != groups[j]]
+    if merge_duplicates:
+        groups = merge_groups(groups, [(i, j) for i, j, _ in pairs])
+    data = _Data(read, targets, found, tuple(records), tuple(groups), tuple(pairs), image_dirs)
+    common = {"seed": seed, "near_bits": distance, "merged": merge_duplicates}
+    if existing is not None:
+        return _keep(data, existing, output, common, allow=allow_shared_lesions)
+    data.refuse_poor(max(len(shares), folds or 0))
+    origins = [r.origin for r in records]
+    if folds is None:
+        parts = grouped_split(groups, origins, shares=shares, seed=seed)
+        return data.write(output, records, parts, {"shares": dict(shares), **common})
+    val_share = shares["val"] / (shares["train"] + shares["val"])
+    splits = fold_splits(groups, origins, folds=folds, val_share=val_share, seed=seed)
+    manifests = [
+        data.write(
+            output / f"fold{i}",
+            records,
+            parts,
+            {"fold": i, "folds": folds, "shares": _shares(parts), "cache": "../cache", **common},
+        )
+        for i, parts in enumerate(splits)
+    ]
+    write_json(
+        output / FOLDS,
+        {"schema": 1, "folds": folds, "splits": [m["split_sha256"] for m in manifests], "seed": seed},
+    )
+    return {"folds": folds, "splits": manifests}
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """All that is known before the split."""
+
+    read: Records
+    targets: Targets
+    found: ImageCheck
+    records: tuple[Record, ...]
+    groups: tuple[str, ...]
+    pairs: tuple[tuple[int, int, int], ...]
+    image_dirs: Sequence[Path]
+
+    def refuse_poor(self, parts: int) -> None:
+        lesions = {
+            code: {g for g, r in zip(self.groups, self.records, strict=True) if r.label == code}
+            for code in self.targets.labels.codes
+        }
+        poor = [f"{code} ({len(groups)})" for code, groups in lesions.items() if len(groups) < parts]
+        if poor:
+            raise InvalidInputError(
+                f"Too few lesions to fill {parts} parts in: {', '.join(poor)}. Leave such a class out with "
+                "--drop-class, or choose another taxonomy with --labels."
+            )
+
+    def write(
+        self, folder: Path, records: Sequence[Record], parts: Sequence[str], extra: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write one split and return its manifest."""
+        manifest = self._manifest(folder, records, parts, extra)
+        write_prepared(folder, records, parts, manifest)
+        return manifest
+
+    def _manifest(
+        self, folder: Path, records: Sequence[Record], parts: Sequence[str], extra: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        images, lesions = [r.image for r in records], [r.lesion for r in records]
+        labels = self.targets.labels
+        part_of = dict(zip(images, parts, strict=True))
+        same = [list(group) for group in self.found.duplicates if set(group) & part_of.keys()]
+        walk = self.targets.crosswalk
+        settings = dict(extra)
+        bits, merged = settings.pop("near_bits"), settings.pop("merged")
+        known = sum(r.lesion != r.image for r in records)
+        return {
+            "schema": 1,
+            **labels.to_dict(),
+            **settings,
+            "split_sha256": split_hash(images, parts),
+            "images": len(images),
+            "lesions": len(set(lesions)),
+            "images_without_lesion_id": len(images) - known if self.read.lesions else len(images),
+            "counts": {p: _counts(p, parts, records, labels) for p in SPLITS},
+            "lesions_per_part": {
+                p: len({g for g, q in zip(lesions, parts, strict=True) if q == p}) for p in SPLITS
+            },
+            "lesions_in_several_parts": shared_groups(lesions, parts),
+            "identical_files": same,
+            "identical_files_across_parts": [g for g in same if len({part_of.get(i) for i in g}) > 1],
+            "near_duplicates": self._near(part_of, bits, merged=merged),
+            "rejected": dict(self.found.rejected),
+            "left_out": dict(self.read.left_out),
+            "dropped_classes": dict(self.targets.dropped),
+            "crosswalk": {"from": walk.source, "to": walk.target, "lossy": walk.lossy},
+            "sizes": dict(self.found.sizes.most_common(_LISTED)),
+            "format": self.read.format,
+            "metadata": relative(self.read.tables[0], folder),
+            "tables": [relative(path, folder) for path in self.read.tables],
+            "image_dirs": [relative(d, folder) for d in self.image_dirs],
+        }
+
+    def _near(self, part_of: Mapping[str, str], bits: int, *, merged: bool) -> dict[str, Any]:
+        """Pairs that look alike and are not of one lesion; all those that cross parts are named."""
+        pairs = [
+            {
+                "images": [self.records[i].image, self.records[j].image],
+                "lesions": [self.records[i].lesion, self.records[j].lesion],
+                "labels": [self.records[i].label, self.records[j].label],
+                "bits": apart,
+            }
+            for i, j, apart in self.pairs
+        ]
+        inside = [p for p in pairs if all(image in part_of for image in p["images"])]
+        return {
+            "hash": f"perceptual, {BITS} bits",
+            "distance": bits,
+            "merged": merged,
+            "pairs": len(inside),
+            "across_parts": [p for p in inside if len({part_of[image] for image in p["images"]}) > 1],
+        }
+
+
+def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str | None) -> Records:  # noqa: A002
+    """The labels: of the tables that were named, else of the split that is kept."""
+    if sources:
+        return read_records(sources, format=format)
+    if existing is None:
+        raise InvalidInputError("Nothing to prepare: name the labels with --metadata.")
+    if existing.lesions and not existing.tables:
+        raise InvalidInputError(f"{existing.source}: has no labels; name their table with --metadata.")
+    if not existing.tables:
+        return read_records([existing.source], format=format)
+    reads = [read_records([table], format=format) for table in existing.tables]
+    return Records(
+        format=reads[0].format,
+        records=tuple(r for read in reads for r in read.records),
+        lesions=sum(read.lesions for read in reads),
+        tables=tuple(table for read in reads for table in read.tables),
+        left_out={},
+    )
+
+
+def _index(records: Sequence[Record], image_dirs: Sequence[Path]) -> Mapping[str, Path]:
+    own = {r.image: r.file for r in records if r.file is not None}
+    if own:
+        return own
+    if not image_dirs:
+        raise InvalidInputError("A table names images but not where they are: add --image-dir.")
+    return index_images(image_dirs)
+
+
+def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:
+    if len(found.rejected) <= max_missing * total:
+        return
+    listed = "\n".join(f"  {image}: {reason}" for image, reason in list(found.rejected.items())[:_LISTED])
+    more = f"\n  ... and {len(found.rejected) - _LISTED} more" if len(found.rejected) > _LISTED else ""
+    raise InvalidInputError(
+        f"{len(found.rejected)} of {total} images are missing or unreadable, more than "
+        f"the allowed share of {max_missing:g}:\n{listed}{more}\n"
+        "Add their folder with --image-dir or raise --max-missing."
+    )
+
+
+def _keep(
+    data: _Data, existing: ExistingSplit, output: Path, common: Mapping[str, Any], *, allow: bool
+) -> dict[str, Any]:
+    """Write a split as it is, after saying what is wrong with it."""
+    found = existing.parts(data.records)
+    inside = [(r, part) for r, part in zip(data.records, found, strict=True) if part is not None]
+    records, parts = [r for r, _ in inside], [part for _, part in inside]
+    shared = shared_groups([r.lesion for r in records], parts)
+    if shared and not allow:
+        tested = {r.lesion for r, part in inside if part == "train"}
+        seen = {p: [r.lesion in tested for r, q in inside if q == p] for p in ("val", "test")}
+        shares = ", ".join(f"{sum(hits) / len(hits):.1%} of the {p} images" for p, hits in seen.items())
+        raise LeakageError(
+            f"{existing.source}: {shared} lesions are in several parts; {shares} show a lesion that is in train. "
+            "Figures on such data flatter the model: split anew without --use-split, or keep this one with "
+            "--allow-shared-lesions, which the manifest will say."
+        )
+    extra = {
+        "shares": _shares(parts),
+        "split_source": relative(existing.source, output),
+        "shared_lesions_allowed": allow,
+        "images_not_in_split": len(data.records) - len(records),
+        **common,
+        "seed": None,
+    }
+    return data.write(output, records, parts, extra)
+
+
+def _shares(parts: Sequence[str]) -> dict[str, float]:
+    return {part: parts.count(part) / len(parts) for part in SPLITS}
+
+
+def _counts(part: str, parts: Sequence[str], records: Sequence[Record], labels: LabelSet) -> dict[str, int]:
+    counter = Counter(r.label for r, p in zip(records, parts, strict=True) if p == part)
+    return {code: counter[code] for code in labels.codes}
 
 
 def split_table(manifest: Mapping[str, Any]) -> list[list[str]]:
@@ -206,19 +317,3 @@ def split_table(manifest: Mapping[str, Any]) -> list[list[str]]:
     lesions = manifest["lesions_per_part"]
     table.append(["lesions", *(str(lesions[p]) for p in counts), str(manifest["lesions"])])
     return table
-
-
-def _counts(part: str, parts: Sequence[str], labels: Sequence[str], taxonomy: LabelSet) -> dict[str, int]:
-    counter = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
-    return {code: counter[code] for code in taxonomy.codes}
-
-
-def _relative(path: Path, start: Path) -> str:
-    # Relative, so that data and split can move together.
-    try:
-        return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
-    except ValueError:
-        return str(path.resolve())
-
-
-__all__ = ["SPLITS", "Prepared", "prepare", "read_prepared", "split_table"]

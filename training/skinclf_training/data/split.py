@@ -11,6 +11,10 @@ import numpy as np
 from skinclf.errors import InvalidInputError
 
 SPLITS = ("train", "val", "test")
+#: How others call the parts, in lower case.
+PART_NAMES: Mapping[str, str] = {
+    **{part: part for part in SPLITS}, "training": "train", "valid": "val", "validation": "val",
+}  # fmt: skip
 
 
 def parse_ratios(text: str) -> dict[str, float]:
@@ -67,6 +71,46 @@ def grouped_split(
             part_of[group] = part
             filled[part] += size
     return [part_of[group] for group in groups]
+
+
+def fold_splits(
+    groups: Sequence[str], labels: Sequence[str], *, folds: int, val_share: float, seed: int
+) -> list[list[str]]:
+    """Cross-validation: every image is tested in exactly one of several splits.
+
+    Folds are dealt by `grouped_split`; what is left of each is split again into train and val.
+
+    Args:
+        groups: Group (lesion) of every image.
+        labels: Class of every image.
+        folds: Number of splits, at least 2.
+        val_share: Share of val in what is not tested, above 0 and below 1.
+        seed: Decides the shuffles.
+
+    Returns:
+        For each fold the part name of every image, in input order.
+
+    Raises:
+        InvalidInputError: Fewer than two folds.
+    """
+    if folds < 2:
+        raise InvalidInputError(f"{folds} folds: expected at least 2.")
+    names = [f"fold{i}" for i in range(folds)]
+    of = grouped_split(groups, labels, shares=dict.fromkeys(names, 1 / folds), seed=seed)
+    splits = []
+    for name in names:
+        rest = [i for i, fold in enumerate(of) if fold != name]
+        inner = grouped_split(
+            [groups[i] for i in rest],
+            [labels[i] for i in rest],
+            shares={"train": 1 - val_share, "val": val_share},
+            seed=seed,
+        )
+        parts = ["test"] * len(of)
+        for i, part in zip(rest, inner, strict=True):
+            parts[i] = part
+        splits.append(parts)
+    return splits
 
 
 def split_hash(images: Sequence[str], parts: Sequence[str]) -> str:

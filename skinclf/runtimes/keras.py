@@ -54,7 +54,7 @@ class KerasRuntime:
         self._activation: Activation = model.spec.activation
         self._outputs = model.spec.num_outputs
         with tf.device(self._place):
-            self._model = _in_float32(_load(str(model.artifact), model.spec.name))
+            self._model = in_float32(_load(str(model.artifact), model.spec.name))
         self._gives = _last_activation(self._model)
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -123,7 +123,7 @@ def _load(file: str, name: str) -> Any:
         ) from None
 
 
-def _in_float32(model: Any) -> Any:
+def in_float32(model: Any) -> Any:
     """The model with float32 in every layer; a file that was trained on a GPU may ask for float16."""
     for layer in model._flatten_layers():
         if layer.compute_dtype in {"float16", "bfloat16"}:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from skinclf.calibration import Calibration
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.images import load_image
 from skinclf.preprocess import Preprocess
-from skinclf.scores import probabilities, softmax
+from skinclf.scores import probabilities, softmax, to_logits
 from skinclf.spec import Golden, ModelSpec
 from skinclf_training.batchnorm import refresh_batchnorm
 from skinclf_training.config import Config, load_config
@@ -81,18 +81,8 @@ def export_run(
         InvalidInputError: The run has no best checkpoint yet.
         MismatchError: The data is not what the run was trained on.
     """
-    checkpoint, environment = run / BEST, run / ENVIRONMENT
-    if not checkpoint.is_file() or not environment.is_file():
-        raise InvalidInputError(
-            f"{run}: no {BEST}; expected the folder of a run that finished at least one epoch."
-        )
-    facts = json.loads(environment.read_text(encoding="utf-8"))
-    if facts["split_sha256"] != prepared.hash:
-        raise MismatchError(
-            f"{run} was trained on split {facts['split_sha256'][:12]}; "
-            f"{prepared.folder} holds {prepared.hash[:12]}."
-        )
-    config = load_config(str(run / CONFIG))
+    config, facts = read_run(run, prepared)
+    checkpoint = run / BEST
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     spec = ModelSpec(
         name=name or config.name,
@@ -114,6 +104,49 @@ def export_run(
         ]
         refresh_batchnorm(network, spec.preprocess, [prepared.paths[i] for i in rows])
     tensors = half_precision(network.state_dict())
+    return write_calibrated(run, prepared, output, spec, tensors, golden_image=golden_image)
+
+
+def read_run(run: Path, prepared: Prepared) -> tuple[Config, dict[str, Any]]:
+    """Configuration and environment of a run that has a best epoch.
+
+    Raises:
+        InvalidInputError: The run has no best checkpoint yet.
+        MismatchError: The data is not what the run was trained on.
+    """
+    checkpoint, environment = run / BEST, run / ENVIRONMENT
+    if not checkpoint.is_file() or not environment.is_file():
+        raise InvalidInputError(
+            f"{run}: no {BEST}; expected the folder of a run that finished at least one epoch."
+        )
+    facts = json.loads(environment.read_text(encoding="utf-8"))
+    if facts["split_sha256"] != prepared.hash:
+        raise MismatchError(
+            f"{run} was trained on split {facts['split_sha256'][:12]}; "
+            f"{prepared.folder} holds {prepared.hash[:12]}."
+        )
+    return load_config(str(run / CONFIG)), facts
+
+
+def write_calibrated(
+    run: Path,
+    prepared: Prepared,
+    output: Path,
+    spec: ModelSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    golden_image: Path | None = None,
+) -> Export:
+    """Write a bundle, predict with it as it will be loaded, and complete it with what that gives.
+
+    Args:
+        run: Folder of the run, for the predictions.
+        prepared: Data and split.
+        output: Folder of the bundle.
+        spec: The contract, but for temperature and golden sample.
+        tensors: State dict of its network, as stored.
+        golden_image: As for `export_run`.
+    """
     # Round trip: what is measured below is what a user will load.
     write_bundle(output, spec, tensors)
     network = load_bundle_network(output)
@@ -123,7 +156,7 @@ def export_run(
         for part, rows in (("val", val), ("test", test))
         if len(rows)
     }
-    calibration = fit_temperature(scores["val"], prepared.targets[val])
+    calibration = fit_temperature(to_logits(scores["val"], spec.activation), prepared.targets[val])
     spec = spec.replace(calibration=calibration)
     golden, picture = _golden(network, spec, golden_image)
     figures = validation_metrics(
@@ -213,7 +246,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a model comes from, for its configuration."""
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
-    start: dict[str, Any] = {"init": "timm" if config.model.pretrained else "random"}
+    source = {"torch": "timm", "tensorflow": "ImageNet, by keras.applications"}[config.framework]
+    start: dict[str, Any] = {"init": source if config.model.pretrained else "random"}
     if config.model.init:
         path = Path(config.model.init)
         start = {"init": path.name}

@@ -1,0 +1,137 @@
+"""From a TensorFlow run to `model.keras`, `model.h5`, and a bundle that torch answers alike."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skinclf.errors import ModelError
+from skinclf.images import load_image
+from skinclf.loading import load_model
+from skinclf.runtimes.keras import in_float32
+from skinclf.scores import probabilities
+from skinclf.spec import ModelSpec
+from skinclf_training.data.prepare import Prepared
+from skinclf_training.export import Export, provenance, read_run, write_calibrated
+from skinclf_training.keras.checkpoint import read_checkpoint
+from skinclf_training.keras.data import scaled
+from skinclf_training.keras.framework import keras, tf
+from skinclf_training.keras.model import ARCHITECTURE, activation
+from skinclf_training.schema import Config
+from skinclf_training.train import BEST
+
+KERAS, HDF5 = "model.keras", "model.h5"
+#: Largest difference of a probability between Keras and the bundle.
+TOLERANCE = 1e-5
+_COMPARED = 64
+
+
+def export_run(
+    run: Path,
+    prepared: Prepared,
+    output: Path,
+    *,
+    golden_image: Path | None = None,
+    name: str | None = None,
+    license: str = "CC-BY-NC-4.0",  # noqa: A002 - the bundle's word
+    data_name: str = "HAM10000",
+) -> Export:
+    """Save the best epoch as Keras files in the run's folder, and as a bundle.
+
+    The bundle is what skinclf's own importer makes of `model.keras`, in float32. It is written only when its
+    probabilities are those of Keras; what follows is as in torch.
+
+    Args:
+        run: Folder of a run.
+        prepared: The data it was trained on.
+        output: Folder of the bundle.
+        golden_image: Recorded with its probabilities; None draws a synthetic picture.
+        name: Of the model; None takes the configuration's.
+        license: Of the weights; follows from the data.
+        data_name: Of the training data, for the record.
+
+    Raises:
+        InvalidInputError: The run has no best checkpoint yet.
+        MismatchError: The data is not what the run was trained on.
+        ModelError: The bundle's probabilities differ from those of Keras.
+    """
+    config, facts = read_run(run, prepared)
+    model, epoch = restore_model(config, run)
+    save_model(model, run / HDF5)
+    file = save_model(model, run / KERAS)
+    loaded = load_model(file, labels=prepared.labels, preprocess=config.preprocess.build())
+    network = loaded.torch_network().cpu().eval()
+    paths = [prepared.paths[i] for i in prepared.rows("val")[:_COMPARED]]
+    check_agreement(model, config, network, loaded.spec, paths)
+    spec = loaded.spec.replace(
+        name=name or config.name,
+        training=provenance(run, config, facts, epoch=epoch, data_name=data_name),
+        license=license,
+        source=str(output),
+    )
+    tensors = {key: value.clone() for key, value in network.state_dict().items()}
+    return write_calibrated(run, prepared, output, spec, tensors, golden_image=golden_image)
+
+
+def restore_model(config: Config, run: Path) -> tuple[Any, int]:
+    """The best epoch's model with its sigmoid or softmax, in float32; and that epoch, counted from 1.
+
+    Raises:
+        ModelError: The checkpoint does not fit the architecture beside it.
+    """
+    arrays, progress = read_checkpoint(run / BEST)
+    with tf.device("/CPU:0"):
+        model = in_float32(keras.models.model_from_json((run / ARCHITECTURE).read_text(encoding="utf-8")))
+    values = list(arrays.values())
+    if [v.shape for v in values] != [tuple(v.shape) for v in model.weights]:
+        raise ModelError(f"{run / BEST}: does not fit the model in {ARCHITECTURE}.")
+    model.set_weights(values)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # makes the new weights count
+    model.layers[-1].activation = keras.activations.get(activation(config))
+    return model, progress.epoch
+
+
+def save_model(model: Any, path: Path) -> Path:
+    """Save a model in the format of the file's ending, whole or not at all."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras calls HDF5 legacy; it is what the projects published
+            model.save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def check_agreement(
+    model: Any, config: Config, network: nn.Module, spec: ModelSpec, paths: list[Path]
+) -> float:
+    """The largest difference of a probability between Keras and torch on some images.
+
+    Raises:
+        ModelError: It is more than `TOLERANCE`.
+    """
+    worst = 0.0
+    for path in paths:
+        pixels = spec.preprocess.pixels(load_image(path))[None]
+        by_keras = np.asarray(model(scaled(pixels, config), training=False), np.float64)
+        if spec.activation == "sigmoid":
+            by_keras = np.concatenate([1 - by_keras, by_keras], axis=1)
+        with torch.inference_mode():
+            scores = network(torch.from_numpy(spec.preprocess.normalize(pixels))).numpy()
+        worst = max(worst, float(np.abs(probabilities(scores, spec.activation) - by_keras).max()))
+    if not worst <= TOLERANCE:
+        raise ModelError(
+            f"The bundle's probabilities differ from those of Keras by {worst:.2g}; at most {TOLERANCE:g} is "
+            "allowed, so nothing was written. Please report this model."
+        )
+    return worst

@@ -1,0 +1,57 @@
+"""The losses of `skinclf_training.losses`, in TensorFlow; a test holds the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from skinclf_training.keras.framework import tf
+from skinclf_training.losses import build_loss as build_torch_loss
+from skinclf_training.schema import LossConfig
+
+# As in `skinclf_training.losses`: below it 1 - pt stands still.
+_EPS = 1e-7
+
+
+def build_loss(
+    config: LossConfig, weights: npt.NDArray[np.float32], classes: int
+) -> Callable[[Any, Any], Any]:
+    """Make the loss that a configuration describes.
+
+    Args:
+        config: Kind and numbers.
+        weights: One factor per class, shape (K,), from `skinclf_training.imbalance.class_weights`.
+        classes: Number of classes K.
+
+    Returns:
+        A function of logits, shape (N, K) or for `bce` (N, 1), and soft targets, shape (N, K), whose rows sum
+        to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
+
+    Raises:
+        InvalidInputError: As `skinclf_training.losses.build_loss`.
+    """
+    build_torch_loss(config, torch.from_numpy(weights), classes)  # one place checks the numbers
+    factors = tf.constant(weights)
+
+    def loss(logits: Any, soft: Any) -> Any:
+        log_p = log_probabilities(logits, config.kind)
+        terms = -log_p * factors
+        if config.kind == "focal":
+            log_pt = log_p if config.focal_pt == "unweighted" else -terms
+            terms *= config.alpha * tf.maximum(-tf.math.expm1(log_pt), _EPS) ** config.gamma
+        smooth = soft * (1 - config.label_smoothing) + config.label_smoothing / classes
+        return tf.reduce_mean(tf.reduce_sum(smooth * terms, axis=1))
+
+    return loss
+
+
+def log_probabilities(logits: Any, kind: str) -> Any:
+    """Logarithms of the class probabilities, shape (N, K), float32."""
+    logits = tf.cast(logits, tf.float32)
+    if kind == "bce":
+        return tf.math.log_sigmoid(tf.concat([-logits, logits], axis=1))
+    return tf.nn.log_softmax(logits)

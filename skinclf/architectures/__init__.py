@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from skinclf.architectures.build import build_network, load_tensors, restore_network
+from skinclf.architectures.build import build_named, build_network, load_tensors, restore_network
 
-__all__ = ["build_network", "load_tensors", "restore_network"]
+__all__ = ["build_named", "build_network", "load_tensors", "restore_network"]

@@ -20,9 +20,13 @@ BUILDERS: Mapping[str, tuple[str, str]] = {
     "onnx-graph": ("skinclf.architectures.keras_graph", "build"),
     "torchvision-efficientnet": ("skinclf.architectures.efficientnet", "build"),
     "seed-efficientnet": ("skinclf.architectures.seeds", "build"),
+    "simple-cnn": ("skinclf.architectures.simple_cnn", "build"),
+    "timm-head": ("skinclf.architectures.heads", "build"),
     "transformers-vit": ("skinclf.architectures.transformers", "build_vit"),
     "transformers-swin": ("skinclf.architectures.transformers", "build_swin"),
 }
+#: Those whose arguments size the network as timm's do.
+_SIZED = frozenset({"skinclf/timm-head"})
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -31,8 +35,16 @@ def build_network(spec: ModelSpec) -> nn.Module:
     Raises:
         ModelError: The architecture is unknown or its arguments do not fit.
     """
-    module = _builder(spec.architecture)(spec.num_outputs, dict(spec.model_args))
-    return module.eval()
+    return build_named(spec.architecture, spec.num_outputs, spec.model_args).eval()
+
+
+def build_named(architecture: str, num_outputs: int, args: Mapping[str, Any]) -> nn.Module:
+    """A network by the name and arguments that a `ModelSpec` has for it, with random weights.
+
+    Raises:
+        ModelError: The architecture is unknown or its arguments do not fit.
+    """
+    return _builder(architecture)(num_outputs, dict(args))
 
 
 def _builder(architecture: str) -> Callable[[int, dict[str, Any]], nn.Module]:
@@ -44,10 +56,16 @@ def _builder(architecture: str) -> Callable[[int, dict[str, Any]], nn.Module]:
             raise ModelError(f"Unknown architecture {architecture!r}; skinclf's own are: {known}.") from None
         build = getattr(import_module(where), function)
         return lambda outputs, args: build(outputs, **args)
-    return lambda outputs, args: _timm(architecture, outputs, args)
+    return lambda outputs, args: build_timm(architecture, outputs, args)
 
 
-def _timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Module:
+def build_timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Module:
+    """One of timm's networks with random weights; 0 outputs leave its classifier out.
+
+    Raises:
+        ModelError: timm has no such network, or its arguments do not fit.
+        UnsafeModelError: The arguments would have timm read files or the network.
+    """
     import timm
 
     if ":" in architecture or not timm.is_model(architecture.partition(".")[0]):
@@ -74,7 +92,7 @@ def restore_network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> nn.Module
     Raises:
         ModelError: The architecture is unknown, or the weights do not fit it.
     """
-    if spec.model_args and not spec.architecture.startswith("skinclf/"):
+    if spec.model_args and (spec.architecture in _SIZED or not spec.architecture.startswith("skinclf/")):
         _check_size(spec, tensors)
     return load_tensors(build_network(spec), tensors, name=spec.name)
 

@@ -1,8 +1,8 @@
 """EfficientNet B0-B7 and V2 S-L with the state-dict names and the arithmetic of torchvision.
 
 Users' checkpoints carry torchvision's names (`features.3.1.block.0.0.weight`); with these modules they
-load by name and give the same bits, without torchvision. For inference: stochastic depth, which does
-nothing then, is left out.
+load by name and give the same bits, without torchvision. Stochastic depth, which does nothing at inference, is
+off until `set_stochastic_depth` is asked for it.
 
 Sources: Tan and Le, "EfficientNet", ICML 2019; "EfficientNetV2", ICML 2021.
 """
@@ -117,6 +117,10 @@ class EfficientNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = classifier
 
+    def get_classifier(self) -> nn.Module:
+        """The head, under the name that timm's networks have for it."""
+        return self.classifier
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the network."""
         result: torch.Tensor = self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
@@ -128,6 +132,21 @@ def build(num_outputs: int, *, variant: str) -> EfficientNet:
     plan = _plan(variant)
     head = nn.Sequential(nn.Dropout(plan.dropout, inplace=True), nn.Linear(plan.last, num_outputs))
     return EfficientNet(variant, head)
+
+
+def set_stochastic_depth(network: nn.Module, rate: float) -> None:
+    """Have residual branches dropped in training, per image, more often the deeper they lie.
+
+    Block i of n (from 0) is dropped with probability `rate * i / n`, as torchvision has it (where the rate is
+    0.2). Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+
+    Args:
+        network: Holds blocks of this module.
+        rate: 0 for none, below 1.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, _Residual)]
+    for number, block in enumerate(blocks):
+        block.drop = rate * number / len(blocks)
 
 
 def feature_width(variant: str) -> int:
@@ -191,10 +210,17 @@ class _Residual(nn.Module):
 
     block: nn.Sequential
     shortcut: bool
+    #: Probability that the block is left out of an image's training step.
+    drop = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.block(x)
-        return result + x if self.shortcut else result
+        if not self.shortcut:
+            return result
+        if self.training and self.drop > 0:
+            kept = 1 - self.drop
+            result = result * result.new_empty((len(x), 1, 1, 1)).bernoulli_(kept).div_(kept)
+        return result + x
 
 
 class _Block(_Residual):

@@ -90,6 +90,12 @@ class SeedNetwork(nn.Module):
         if plan.apart:
             self.classifier = head
 
+    def get_classifier(self) -> nn.Module:
+        """The head, under the name that timm's networks have for it."""
+        if "classifier" in self._modules:
+            return self.classifier
+        return self.get_submodule(f"{self._attribute}.classifier")
+
     def forward(self, x: Tensor) -> Tensor:
         """Run the network."""
         values: Tensor = self.get_submodule(self._attribute)(x)

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
     "data": ("skinclf_cli.commands.data:data", "Prepare training data."),
     "train": ("skinclf_cli.commands.train:train", "Train a model."),
+    "search": ("skinclf_cli.commands.search:search", "Train many configurations to find a good one."),
     "export": ("skinclf_cli.commands.export:export", "Make a bundle from a training run."),
     "card": ("skinclf_cli.commands.card:card", "Write the model card of a bundle from its evaluation."),
     "push": ("skinclf_cli.commands.push:push", "Publish a model with its card on the Hub."),

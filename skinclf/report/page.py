@@ -91,9 +91,10 @@ def render(
         "pvalue": p_value,
         "column": style.column_name,
     }
-    template = resources.files("skinclf.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = _resource("report.html.j2")
     names = {row["image"] for rows in metrics["errors"].values() for row in rows}
     page: str = environment.from_string(template).render(
+        css=stylesheet(),
         m=metrics,
         names={label["code"]: label["name"] for label in metrics["data"]["labels"]},
         positive=style.positive_name(metrics) if metrics["binary"] else "",
@@ -111,6 +112,15 @@ def render(
         few=style.FEW,
     )
     return page
+
+
+def stylesheet() -> str:
+    """The look of every page, to stand between `<style>` and `</style>`."""
+    return _resource("page.css")
+
+
+def _resource(name: str) -> str:
+    return resources.files("skinclf.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _tiles(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:

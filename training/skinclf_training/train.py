@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from skinclf._version import __version__
 from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.labels import parse_labels
 from skinclf.preprocess import Preprocess
 from skinclf_training.callbacks import AtomicCheckpointIO, EpochHook, History, StepCheckpoint
 from skinclf_training.config import Config, load_config
@@ -154,8 +155,14 @@ def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> 
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidInputError: The folder holds a run and `resume` is `never`.
+        InvalidInputError: The folder holds a run and `resume` is `never`, or the data have other labels than
+            the configuration says.
     """
+    if config.labels != "any" and parse_labels(config.labels).codes != prepared.labels.codes:
+        raise InvalidInputError(
+            f"The configuration is for the labels {config.labels}; the prepared data have "
+            f"{', '.join(prepared.labels.codes)}. Prepare the data with --labels {config.labels}, or set labels: any."
+        )
     environment = run / ENVIRONMENT
     text = config.to_yaml()
     if environment.is_file():

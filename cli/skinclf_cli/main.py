@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "skinclf_cli.commands.evaluate:evaluate",
         "Metrics and a report from predictions and labels.",
     ),
+    "ensemble": ("skinclf_cli.commands.ensemble:ensemble", "Weigh several models by their predictions."),
     "models": ("skinclf_cli.commands.models:models", "List, show, fetch, check and convert models."),
     "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
     "data": ("skinclf_cli.commands.data:data", "Prepare training data."),

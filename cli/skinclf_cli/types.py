@@ -82,3 +82,20 @@ class Codes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
         if not codes:
             self.fail("Expected codes such as 'mel,bcc'.", param, ctx)
         return codes
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """Comma-separated numbers."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Split at commas."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"Expected numbers such as '0.7,0.3'; received {value!r}.", param, ctx)

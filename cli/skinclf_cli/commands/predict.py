@@ -10,7 +10,7 @@ import click
 
 from skinclf_cli import console
 from skinclf_cli.running import INTERRUPTED, how_to_resume, progress, stdout_writer, stopping
-from skinclf_cli.types import Codes, Device, OutputFile, ShardPart
+from skinclf_cli.types import Codes, Device, Numbers, OutputFile, ShardPart
 
 if TYPE_CHECKING:
     from skinclf.inputs import Inputs
@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 _MODEL = (
     *("model", "labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir"),
     *("device", "runtime", "precision", "batch_size", "workers", "processes"),
-    *("tta", "average", "refer_below"),
+    *("tta", "average", "weights", "refer_below"),
 )
 _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 
@@ -62,6 +62,8 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               help="Name, Hub repository, folder or file; several are averaged. Default: the built-in.")  # fmt: skip
 @click.option("--average", type=click.Choice(["probability", "logit"]), default="probability",
               show_default=True, help="How several models are averaged.")  # fmt: skip
+@click.option("--weights", type=Numbers(), metavar="W,W,...",
+              help="Of several models, one each in the order of --model. Default: equal.")  # fmt: skip
 @click.option("--tta", type=click.Choice(["none", "flips", "d4", "d4+zoom"]), default="none", show_default=True,
               help="Average over views of each image; adds the column tta_spread.")  # fmt: skip
 @click.option("--conformal", metavar="FILE|COVERAGE",
@@ -124,7 +126,7 @@ def predict(
 def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) -> int:
     from skinclf.cluster import predict_with_ray
 
-    local = ("resume", "retry_failed", "shard", "embeddings", "format_", "conformal", "refer_below")
+    local = ("resume", "retry_failed", "shard", "embeddings", "format_", "conformal", "refer_below", "weights")
     given = [name.rstrip("_").replace("_", "-") for name in local if options[name]]
     if given or options["on_error"] == "fail" or options["tta"] != "none" or len(options["model"]) > 1:
         raise click.UsageError(

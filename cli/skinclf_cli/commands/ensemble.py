@@ -1,0 +1,105 @@
+"""`skinclf ensemble`: weigh several models by their predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skinclf_cli import console
+from skinclf_cli.options import json_option
+from skinclf_cli.types import Numbers, OutputFile
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command()
+@click.option("--predictions", "tables", type=_FILE, multiple=True, required=True,
+              help="Predictions table of one model; give it once for each.")  # fmt: skip
+@click.option("--labels", type=click.Path(path_type=Path, exists=True), required=True,
+              help="Reference: a table, or a folder per class.")  # fmt: skip
+@click.option("--split", help="Only rows of this split of the labels.")
+@click.option("--weights", type=Numbers(), metavar="W,W,...",
+              help="Measure these, one per table. Default: chosen on these images.")  # fmt: skip
+@click.option("--figure", type=click.Choice(["macro_auc", "balanced_accuracy", "malignant_auc", "malignant_pr_auc",
+              "loss"]), default="macro_auc", show_default=True, help="What is measured and chosen by.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True,
+              help="Members added one after another; weights are multiples of one over it.")  # fmt: skip
+@click.option("--taxonomy", help="Label set of the predictions, when their columns do not say it.")
+@click.option("--group-by", metavar="COLUMN",
+              help="Images that belong together. Default: the lesions, when known.")  # fmt: skip
+@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
+              show_default=True, help="Of the intervals.")  # fmt: skip
+@click.option("--replicates", type=click.IntRange(min=1), default=2000, show_default=True,
+              help="Of the bootstrap by lesion.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--output", type=OutputFile(), help="Also write the averaged predictions, a CSV table.")
+@json_option
+def ensemble(
+    *,
+    tables: tuple[Path, ...],
+    labels: Path,
+    split: str | None,
+    weights: tuple[float, ...] | None,
+    figure: str,
+    rounds: int,
+    taxonomy: str | None,
+    group_by: str | None,
+    confidence: float,
+    replicates: int,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Choose weights for several models on labelled predictions, and compare with the best of them.
+
+    \b
+    skinclf ensemble --predictions a/val.csv --predictions b/val.csv --labels split.csv --split val
+    skinclf ensemble --predictions a/test.csv --predictions b/test.csv --labels split.csv --split test \\
+        --weights 0.6,0.4
+    """  # noqa: D301 - click's paragraph mark
+    if str(output) == "-":
+        raise click.UsageError("--output is a file here; the figures go to stdout.")
+    from skinclf.bundle import replace_file
+    from skinclf.ensemble_selection import measure, read_members
+    from skinclf.jsonable import jsonable
+    from skinclf.labels import parse_labels
+
+    members = read_members(
+        tables,
+        labels,
+        split=split,
+        label_set=None if taxonomy is None else parse_labels(taxonomy),
+        group_by=group_by,
+    )
+    result = measure(
+        members,
+        [str(path) for path in tables],
+        weights=weights,
+        figure=figure,
+        rounds=rounds,
+        replicates=replicates,
+        seed=seed,
+        confidence=confidence,
+    )
+    if output is not None:
+        replace_file(output, result.table())
+    if as_json:
+        console.json_out(jsonable(result.to_dict()))
+    else:
+        rows = [
+            [name, f"{weight:.3g}", f"{value:.4f}", ""]
+            for name, weight, value in zip(result.names, result.weights, result.values, strict=True)
+        ]
+        rows += [
+            [name, "", f"{item.value:+.4f}" if name == "difference" else f"{item.value:.4f}",
+             f"{item.low:.4f} to {item.high:.4f}"]
+            for name, item in (("ensemble", result.value), (f"best: {result.best}", result.best_value),
+                               ("difference", result.difference))
+        ]  # fmt: skip
+        console.table(["predictions", "weight", figure, f"{confidence:.0%} interval"], rows)
+    if result.chosen:
+        console.talk(
+            "The weights were chosen on these very images, which flatters them; measure them on others with "
+            f"--weights {','.join(f'{w:.4g}' for w in result.weights)}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -173,6 +174,15 @@ def resizing(keras: Any) -> Any:
     return _close(keras, inputs, k.Flatten()(k.MaxPooling2D(5)(x)))
 
 
+def nearest(keras: Any) -> Any:
+    """Pairs of sizes between which float32 rounding decides which of two neighbours is nearer."""
+    k = keras.layers
+    inputs, x = _start(keras)
+    x = k.Resizing(8, 6, interpolation="nearest")(x)
+    x = k.Resizing(164, 369, interpolation="nearest")(x)
+    return _close(keras, inputs, k.Conv2D(4, (5, 7), strides=(4, 9), activation="relu")(x))
+
+
 def scaling(keras: Any) -> Any:
     k = keras.layers
     inputs = k.Input((*SIZE, 3))
@@ -267,6 +277,33 @@ def nesting(keras: Any) -> Any:
     return _close(
         keras, inputs, keras.Sequential([k.Dense(9, activation="relu"), k.Dropout(0.5)], name="head")(x)
     )
+
+
+def shared_between(keras: Any) -> Any:
+    """One layer that belongs to two nested models."""
+    k = keras.layers
+    inputs, x = _start(keras)
+    layer = k.Conv2D(6, 1, activation="relu", name="both")
+    first = keras.Sequential([k.Input((19, 23, 6)), layer], name="first")
+    second = keras.Sequential([k.Input((19, 23, 6)), k.MaxPooling2D(2), layer], name="second")
+    return _close(keras, inputs, k.Concatenate()([k.GlobalMaxPooling2D()(m(x)) for m in (first, second)]))
+
+
+def named_ends(keras: Any) -> Any:
+    """Input and output in a dict of one, as people do for data that comes in dicts."""
+    inputs, x = _start(keras)
+    return keras.Model({"image": inputs}, _close(keras, inputs, x).output)
+
+
+def softmax_axes(keras: Any) -> Any:
+    """Softmax over other axes, as layer and as function."""
+    k = keras.layers
+    inputs, x = _start(keras)
+    over_rows = (
+        keras.ops.softmax if keras.__version__ >= "3" else importlib.import_module("tensorflow").nn.softmax
+    )
+    parts = [over_rows(k.Conv2D(4, 1)(x), axis=1), k.Softmax(axis=-2)(k.Conv2D(4, 1)(x)), k.Softmax()(x)]
+    return _close(keras, inputs, k.Flatten()(k.MaxPooling2D(4)(k.Concatenate()(parts))))
 
 
 def two_ended(keras: Any) -> Any:
@@ -406,7 +443,8 @@ MODELS: Mapping[str, Callable[[Any], Any]] = {
         f.__name__: f
         for f in (
             convolutions, depthwise, norms, small_epsilon, activations, activation_layers, pooling, padding, merging,
-            reshaping, resizing, scaling, adapted, operators, idle, modern_idle, nesting, two_ended, chain,
+            reshaping, resizing, nearest, scaling, adapted, operators, idle, modern_idle, nesting, shared_between,
+            named_ends, softmax_axes, two_ended, chain,
             without_size, ensemble, sigmoid_ensemble, one_sigmoid, from_logits, simple_cnn,
         )
     },

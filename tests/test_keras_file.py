@@ -254,6 +254,24 @@ def test_other_float_types_become_float32(tmp_path: Path, dtype: Any) -> None:
     assert {p.dtype for p in model.network.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("form", ["h5", "keras"])
+def test_bfloat16_is_the_upper_half_of_a_float32(tmp_path: Path, form: str) -> None:
+    """HDF5 has no such type; Keras stores two bytes per number."""
+    weights: Any = tiny_weights()
+    halves = weights["conv"]["kernel"].view(np.uint32) >> 16
+    weights["conv"]["kernel"] = np.ascontiguousarray(halves.astype("<u2")).view("V2")
+    if form == "h5":
+        path = write_h5(tmp_path / "m.h5", tiny(), weights)
+    else:
+        path = write_keras(tmp_path / "m.keras", tiny(), weights, names=NAMES)
+    model = load(path)
+    assert model.network is not None
+    kernel = model.network.state_dict()["layers.conv.weight"].permute(2, 3, 1, 0)
+    expected = torch.from_numpy(tiny_weights()["conv"]["kernel"])
+    assert torch.equal(kernel, torch.from_numpy((halves << 16).view(np.float32)))
+    torch.testing.assert_close(kernel, expected, rtol=2**-7, atol=0)
+
+
 def test_known_leftovers_are_ignored(tmp_path: Path) -> None:
     config = tiny(layer("Dropout", "drop", rate=0.5))
     seeds = {"drop": {"seed_generator/seed_generator_state": np.zeros(2, np.uint32)}}
@@ -316,7 +334,20 @@ def test_looks_like_keras(tmp_path: Path, whole: Path) -> None:
         (layer("BatchNormalization", "b", axis=1), "'b'.*last axis"),
         (layer("LayerNormalization", "n", axis=[1]), "'n'.*last axes"),
         (layer("Reshape", "r", target_shape=[7, 11]), "'r' cannot reshape"),
-        (layer("Resizing", "z", height=5, width=5, interpolation="lanczos3"), "'z'.*lanczos3"),
+        (layer("Resizing", "z", height=5, width=5, interpolation="lanczos3"), "'z'.*'lanczos3'"),
+        (
+            layer("Resizing", "z", height=5, width=5, crop_to_aspect_ratio=True),
+            "'z' resizes by 'bilinear' with crop_to",
+        ),
+        (layer("Resizing", "z", height=5, width=5, pad_to_aspect_ratio=True), "'z'.*pad_to_aspect_ratio"),
+        (layer("UpSampling2D", "u", interpolation="bicubic"), "'u'.*'bicubic'.*bilinear, nearest"),
+        (layer("Conv2DTranspose", "t", filters=3, kernel_size=3), "'t' is a 'Conv2DTranspose'"),
+        (layer("GroupNormalization", "g"), "'g' is a 'GroupNormalization'"),
+        (layer("Normalization", "n", axis=1), "'n'.*last axis"),
+        (layer("Normalization", "n", axis=-1, invert=True), "'n'.*not inverted"),
+        (layer("Softmax", "s", axis=[1, 2]), "'s'.*axis"),
+        (layer("Average", "a", axis=1), "'a' averages along an axis"),
+        (layer("Activation", "a", activation="celu"), "'a'.*'celu'"),
         (layer("RandomCrop", "k", height=5, width=5), "'k'"),
         (layer("Dense", "q", units=3, dtype={"class_name": "QuantizedDTypePolicy"}), "'q' is quantised"),
         (layer("Activation", "a", activation={"class_name": "function", "config": "mine"}), "'a'.*'mine'"),
@@ -372,9 +403,46 @@ def test_functional_form(tmp_path: Path, whole: Path) -> None:
     np.testing.assert_array_equal(scores(load(path), images), scores(load(whole), images))
 
 
+def test_inputs_and_outputs_by_name(tmp_path: Path, whole: Path) -> None:
+    ends = {"input_layers": {"image": ["in", 0, 0]}, "output_layers": {"diagnosis": ["out", 0, 0]}}
+    path = write_h5(tmp_path / "f.h5", functional(**ends), tiny_weights())
+    images = random_images(2, 16, 16)
+    np.testing.assert_array_equal(scores(load(path), images), scores(load(whole), images))
+
+
+def test_a_layer_noted_under_the_model_that_made_it(tmp_path: Path, whole: Path) -> None:
+    """Keras 3 writes `<maker>/<layer>` into every model that has the layer; its own name must be the only one."""
+    inner = functional()
+    inner["config"]["name"] = "inner"
+    start = {"class_name": "InputLayer", "name": "i", "config": {"batch_input_shape": [None, 16, 16, 3]}}
+    call = {**inner, "name": "inner", "inbound_nodes": [[["i", 0, 0, {}]]]}
+    ends = {"input_layers": [["i", 0, 0]], "output_layers": [["inner", 1, 0]]}
+    config = {
+        "class_name": "Functional",
+        "config": {"layers": [{**start, "inbound_nodes": []}, call], **ends},
+    }
+
+    def write(names: dict[str, str]) -> Path:
+        path = tmp_path / "nested.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["keras_version"], file.attrs["model_config"] = "2.15.0", json.dumps(config)
+            for name, place in names.items():
+                for key, value in tiny_weights()[name].items():
+                    file[f"model_weights/inner/{place}/{key}"] = value
+        return path
+
+    images = random_images(2, 16, 16)
+    expected = scores(load(whole), images)
+    path = write({"conv": "maker/conv", "out": "inner/out"})
+    np.testing.assert_array_equal(scores(load(path), images), expected)
+    with pytest.raises(ModelError, match=r"Missing: inner/conv/kernel.*Unexpected: inner/maker/convolution"):
+        load(write({"conv": "maker/convolution", "out": "out"}))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"output_layers": {"a": ["out", 0, 0], "b": ["pool", 0, 0]}}, "1 inputs and 2 outputs"),
         ({"output_layers": [["nobody", 0, 0]]}, "'nobody', which is no layer"),
         ({"output_layers": [["out", 1, 0]]}, "calls"),
         ({"output_layers": [["out", 0, 5]]}, "never computed"),

@@ -191,7 +191,8 @@ FLAT = X[:, :, 0, 0]
         (op("constant", op="add", value=[1.0, 2.0, 3.0, 4.0], axis=-1), FLAT, FLAT + torch.tensor([1.0, 2, 3, 4])),
         (op("complement"), FLAT[:, :1], torch.cat([1 - FLAT[:, :1], FLAT[:, :1]], 1)),
         (op("global_max", keep=True), X, X.amax((2, 3), keepdim=True)),
-        (op("resize", size=[12, 15], mode="nearest"), X, X.repeat_interleave(2, 2).repeat_interleave(3, 3)),
+        (op("nearest", **{"from": [6, 5]}, size=[12, 15]), X, X.repeat_interleave(2, 2).repeat_interleave(3, 3)),
+        (op("resize", size=[3, 10]), X, F.interpolate(X, (3, 10), mode="bilinear")),
         (op("hard_sigmoid_2"), X, (0.2 * X + 0.5).clamp(0, 1)),
         (op("general_relu", capped=True, max=1.0, slope=0.5, threshold=0.25), X,
          torch.where(X >= 1, torch.tensor(1.0), torch.where(X >= 0.25, X, 0.5 * (X - 0.25)))),
@@ -205,8 +206,32 @@ def test_operations(module: nn.Module, x: torch.Tensor, expected: torch.Tensor) 
 @pytest.mark.parametrize("factor", range(1, 13))
 def test_upsampling_repeats(factor: int) -> None:
     x = torch.randn(1, 1, 13, 7)
-    module = op("resize", size=[13 * factor, 7 * factor], mode="nearest")
+    module = op("nearest", **{"from": [13, 7]}, size=[13 * factor, 7 * factor])
     assert torch.equal(module(x), x.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
+
+
+@pytest.mark.parametrize(("length", "count"), [(20, 470), (8, 164), (6, 369), (37, 15), (5, 5)])
+def test_nearest_neighbours_are_tensorflows(length: int, count: int) -> None:
+    """In float32, as its kernel counts; where two are equally near, torch's own rounding differs for some."""
+    places = (np.arange(count, dtype=np.float32) + np.float32(0.5)) * (np.float32(length) / np.float32(count))
+    expected = np.minimum(np.floor(places), length - 1).astype(np.int64)
+    x = torch.arange(length).reshape(1, 1, length, 1).expand(1, 1, length, 3).float()
+    module = op("nearest", **{"from": [length, 3]}, size=[count, 3])
+    assert module(x)[0, 0, :, 1].long().tolist() == expected.tolist()
+    turned = op("nearest", **{"from": [3, length]}, size=[3, count])
+    assert turned(x.permute(0, 1, 3, 2))[0, 0, 2].long().tolist() == expected.tolist()
+
+
+def test_nearest_neighbours_in_other_runtimes() -> None:
+    """Traced and exported: indices are constants there."""
+    x = torch.randn(2, 3, 20, 24)
+    parts = {"resize": ["nearest", {"from": [20, 24], "size": [7, 30]}], "mean": ["global_mean", {}]}
+    calls = [["resize", [0]], ["mean", [1]], ["dense", [2]]]
+    dense = {"dense": ["linear", {"in": 3, "out": 7}]}
+    made = build(7, graph(layers={**parts, **dense}, calls=calls))
+    with torch.no_grad():
+        assert torch.equal(torch.jit.trace(made, x[:1])(x), made(x))
+        assert torch.equal(torch.fx.symbolic_trace(made)(x), made(x))
 
 
 @pytest.mark.parametrize("name", [n for n in OPERATIONS if n in {"relu", "relu6", "selu", "sigmoid", "hard_sigmoid",
@@ -259,8 +284,25 @@ def layers(**changes: Any) -> dict[str, Any]:
         (layers(dense=["linear", {"in": 8, "out": 1 << 24}]), r"output has shape"),
         (layers(mix=["conv", {"in": 1 << 14, "out": 1 << 14, "kernel": [9, 9]}]), "parameters are more"),
         (
-            layers(pad=["resize", {"size": [16000, 16000], "mode": "nearest"}]),
+            layers(pad=["nearest", {"from": [20, 24], "size": [16000, 16000]}]),
             "would make 768,000,000 numbers",
+        ),
+        (layers(pad=["nearest", {"from": [20, 20], "size": [21, 25]}]), "resizes \\(20, 20\\), not"),
+        (
+            graph(
+                layers={"up": ["resize", {"size": [9000, 9000]}], "join": ["concat", {"axis": 2}]},
+                calls=[*([["up", [0]]] * 3), ["join", [1, 2, 3]]],
+            ),
+            "at 'up' it would keep 486,001,440 numbers",
+        ),
+        (
+            layers(
+                pool=[
+                    "max_pool",
+                    {"kernel": [20_001, 20_000], "stride": [1, 1], "pad": [10_000, 10_000, 9999, 10_000]},
+                ]
+            ),
+            "at 'pool' it would keep",
         ),
     ],
 )
@@ -285,6 +327,7 @@ def test_bad_names(name: str) -> None:
         (lambda: op("batch_norm", size=4, epsilon=1e-3), [(4,)]),
         (lambda: op("batch_norm", size=4, epsilon=1e-3, image=False), [(4, 5, 6)]),
         (lambda: op("layer_norm", shape=[5], epsilon=1e-3), [(4, 6, 6)]),
+        (lambda: op("nearest", **{"from": [6, 5]}, size=[3, 3]), [(4, 6, 6)]),
         (lambda: op("prelu", shape=[3]), [(4, 6, 6)]),
         (lambda: op("merge", op="sub"), [(4,), (4,), (4,)]),
         (lambda: op("merge", op="add"), [(4, 5, 6), (4,)]),

@@ -138,6 +138,8 @@ FORMATS = {
     ("modern_idle", LEGACY): [],
     ("idle", MODERN): [".keras"],
     ("preprocess_caffe", LEGACY): [".h5"],
+    ("shared_between", MODERN): [".h5"],  # `.keras` holds such a layer once, and Keras itself cannot load it
+    ("shared_between", LEGACY): [".h5"],
 }
 
 

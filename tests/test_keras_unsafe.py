@@ -174,6 +174,26 @@ def test_hdf5_tricks(tmp_path: Path, change: Callable[[h5py.File], None], messag
         load(h5(tmp_path, change=change))
 
 
+def test_a_configuration_is_one_text(tmp_path: Path) -> None:
+    """A thousand references may all name one long text; lists of texts are never read."""
+
+    def several(file: h5py.File) -> None:
+        text = file.attrs["model_config"]
+        del file.attrs["model_config"]
+        file.attrs["model_config"] = [text] * 50
+
+    with pytest.raises(UnsafeModelError, match="no single text"):
+        load(h5(tmp_path, change=several))
+
+
+def test_lists_of_names_are_not_needed(tmp_path: Path) -> None:
+    def wrong(file: h5py.File) -> None:
+        file["model_weights"].attrs["layer_names"] = ["x" * 100] * 600
+        file["model_weights/conv"].attrs["weight_names"] = ["y" * 100] * 600
+
+    assert load(h5(tmp_path, change=wrong)).network is not None
+
+
 def test_ordinary_compression_is_read(tmp_path: Path) -> None:
     def compress(file: h5py.File) -> None:
         group = file["model_weights/conv/conv"]
@@ -344,9 +364,33 @@ def multiplying(depth: int, times: int) -> dict[str, Any]:
             "would make a tensor of shape",
         ),
         (json.dumps(tiny(layer("ZeroPadding2D", "z", padding=10**9))), "'z'.*padding"),
+        (json.dumps(tiny(layer("ZeroPadding2D", "z", padding=60_000))), "'z' would make a tensor"),
+        (json.dumps(tiny(layer("Resizing", "z", height=10**6, width=10**6))), "'z' would make a tensor"),
+        (json.dumps(tiny(layer("Resizing", "z", height=10**6, width=1))), "size"),
+        (json.dumps(sequential(layer("Flatten", "f"), layer("Dense", "out", units=10**9))), "'out'.*units"),
+        (json.dumps(tiny(layer("Conv2D", "c", filters=10**6, kernel_size=1000, padding="same"))), "evil: "),
+        (json.dumps(tiny(layer("Reshape", "r", target_shape=[10**6, -1]))), "'r' cannot reshape"),
+        (
+            json.dumps(tiny(layer("MaxPooling2D", "m", pool_size=100_000, strides=1, padding="same"))),
+            "at 'm' it would keep 40,",
+        ),
         (json.dumps(tiny(layer("Dropout", "x" * 600))), "no usable name"),
     ],
-    ids=["deep", "deep objects", "digits", "models", "layers", "wide", "large", "padding", "name"],
+    ids=[
+        *(
+            "deep",
+            "deep objects",
+            "digits",
+            "models",
+            "layers",
+            "wide",
+            "large",
+            "padding",
+            "pixels",
+            "resized",
+        ),
+        *("line", "dense", "kernel", "reshape", "pool", "name"),
+    ],
 )
 def test_hostile_configs_cost_nothing(tmp_path: Path, config: str, message: str) -> None:
     resource = pytest.importorskip("resource")
@@ -355,6 +399,34 @@ def test_hostile_configs_cost_nothing(tmp_path: Path, config: str, message: str)
         load(keras(tmp_path, config))
     assert time.process_time() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024
+
+
+def test_normalisation_without_variables_costs_nothing(tmp_path: Path) -> None:
+    """No variable in the file bounds its size, so no parameter is made for it."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    config = tiny(
+        layer("UpSampling2D", "u", size=[700, 700]),
+        layer("LayerNormalization", "n", axis=[1, 2, 3], center=False, scale=False),
+    )
+    model = load(h5(tmp_path, config))
+    assert sum(p.numel() for p in model.network.parameters()) == 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+def test_many_large_tensors_at_one_time(tmp_path: Path) -> None:
+    """Each is small enough; together they would not be."""
+    inner = layer("UpSampling2D", "u", size=[300, 300])
+    branches = [{**inner, "name": f"u{i}", "inbound_nodes": [[["in", 0, 0, {}]]]} for i in range(20)]
+    start = {"class_name": "InputLayer", "name": "in", "config": {"batch_input_shape": [None, 16, 16, 3]},
+             "inbound_nodes": []}  # fmt: skip
+    join = {**layer("Add", "a"), "name": "a", "inbound_nodes": [[[f"u{i}", 0, 0, {}] for i in range(20)]]}
+    pool = {**layer("GlobalAveragePooling2D", "p"), "name": "p", "inbound_nodes": [[["a", 0, 0, {}]]]}
+    soft = {**layer("Softmax", "s"), "name": "s", "inbound_nodes": [[["p", 0, 0, {}]]]}
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [["s", 0, 0]]}
+    config = {"class_name": "Functional", "config": {"layers": [start, *branches, join, pool, soft], **ends}}
+    with pytest.raises(ModelError, match=r"it would keep [\d,]+ numbers of one image"):
+        load(write_h5(tmp_path / "m.h5", config, {}))
 
 
 def test_models_that_multiply(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ class Call:
 
 
 def read_ends(value: Any) -> tuple[Ref, ...]:
-    """`input_layers` or `output_layers`: one triple, or a list of triples."""
+    """`input_layers` or `output_layers`: one triple, a list of triples, or triples by name (in their order)."""
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value)]
     one = _triple(value)
     if one is not None:
         return (one,)

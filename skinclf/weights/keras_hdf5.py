@@ -23,12 +23,13 @@ from skinclf.spec import MAX_CONFIG_BYTES
 
 _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 64
-_MAX_NAMES = 100_000
 #: deflate, shuffle, fletcher32, lzf: the filters that h5py itself writes.
 _FILTERS = {1, 2, 3, 32000}
 #: Compressed datasets together may unpack to this many times the file (uncompressed ones to what they are).
 _MAX_RATIO, _FREE_BYTES = 16, 64 * 1024 * 1024
 _FLOATS = {"f2", "f4", "f8"}
+#: How bfloat16 is stored, for which HDF5 has no type.
+_BFLOAT16 = "V2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Hdf5:
                 f"Dataset {path!r} declares {count:,} bytes and stores {item.id.get_storage_size():,}; "
                 "the file is damaged or made to exhaust memory."
             )
-        if item.dtype.kind in "fiub":
+        if item.dtype.kind in "fiub" or item.dtype.str[1:] == _BFLOAT16:
             self.datasets[path] = Stored(tuple(shape), item.dtype)
         return int(count)
 
@@ -113,6 +114,10 @@ class Hdf5:
             ModelError: It is of another type, or damaged.
         """
         stored = self.datasets[path]
+        if stored.dtype.str[1:] == _BFLOAT16:  # the upper half of a float32
+            with _translated():
+                halves = np.ascontiguousarray(self._file[path][()]).view("<u2")
+            return (halves.astype("<u4") << 16).view("<f4").reshape(stored.shape)
         if stored.dtype.str[1:] not in _FLOATS:
             raise ModelError(f"Tensor {path!r} holds {stored.dtype}; expected floating-point numbers.")
         with _translated():
@@ -129,9 +134,12 @@ class Hdf5:
             attributes = self._file[group].attrs
             if name not in attributes:
                 return None
-            if _size(attributes, name) > MAX_CONFIG_BYTES:
-                raise UnsafeModelError(f"{name!r} is larger than {MAX_CONFIG_BYTES:,} bytes.")
+            stored = attributes.get_id(name)
+            # A list of texts may name one long text a thousand times; one text is at most as long as the file.
+            if math.prod(stored.shape) != 1 or stored.dtype.itemsize > MAX_CONFIG_BYTES:
+                raise UnsafeModelError(f"{name!r} is no single text of at most {MAX_CONFIG_BYTES:,} bytes.")
             value = attributes[name]
+            value = value.item() if isinstance(value, np.ndarray) else value
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if not isinstance(value, str):
@@ -140,30 +148,11 @@ class Hdf5:
             raise UnsafeModelError(f"{name!r} is larger than {MAX_CONFIG_BYTES:,} bytes.")
         return value
 
-    def names(self, group: str, attribute: str) -> list[str] | None:
-        """A list of names as Keras stores it: one attribute, or `name0`, `name1`, ... when it is long."""
+    def has(self, name: str, *, group: str = "/") -> bool:
+        """Whether there is an attribute of this name, or the first part of one that was cut into several."""
         with _translated():
             attributes = self._file[group].attrs
-            keys = [attribute] if attribute in attributes else []
-            while not keys or keys[0] != attribute:
-                if (key := f"{attribute}{len(keys)}") not in attributes:
-                    break
-                keys.append(key)
-            if not keys:
-                return None
-            if sum(_size(attributes, key) for key in keys) > MAX_CONFIG_BYTES:
-                raise UnsafeModelError(f"{attribute!r} is larger than {MAX_CONFIG_BYTES:,} bytes.")
-            parts = [attributes[key] for key in keys]
-            names = [name for part in parts for name in np.asarray(part).ravel().tolist()]
-        if len(names) > _MAX_NAMES:
-            raise UnsafeModelError(f"{group!r} lists {len(names):,} names.")
-        return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
-
-
-def _size(attributes: h5py.AttributeManager, name: str) -> int:
-    """Bytes of an attribute; of texts of any length, only what refers to them."""
-    identifier = attributes.get_id(name)
-    return int(math.prod(identifier.shape)) * int(identifier.dtype.itemsize)
+            return name in attributes or f"{name}0" in attributes
 
 
 @contextmanager
@@ -180,9 +169,7 @@ def open_hdf5(file: Path | IO[bytes], size: int) -> Iterator[Hdf5]:
     """
     with _translated():
         # Read-only network drives refuse locks; nobody writes a published file anyway.
-        handle = (
-            h5py.File(file, "r", locking="best-effort") if isinstance(file, Path) else h5py.File(file, "r")
-        )
+        handle = h5py.File(file, "r", locking=False) if isinstance(file, Path) else h5py.File(file, "r")
     try:
         with _translated():
             checked = Hdf5(handle, size)

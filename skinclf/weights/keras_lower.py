@@ -143,7 +143,8 @@ class Lowering:
                 "installed, --runtime keras runs the file as it is."
             )
         known = {"inputs", "x", "training", "mask"}
-        extra = [ref for key, item in call.kwargs.items() if key not in known for ref in refs_in(item)]
+        # In the order of names, `x1` before `x2`: the order in which somebody wrote them means nothing.
+        extra = [ref for key in sorted(call.kwargs) if key not in known for ref in refs_in(call.kwargs[key])]
         operands += [made[ref] for ref in extra]
         return [handler(self, layer, call, operands)]
 

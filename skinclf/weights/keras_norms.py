@@ -53,7 +53,9 @@ def _layer_normalization(lowering: Lowering, layer: Layer, _: Call, operands: Se
     if axes != list(range(axes[0], rank)) or config.flag("rms_scaling", False):
         raise ModelError(f"Layer {layer.name!r}: layer normalisation is read over the last axes only.")
     shape = value.shape[axes[0] - 1 :]
+    used = {key: config.flag(key, True) for key in ("scale", "center")}
     extra = {} if value.is_image else {"image": False}
+    extra |= {} if any(used.values()) else {"affine": False}
     value = lowering.emit(
         layer,
         "",
@@ -64,9 +66,9 @@ def _layer_normalization(lowering: Lowering, layer: Layer, _: Call, operands: Se
         epsilon=config.number("epsilon", 1e-3),
         **extra,
     )
-    for name, variable, flag, fill in (("weight", "gamma", "scale", 1.0), ("bias", "beta", "center", 0.0)):
-        used = config.flag(flag, True)
-        lowering.parameter(layer, "", name, variable if used else None, shape, fill=fill)
+    if any(used.values()):
+        lowering.parameter(layer, "", "weight", "gamma" if used["scale"] else None, shape, fill=1.0)
+        lowering.parameter(layer, "", "bias", "beta" if used["center"] else None, shape)
     return value
 
 

@@ -144,6 +144,12 @@ def _merging(op: str) -> Handler:
     return handler
 
 
+def _average(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
+    if "axis" in layer.config:
+        raise ModelError(f"Layer {layer.name!r} averages along an axis, by weights; skinclf averages tensors.")
+    return merge(lowering, layer, "mean", operands)
+
+
 def _activating(name: str) -> Handler:
     def handler(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
         return activation(lowering, layer, single(layer, operands), name)
@@ -208,9 +214,11 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
     kwargs = {key: item for key, item in call.kwargs.items() if key not in {"name", "data_format"}}
     if function == "nn.gelu":
         return _gelu(lowering, layer, call, operands)
-    if function == "cast" and kwargs.get("dtype") == "float32":
+    if function == "cast" and kwargs == {"dtype": "float32"}:
         return single(layer, operands)
-    if function in _TF_ACTIVATIONS and not kwargs.keys() - {"x", "features", "axis"}:
+    if function == "nn.softmax" and not kwargs.keys() - {"logits", "axis"}:
+        return _softmax_layer(lowering, layer, call, operands)
+    if function in _TF_ACTIVATIONS and not kwargs.keys() - {"x", "features"}:
         return activation(lowering, layer, single(layer, operands), _TF_ACTIVATIONS[function])
     if function in _TF_ARITHMETIC and not kwargs.keys() - {"x", "y", "bias"}:
         given = [kwargs[key] for key in ("y", "bias") if key in kwargs]
@@ -223,7 +231,7 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
 
 
 _TF_ACTIVATIONS = {
-    "nn.relu": "relu", "nn.relu6": "relu6", "nn.silu": "silu", "nn.swish": "silu", "nn.softmax": "softmax",
+    "nn.relu": "relu", "nn.relu6": "relu6", "nn.silu": "silu", "nn.swish": "silu",
     "nn.sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.tanh": "tanh", "math.tanh": "tanh",
 }  # fmt: skip
 _TF_ARITHMETIC = {
@@ -237,7 +245,7 @@ OPERATORS: Mapping[str, Handler] = {
     "Add": _merging("add"),
     "Subtract": _merging("sub"),
     "Multiply": _merging("mul"),
-    "Average": _merging("mean"),
+    "Average": _average,
     "Maximum": _merging("max"),
     "Minimum": _merging("min"),
     "Divide": _merging("div"),

@@ -90,29 +90,40 @@ def _concatenate(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
     return lowering.emit(layer, "", "concat", values, shape, axis=own)
 
 
+def _resized(lowering: Lowering, layer: Layer, value: Value, size: list[int], mode: str) -> Value:
+    """An image in another size, by `nearest` or `bilinear` interpolation."""
+    height, width, channels = value.shape
+    if size == [height, width]:
+        return value
+    if mode == "bilinear":
+        return lowering.emit(layer, "", "resize", [value], (*size, channels), size=size)
+    origin = {"from": [height, width]}
+    return lowering.emit(layer, "", "nearest", [value], (*size, channels), size=size, **origin)
+
+
 def _upsampling2d(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
     config = lowering.config(layer)
-    value, height, width, channels = image(layer, operands)
+    value, height, width, _channels = image(layer, operands)
     rows, columns = pair(config, layer, "size", [2, 2])
     mode = config.choice("interpolation", {"nearest", "bilinear"}, "nearest")
-    size = [height * rows, width * columns]
-    return lowering.emit(layer, "", "resize", [value], (*size, channels), size=size, mode=mode)
+    return _resized(lowering, layer, value, [height * rows, width * columns], mode)
 
 
 def _resizing(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
     config = lowering.config(layer)
-    value, height, width, channels = image(layer, operands)
+    value, height, width, _channels = image(layer, operands)
     size = [config.integer("height"), config.integer("width")]
     if size == [height, width]:
         return value
     mode = layer.config.get("interpolation", "bilinear")
     special = [k for k in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias") if layer.config.get(k)]
     if mode not in {"nearest", "bilinear"} or special:
+        how = " with ".join([repr(str(mode)[:40]), *special])
         raise ModelError(
-            f"Layer {layer.name!r} resizes by {str(mode)[:40]!r} {' '.join(special)}; skinclf rebuilds plain "
-            "nearest and bilinear resizing. Prepare images at the size that the next layer takes."
+            f"Layer {layer.name!r} resizes by {how}; skinclf rebuilds plain nearest and bilinear resizing. "
+            "Prepare images at the size that the next layer takes."
         )
-    return lowering.emit(layer, "", "resize", [value], (*size, channels), size=size, mode=mode)
+    return _resized(lowering, layer, value, size, mode)
 
 
 def _random_crop(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:

@@ -107,7 +107,7 @@ def find_variables(tensors: Hdf5, model: Model, *, same_names: bool) -> Variable
     """
     if "model_weights" in tensors.groups:
         return _legacy(tensors, model, "model_weights")
-    if tensors.names("/", "layer_names") is not None:
+    if tensors.has("layer_names"):
         return _legacy(tensors, model, "")
     container = next((x for x in ("layers", "_layer_checkpoint_dependencies") if x in tensors.groups), None)
     if container is None:
@@ -118,26 +118,26 @@ def find_variables(tensors: Hdf5, model: Model, *, same_names: bool) -> Variable
 
 
 def _legacy(tensors: Hdf5, model: Model, root: str) -> Variables:
-    """One group per top-level layer, whose attribute lists its variables: `conv1_conv/kernel:0`."""
+    """One group per top-level layer, which holds its variables: `conv1_conv/kernel:0`."""
     prefix = f"{root}/" if root else ""
     owners: dict[str, list[Layer]] = {layer.path[-1]: [] for layer in model.layers}
     for layer in model.every_layer():
         owners[layer.path[0]].append(layer)
     result = Variables(tensors, {})
-    for top in [*(tensors.names(root or "/", "layer_names") or []), "top_level_model_weights"]:
-        if f"{prefix}{top}" not in tensors.groups:
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for place in tensors.datasets:
+        if not place.startswith(prefix):
             continue
-        folders: dict[str, dict[str, str]] = {}
-        for name in tensors.names(f"{prefix}{top}", "weight_names") or []:
-            place = f"{prefix}{top}/{name}"
-            if place not in tensors.datasets:
-                raise ModelError(f"{top!r} lists the variable {name!r}, which the file does not hold.")
-            folder, _, variable = name.rpartition("/")
-            folders.setdefault(folder, {})[variable.partition(":")[0]] = place
+        *parts, variable = place.removeprefix(prefix).split("/")
+        # Names of layers may hold slashes, too: the longest that is one.
+        depth = next((n for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in owners), 1)
+        top, folder = "/".join(parts[:depth]), "/".join(parts[depth:])
+        groups.setdefault(top, {}).setdefault(folder, {})[variable.partition(":")[0]] = place
+    for top, folders in groups.items():
         taken = _assign(owners.get(top, []), folders, result)
         result.unexpected += [
-            f"{top}/{folder}/{name}"
-            for folder, content in folders.items()
+            place.removeprefix(prefix).partition(":")[0]
+            for content in folders.values()
             for name, place in content.items()
             if place not in taken and name not in _UNUSED
         ]
@@ -153,17 +153,31 @@ def _assign(layers: list[Layer], folders: Mapping[str, Mapping[str, str]], resul
         options = ["/".join(layer.path[i:]) for i in range(len(layer.path))]
         if len(layers) == 1:  # a plain layer's own group: whatever scope Keras noted, it is this layer
             options += [folder for folder in folders if folder not in options]
-        for name in variables(layer):
-            aliases = [
-                name,
-                *(old for (kind, old), new in _ALIASES.items() if (kind, new) == (layer.kind, name)),
-            ]
-            places = (folders.get(folder, {}).get(alias) for folder in options for alias in aliases)
-            place = next((x for x in places if x is not None and x not in taken), None)
-            if place is not None:
-                taken.add(place)
-                result.places[layer.path, name] = place
+        _take(layer, [folders.get(folder, {}) for folder in options], result, taken)
+    # A layer that another model made first is noted under that model's name; its own name must be the only one.
+    lost = [x for x in layers if variables(x) and not any((x.path, v) in result.places for v in variables(x))]
+    names = Counter(layer.path[-1] for layer in lost)
+    for layer in lost:
+        found = [
+            content for folder, content in folders.items() if f"/{folder}".endswith(f"/{layer.path[-1]}")
+        ]
+        if names[layer.path[-1]] == len(found) == 1:
+            _take(layer, found, result, taken)
     return taken
+
+
+def _take(layer: Layer, contents: Sequence[Mapping[str, str]], result: Variables, taken: set[str]) -> None:
+    """Give a layer the first free place of each of its variables."""
+    for name in variables(layer):
+        aliases = [
+            name,
+            *(old for (kind, old), new in _ALIASES.items() if (kind, new) == (layer.kind, name)),
+        ]
+        places = (content.get(alias) for content in contents for alias in aliases)
+        place = next((x for x in places if x is not None and x not in taken), None)
+        if place is not None:
+            taken.add(place)
+            result.places[layer.path, name] = place
 
 
 def _indexed(tensors: Hdf5, model: Model, container: str, *, same_names: bool) -> Variables:

@@ -78,9 +78,10 @@ class Arguments:
 
     def choice(self, key: str, options: Collection[str], default: Any = _REQUIRED) -> str:
         """One of some words."""
-        value = self._take(key, default, f"one of {', '.join(options)}")
+        what = f"one of {', '.join(sorted(options))}"
+        value = self._take(key, default, what)
         if not isinstance(value, str) or value not in options:
-            raise self._fail(key, value, f"one of {', '.join(options)}")
+            raise self._fail(key, value, what)
         return value
 
     def done(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,17 +65,21 @@ class Pool(nn.Module):
 class LayerNorm(nn.Module):
     """Layer normalisation over the last axes in Keras' order, which for (N, C, H, W) are rearranged."""
 
-    def __init__(self, shape: tuple[int, ...], epsilon: float, *, image: bool) -> None:
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, shape: tuple[int, ...], epsilon: float, *, image: bool, affine: bool) -> None:
         super().__init__()
         self.shape, self.epsilon, self.image = shape, epsilon, image
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.empty(shape))
+        self.weight = nn.Parameter(torch.empty(shape)) if affine else None
+        self.bias = nn.Parameter(torch.empty(shape)) if affine else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """The identity."""
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
@@ -216,17 +221,42 @@ class GlobalPool(nn.Module):
 
 
 class Resize(nn.Module):
-    """Interpolation to a fixed size, pixel centres at half coordinates, without antialiasing."""
+    """Bilinear interpolation to a fixed size, pixel centres at half coordinates, without antialiasing."""
 
-    def __init__(self, size: tuple[int, ...], mode: str) -> None:
+    def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()
-        self.size, self.mode = size, mode
+        self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, height, width)."""
-        if self.mode == "bilinear":
-            return F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        return F.interpolate(x, self.size, mode="nearest-exact")
+        return F.interpolate(x, self.size, mode="bilinear", align_corners=False)
+
+
+class Nearest(nn.Module):
+    """Nearest neighbours from one fixed size to another, chosen as TensorFlow chooses them.
+
+    Which row is nearest follows from float32 rounding where two are equally near; torch's own interpolation
+    rounds otherwise for some pairs of sizes, and neither ONNX nor OpenVINO has it.
+    """
+
+    def __init__(self, source: tuple[int, ...], size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.source, self.size = source, size
+        for name, count in zip(("rows", "columns"), size, strict=True):
+            self.register_buffer(name, torch.empty(count, dtype=torch.long), persistent=False)
+        self.fill()
+
+    def fill(self) -> None:
+        """Put the indices in place (again, after `to_empty`)."""
+        for name, length, count in zip(("rows", "columns"), self.source, self.size, strict=True):
+            step = np.float32(length) / np.float32(count)
+            nearest = np.floor((np.arange(count, dtype=np.float32) + np.float32(0.5)) * step)
+            index = np.minimum(nearest.astype(np.int64), length - 1)
+            self.get_buffer(name).copy_(torch.tensor(index.tolist()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, height, width)."""
+        return x.index_select(2, self.get_buffer("rows")).index_select(3, self.get_buffer("columns"))
 
 
 class Complement(nn.Module):

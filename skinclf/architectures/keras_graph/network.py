@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from skinclf.architectures.keras_graph.modules import Constant
+from skinclf.architectures.keras_graph.modules import Constant, Nearest
 from skinclf.architectures.keras_graph.operations import build_operation
-from skinclf.architectures.keras_graph.shapes import ShapeError, output_shape
+from skinclf.architectures.keras_graph.shapes import ShapeError, output_shape, working_space
 from skinclf.errors import ModelError
 
 VERSION = 1
 _MAX_CALLS = 20_000
 _MAX_PARAMETERS = 1 << 30
-#: Largest tensor that one operation may make of one image; a graph that asks for more is not a classifier.
+#: Most numbers that may be kept of one image at any time; a graph that asks for more is not a classifier.
 _MAX_VALUES = 1 << 28
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
@@ -110,10 +110,10 @@ def lay_out(num_outputs: int, graph: Mapping[str, Any]) -> GraphNetwork:
     for module in network.modules():
         # What `to_empty` does, without the second that it spends on importing its machinery.
         for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cpu")))
+            setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
         for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu"))
-        if isinstance(module, Constant):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+        if isinstance(module, (Constant, Nearest)):
             module.fill()
         elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.get_buffer("num_batches_tracked").zero_()
@@ -125,7 +125,8 @@ def _check_shapes(network: GraphNetwork, num_outputs: int) -> None:
     if count > _MAX_PARAMETERS:
         raise ModelError(f"Graph: {count:,} parameters are more than skinclf builds ({_MAX_PARAMETERS:,}).")
     shapes: list[tuple[int, ...]] = [(3, *network.size)]
-    for name, inputs, _ in network.plan:
+    kept = math.prod(shapes[0])
+    for name, inputs, finished in network.plan:
         try:
             shape = output_shape(network.layers[name], [shapes[i] for i in inputs])
         except ShapeError as error:
@@ -133,6 +134,11 @@ def _check_shapes(network: GraphNetwork, num_outputs: int) -> None:
         if math.prod(shape) > _MAX_VALUES:
             raise ModelError(f"Graph: {name!r} would make {math.prod(shape):,} numbers of one image.")
         shapes.append(shape)
+        kept += math.prod(shape)
+        most = kept + working_space(network.layers[name], shapes[inputs[0]])
+        if most > _MAX_VALUES:
+            raise ModelError(f"Graph: at {name!r} it would keep {most:,} numbers of one image.")
+        kept -= sum(math.prod(shapes[i]) for i in finished)
     if shapes[-1] != (num_outputs,):
         raise ModelError(
             f"Graph: its output has shape {shapes[-1]} for one image; expected ({num_outputs},)."

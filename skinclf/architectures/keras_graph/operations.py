@@ -18,6 +18,7 @@ from skinclf.errors import ModelError
 
 Args = Arguments
 _MAX_CONSTANTS = 4096
+_MAX_SIDE = 1 << 14
 
 
 def _conv(a: Args) -> nn.Module:
@@ -48,7 +49,10 @@ OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "linear": lambda a: nn.Linear(a.integer("in"), a.integer("out"), bias=a.flag("bias", True)),
     "batch_norm": _batch_norm,
     "layer_norm": lambda a: own.LayerNorm(
-        a.integers("shape", None), a.number("epsilon"), image=a.flag("image", True)
+        a.integers("shape", None),
+        a.number("epsilon"),
+        image=a.flag("image", True),
+        affine=a.flag("affine", True),
     ),
     "prelu": lambda a: own.PReLU(a.integers("shape", None)),
     "max_pool": _pool("max"),
@@ -68,8 +72,9 @@ OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "reshape": lambda a: own.View("reshape", a.integers("shape", None)),
     "select": lambda a: own.View("select", (a.integer("channel", low=0),)),
     "flip": lambda _: own.View("flip", ()),
-    "resize": lambda a: own.Resize(
-        a.integers("size", 2, high=1 << 14), a.choice("mode", {"bilinear", "nearest"})
+    "resize": lambda a: own.Resize(a.integers("size", 2, high=_MAX_SIDE)),
+    "nearest": lambda a: own.Nearest(
+        a.integers("from", 2, high=_MAX_SIDE), a.integers("size", 2, high=_MAX_SIDE)
     ),
     "complement": lambda _: own.Complement(),
     **act.ACTIVATIONS,

@@ -22,6 +22,14 @@ class ShapeError(ValueError):
     """An operation does not fit its input."""
 
 
+def working_space(module: nn.Module, shape: Shape) -> int:
+    """How many numbers an operation needs on its way, beside what it takes and makes of one image."""
+    if not isinstance(module, ops.Pool) or not module.outside:
+        return 0
+    top, bottom, left, right = module.pad
+    return shape[0] * (shape[1] + top + bottom) * (shape[2] + left + right)
+
+
 def output_shape(module: nn.Module, inputs: Sequence[Shape]) -> Shape:
     """Shape that an operation makes of one sample.
 
@@ -137,6 +145,12 @@ def _resize(m: ops.Resize, shape: Shape) -> Shape:
     return (_image(shape)[0], *m.size)
 
 
+def _nearest(m: ops.Nearest, shape: Shape) -> Shape:
+    channels, *size = _image(shape)
+    _need(tuple(size) == m.source, f"resizes {m.source}, not {tuple(size)}")
+    return (channels, *m.size)
+
+
 def _view(m: ops.View, shape: Shape) -> Shape:
     if m.kind == "permute":
         _need(m.numbers[0] == 0 and sorted(m.numbers) == list(range(len(shape) + 1)), f"reorders {shape}")
@@ -197,6 +211,7 @@ _RULES: Mapping[type, Callable[[Any, Shape], Shape]] = {
     ops.Constant: _constant,
     ops.GlobalPool: _global_pool,
     ops.Resize: _resize,
+    ops.Nearest: _nearest,
     ops.View: _view,
     ops.Complement: _complement,
 }

@@ -254,6 +254,38 @@ def test_grid_by_loss_smaller_is_better(prepared: Prepared, tmp_path: Path) -> N
         run(prepared, tmp_path / "none", trials=None)
 
 
+@pytest.mark.tensorflow
+def test_tensorflow_runs_are_trials_too(prepared: Prepared, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    config = read_config(
+        {
+            **TINY,
+            "framework": "tensorflow",
+            "select": "loss",
+            "model": {"architecture": "simple_cnn"},
+            "preprocess": {
+                "height": 32,
+                "width": 32,
+                "scaling": "unit",
+                "fit": "squash",
+                "interpolation": "bilinear",
+            },
+            "augment": {"preset": "none", "size": 32},
+            "optim": {**TINY["optim"], "ema": 0.0},
+        }
+    )
+    outcome = run(
+        prepared, tmp_path / "search", config=config, space={"optim.lr": {"choices": [1e-4, 1e-3]}}, trials=2
+    )
+    for t in outcome.trials:
+        history = json.loads(
+            (tmp_path / "search" / "trials" / f"{t.number:03d}" / "history.json").read_text()
+        )
+        assert list(t.figures.values()) == [row["val_loss"] for row in history]
+        assert t.value == min(t.figures.values())
+    assert load_config(str(tmp_path / "search" / "best.yaml")).framework == "tensorflow"
+
+
 # --- pruning and failures: real studies, with a function in place of the training --------------------
 
 

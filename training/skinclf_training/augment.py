@@ -81,9 +81,6 @@ def mix(
     return targets, images
 
 
-mixup = mix
-
-
 def _box(
     size: npt.NDArray[np.float64], bounds: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

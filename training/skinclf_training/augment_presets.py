@@ -2,7 +2,8 @@
 
 All work on pictures of 0 to 255 before they are scaled for the network: one system augmented scaled floats as
 if they were bytes and trained on black pictures. Each list equals its project's published one in order, ranges
-and border, except where the published number can have had no effect, which its comment says.
+and border. Where a published number belongs to another scale than that of the pictures it was applied to, and
+so did nothing, the list has the scale that is meant, and its comment says so.
 
 | preset | published by |
 |---|---|
@@ -175,7 +176,7 @@ def _heavy(size: int) -> tuple[Step, ...]:
 def _skinsight(size: int) -> tuple[Step, ...]:
     return (
         Resize(side=size, interpolation="nearest"),
-        # Keras counts shear in degrees: 0.2 is next to nothing, and as published.
+        # Keras documents shear in degrees; 0.2 is as published, and next to nothing.
         KerasAffine(rotate=30, shift=0.25, shear=0.2, zoom=(0.8, 1.2)),
         Shift(levels=20, within=True),
         _FLIPS,

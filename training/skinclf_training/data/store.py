@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.images import load_image
+from skinclf.errors import ImageError
+from skinclf.images import load_picture
 from skinclf.preprocess import Preprocess
 
 log = logging.getLogger("skinclf")
@@ -33,7 +34,8 @@ def decoded_store(
 
     Args:
         paths: Image files.
-        preprocess: Its `pixels` gives each row; anything else of it is left to the network.
+        preprocess: Its `pixels` gives each row, enhancement steps included, exactly as in prediction; scaling
+            is left to the network.
         cache: Folder for the store.
         workers: Decoding threads.
         progress: Called with (done, total) now and then.
@@ -42,7 +44,7 @@ def decoded_store(
         Shape (N, height, width, 3), dtype uint8, read-only.
 
     Raises:
-        ImageError: An image cannot be read.
+        ImageError: An image cannot be read or enhanced; the message names it.
     """
     key = hashlib.sha256(preprocess.fingerprint.encode())
     for path in paths:
@@ -57,7 +59,10 @@ def decoded_store(
         store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
-            pixels = preprocess.pixels(load_image(paths[i]))
+            try:
+                pixels = preprocess.pixels(load_picture(paths[i], draft=preprocess.draft_size))
+            except ImageError as error:
+                raise ImageError(error.code, f"{paths[i].name}: {error}") from None
             store[i] = (
                 pixels if pixels.dtype == np.uint8 else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
             )

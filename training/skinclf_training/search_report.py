@@ -125,7 +125,7 @@ def write_tables(outcome: Outcome, folder: Path, config: Config, space: Space) -
             folder / "best.yaml",
             f"# Trial {best.number} of {len(outcome.trials)}: {outcome.figure} {best.value:.4f} on the validation "
             f"part at epoch {best.best_epoch}.\n"
-            f"# `skinclf export trials/{best.number:03d}` makes a bundle of that very run, "
+            f"# `skinclf export trials/{best.number:03d} --output BUNDLE` makes a bundle of that very run, "
             f"`skinclf train --config` trains it anew.\n{text}",
         )
 

@@ -16,10 +16,12 @@ from conftest import random_network
 from test_loading import timm_folder
 from test_transformers_hub import VIT, write
 
+from skinclf.architectures import restore_network
 from skinclf.errors import ModelError, UnsafeModelError
 from skinclf.labels import HAM10000
 from skinclf.loading import load_model
 from skinclf.preprocess import scaling
+from skinclf.spec import ModelSpec
 from skinclf.weights.torch_file import read_checkpoint
 
 STATED = {"labels": HAM10000, "preprocess": scaling("unit", height=64, width=64)}
@@ -286,3 +288,34 @@ def test_a_bundle_that_asks_for_the_network_or_a_file(bundle_copy):
         (bundle_copy / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(ModelError):
             load_model(bundle_copy).torch_network()
+
+
+def _in_little_memory(action):
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=r"model_args ask for [\d,]+ numbers; the weights hold"):
+        action()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
+
+
+def test_a_graph_larger_than_its_weights_costs_no_memory(tmp_path):
+    wide = 30_000
+    parts = {
+        "mean": ["global_mean", {}], "a": ["linear", {"in": 3, "out": wide}],
+        "b": ["linear", {"in": wide, "out": wide}], "c": ["linear", {"in": wide, "out": 7}],
+    }  # fmt: skip
+    calls = [[name, [number]] for number, name in enumerate(parts)]
+    spec = ModelSpec(
+        name="wide", architecture="skinclf/keras-graph", labels=HAM10000, preprocess=scaling("raw", height=8, width=8),
+        model_args={"graph": {"version": 1, "input": [8, 8], "layers": parts, "calls": calls}},
+    )  # fmt: skip
+    _in_little_memory(lambda: restore_network(spec, {"layers.c.bias": torch.zeros(7)}))
+
+
+def test_a_transformer_larger_than_its_weights_costs_no_memory():
+    args = {"image_size": 32, "patch_size": 16, "width": 8192, "depth": 8, "heads": 8, "hidden": 65536}
+    spec = ModelSpec(
+        name="deep", architecture="skinclf/transformers-vit", labels=HAM10000,
+        preprocess=scaling("tf", height=32, width=32), model_args={**args, "qkv_bias": True, "eps": 1e-6},
+    )  # fmt: skip
+    _in_little_memory(lambda: restore_network(spec, {"head.bias": torch.zeros(7)}))

@@ -25,8 +25,11 @@ BUILDERS: Mapping[str, tuple[str, str]] = {
     "transformers-vit": ("skinclf.architectures.transformers", "build_vit"),
     "transformers-swin": ("skinclf.architectures.transformers", "build_swin"),
 }
-#: Those whose arguments size the network as timm's do.
+#: Those whose arguments size the network: as timm's do, unchecked, or each within limits of its own.
 _SIZED = frozenset({"skinclf/timm-head"})
+_LIMITED = frozenset(
+    f"skinclf/{name}" for name in ("keras-graph", "onnx-graph", "transformers-vit", "transformers-swin")
+)
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -92,7 +95,8 @@ def restore_network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> nn.Module
     Raises:
         ModelError: The architecture is unknown, or the weights do not fit it.
     """
-    if spec.model_args and (spec.architecture in _SIZED or not spec.architecture.startswith("skinclf/")):
+    own = spec.architecture.startswith("skinclf/")
+    if spec.model_args and (not own or spec.architecture in _SIZED | _LIMITED):
         _check_size(spec, tensors)
     return load_tensors(build_network(spec), tensors, name=spec.name)
 
@@ -102,7 +106,7 @@ def _check_size(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
 
     largest = max([4096, len(tensors), *(size for value in tensors.values() for size in value.shape)])
     wrong = [number for number in _whole_numbers(spec.model_args) if abs(number) > largest]
-    if wrong:
+    if wrong and spec.architecture not in _LIMITED:
         raise ModelError(
             f"{spec.name}: model_args ask for {wrong[0]} of something; no tensor here is that large."
         )

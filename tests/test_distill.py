@@ -1,0 +1,57 @@
+"""Distillation: the divergence, and teachers that answer as the SDK does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+import torch
+
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.labels import HAM10000, parse_labels
+from skinclf.loading import load_model
+from skinclf.registry import BUILTIN
+from skinclf.runtimes import create_runtime
+from skinclf.synthetic import synthetic_lesion
+from skinclf_training.distill import Teachers, distillation_loss
+from skinclf_training.schema import DistillConfig
+
+TEACHER = str(BUILTIN / "ham10000-mobilenetv2")
+
+
+def test_divergence_against_its_formula():
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(5, 7))).float()
+    teacher = torch.from_numpy(rng.dirichlet(np.ones(7), size=5)).float()
+    student = (logits / 2).softmax(1)
+    wanted = 4 * (teacher * (teacher / student).log()).sum(1).mean()
+    assert float(distillation_loss(logits, teacher, 2.0)) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(distillation_loss(logits, student, 2.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_teacher_answers_as_the_runtime_does():
+    model = load_model(TEACHER)
+    pixels = model.spec.preprocess.pixels(synthetic_lesion(3))[None]
+    scores = torch.from_numpy(create_runtime(model, runtime="torch", device="cpu").run(pixels))
+    teachers = Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5, temperature=2.0), HAM10000)
+    got = teachers.probabilities(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+    assert torch.allclose(got, (scores / 2).softmax(1), atol=1e-5)
+
+
+def test_teachers_are_averaged_and_see_the_asked_size():
+    one = Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5, size=96), HAM10000)
+    two = Teachers(DistillConfig(teachers=(TEACHER, TEACHER), weight=0.5, size=96), HAM10000)
+    small = torch.rand(2, 3, 96, 96) * 255
+    large = torch.nn.functional.interpolate(small, size=(192, 192), mode="nearest")
+    assert torch.allclose(one.probabilities(small), two.probabilities(small), atol=1e-6)
+    assert torch.allclose(one.probabilities(large), one.probabilities(small), atol=0.2)
+    assert one.probabilities(large).sum(1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_refuses_no_teacher_and_other_labels():
+    with pytest.raises(InvalidInputError, match="names no model"):
+        Teachers(DistillConfig(weight=0.5), HAM10000)
+    with pytest.raises(MismatchError, match="akiec"):
+        Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), parse_labels("isic2019"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from skinclf.bundle import replace_file
 from skinclf.errors import ModelError
-from skinclf_training.keras.callbacks import Progress, Waiting
+from skinclf_training.keras.callbacks import Progress
 
 _KEY = "skinclf"
 
@@ -22,7 +21,7 @@ def write_checkpoint(path: Path, arrays: Mapping[str, npt.NDArray[Any]], progres
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, save(dict(arrays), metadata={_KEY: json.dumps(dataclasses.asdict(progress))}))
+    replace_file(path, save(dict(arrays), metadata={_KEY: json.dumps(progress.to_dict())}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Progress]:
@@ -37,7 +36,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Progress]:
         with safe_open(path, "np") as file:
             data = json.loads((file.metadata() or {})[_KEY])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        waiting = {key: Waiting(**data.pop(key)) for key in ("best", "stop", "plateau")}
-        return arrays, Progress(**data, **waiting)
+        return arrays, Progress.from_dict(data)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not a checkpoint of a TensorFlow run: {error!r}.") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from skinclf_training.train import BEST
 KERAS, HDF5 = "model.keras", "model.h5"
 #: Largest difference of a probability between Keras and the bundle.
 TOLERANCE = 1e-5
-_COMPARED = 64
+_COMPARED, _BATCH = 64, 16
 
 
 def export_run(
@@ -88,7 +90,7 @@ def restore_model(config: Config, run: Path) -> tuple[Any, int]:
     arrays, progress = read_checkpoint(run / BEST)
     with tf.device("/CPU:0"):
         model = in_float32(keras.models.model_from_json((run / ARCHITECTURE).read_text(encoding="utf-8")))
-    values = list(arrays.values())
+    values = [arrays[key] for key in sorted(arrays)]
     if [v.shape for v in values] != [tuple(v.shape) for v in model.weights]:
         raise ModelError(f"{run / BEST}: does not fit the model in {ARCHITECTURE}.")
     model.set_weights(values)
@@ -103,13 +105,24 @@ def save_model(model: Any, path: Path) -> Path:
     """Save a model in the format of the file's ending, whole or not at all."""
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras calls HDF5 legacy; it is what the projects published
+        with _without_advice():
             model.save(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keras calls HDF5 legacy and says so at every save; it is what the projects published."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def check_agreement(
@@ -121,8 +134,8 @@ def check_agreement(
         ModelError: It is more than `TOLERANCE`.
     """
     worst = 0.0
-    for path in paths:
-        pixels = spec.preprocess.pixels(load_image(path))[None]
+    for start in range(0, len(paths), _BATCH):
+        pixels = np.stack([spec.preprocess.pixels(load_image(x)) for x in paths[start : start + _BATCH]])
         by_keras = np.asarray(model(scaled(pixels, config), training=False), np.float64)
         if spec.activation == "sigmoid":
             by_keras = np.concatenate([1 - by_keras, by_keras], axis=1)

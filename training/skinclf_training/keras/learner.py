@@ -172,4 +172,4 @@ class Learner:
 
 
 def _numbered(name: str, variables: list[Any]) -> Arrays:
-    return {f"{name}/{i:04}": np.ascontiguousarray(v.numpy()) for i, v in enumerate(variables)}
+    return {f"{name}/{i:04}": np.asarray(v.numpy(), order="C") for i, v in enumerate(variables)}

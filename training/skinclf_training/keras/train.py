@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from skinclf.bundle import replace_file
-from skinclf.errors import InvalidInputError
 from skinclf.scores import probabilities
 from skinclf_training.callbacks import write_history
 from skinclf_training.data.prepare import Prepared
@@ -27,9 +26,9 @@ from skinclf_training.keras.init import start_from
 from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.loss import build_loss
 from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
-from skinclf_training.keras.optim import learning_rates, phase_at, schedule_factor
 from skinclf_training.memory import keep_freed_memory
 from skinclf_training.metrics import validation_metrics
+from skinclf_training.schedule import learning_rates, phase_at, schedule_factor
 from skinclf_training.schema import Config
 from skinclf_training.train import BEST, INIT, LAST, claim_run, write_json
 
@@ -72,13 +71,6 @@ def train(
     """
     check_supported(config)
     place = device(config)
-    val_rows = prepared.rows("val")
-    truth = prepared.targets[val_rows]
-    known = validation_metrics(
-        np.full((len(truth), len(prepared.labels)), 1 / len(prepared.labels)), truth, prepared.labels
-    )
-    if config.select not in known:
-        raise InvalidInputError(f"select {config.select!r}: this data gives {', '.join(known)}.")
     claim_run(run, config, prepared, resume=resume)
     if warning := stacked(config):
         log.warning("%s", warning)
@@ -166,7 +158,6 @@ class _Loop:
             return
         before = phase_at(self.config.optim, self.state.epoch - 1) if self.state.epoch else None
         if self._phase() != before:
-            self.state.new_phase()
             count = self.learner.enter(self._phase())
             log.info(
                 "epoch %d: %s learns, %d parameters", self.state.epoch + 1, self._phase().trainable, count
@@ -179,7 +170,7 @@ class _Loop:
         phase, steps = self._phase(), len(self.batches)
         clock = time.monotonic()
         for pixels, soft in self.batches.epoch(state.epoch, first=state.batch):
-            factor = schedule_factor(o, step=state.step, steps_per_epoch=steps) * state.factor
+            factor = schedule_factor(o, step=state.step, steps_per_epoch=steps) * state.watch.factor
             self.rates = learning_rates(o, phase, factor)
             state.step, state.batch = state.step + 1, state.batch + 1
             self.learner.step(pixels, soft, self.rates, state.step)
@@ -212,6 +203,7 @@ class _Loop:
             "train_accuracy": float(correct / images),
             **{f"val_{name}": value for name, value in figures.items()},
             "lr": self.rates["body"],
+            "head_lr": self.rates["head"],
             "seconds": self.state.seconds,
         }
         log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))

@@ -10,78 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from skinclf.errors import InvalidInputError, MismatchError
-from skinclf.labels import HAM10000
-from skinclf.synthetic import synthetic_lesion
 
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
-import torch
+from train_fixtures import assert_same, final_state, synthetic_data, tiny
 
 from skinclf.bundle import read_spec, read_weights
 from skinclf.loaded import LoadedModel
 from skinclf.predictor import Predictor
-from skinclf_training.config import Config, load_config, read_config
-from skinclf_training.data.prepare import Prepared, prepare, read_prepared
-from skinclf_training.data.split import parse_ratios
+from skinclf_training.config import load_config
+from skinclf_training.data.prepare import Prepared
 from skinclf_training.export import export_run, fit_temperature, load_bundle_network
 from skinclf_training.train import train
-
-TINY = {
-    "name": "tiny",
-    "seed": 7,
-    "threads": 1,
-    "model": {"architecture": "test_efficientnet", "drop_rate": 0.2},
-    "preprocess": {"height": 32, "width": 32},
-    "data": {"store_height": 36, "store_width": 48, "batch_size": 8, "workers": 1},
-    "augment": {"size": 32, "mixup": 0.2, "mixup_prob": 0.5},
-    "optim": {"epochs": 2, "accelerator": "cpu", "precision": "32-true", "ema": 0.9},
-}
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Seven classes, 56 small pictures."""
-    folder = tmp_path_factory.mktemp("train")
-    (folder / "images").mkdir()
-    lines = ["lesion_id,image_id,dx"]
-    for i in range(56):
-        Image.fromarray(synthetic_lesion(i % 8, width=48, height=36)).save(folder / "images" / f"i{i:02}.jpg")
-        lines.append(f"L{i:02},i{i:02},{HAM10000.codes[i % 7]}")
-    (folder / "metadata.csv").write_text("\n".join(lines))
-    prepare(
-        folder / "metadata.csv", [folder / "images"], folder / "prepared",
-        shares=parse_ratios("70/15/15"), seed=1, workers=1,
-    )  # fmt: skip
-    return read_prepared(folder / "prepared")
-
-
-def tiny(**changes: dict) -> Config:
-    data = json.loads(json.dumps(TINY))
-    for key, value in changes.items():
-        data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
-    return read_config(data)
-
-
-def final_state(run: Path) -> dict:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def assert_same(a: Path, b: Path) -> None:
-    one, two = final_state(a), final_state(b)
-    assert one["global_step"] == two["global_step"]
-    for key in one["state_dict"]:
-        assert torch.equal(one["state_dict"][key], two["state_dict"][key]), key
-    first, second = (
-        [
-            {k: v for k, v in row.items() if k != "seconds"}
-            for row in json.loads((r / "history.json").read_text())
-        ]
-        for r in (a, b)
-    )
-    assert first == second
+    return synthetic_data(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,10 @@ def write(folder: Path, text: str) -> str:
         ("optim:\n  lr: fast\n", "'optim.lr': expected float"),
         ("optim: 3\n", "'?optim'?: expected keys and values|Configuration optim"),
         ("augment:\n  scale: [1]\n", "'augment.scale': expected tuple"),
-        ("loss:\n  class_weights: root\n", "expected 'none' or 'sqrt' or 'balanced' or 'pos_weight', received 'root'"),
+        (
+            "loss:\n  class_weights: root\n",
+            "expected 'none' or 'sqrt' or 'balanced' or 'pos_weight', received 'root'",
+        ),
         ("model:\n  init: 3\n", "'model.init': expected str"),
         ("- a\n", "expected keys and values"),
         ("a: [\n", "not valid YAML"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,8 @@ from skinclf.synthetic import synthetic_lesion
 from skinclf_training.augment import augment, mix
 from skinclf_training.config import AugmentConfig, ModelConfig
 from skinclf_training.imbalance import class_weights
-from skinclf_training.loader import StoreLoader
+from skinclf_training.loader import Batch, StoreLoader
 from skinclf_training.metrics import validation_metrics
-from skinclf_training.module import learning_rate_factor
 from skinclf_training.network import build_network, head_names
 
 OFF = {
@@ -131,30 +130,71 @@ def test_class_weights(kind: str, ratio: float) -> None:
     assert weights[targets].mean() == pytest.approx(1.0)
 
 
-def test_schedule_warms_up_and_follows_the_cosine() -> None:
-    values = [learning_rate_factor(s, warmup=10, total=110, floor=0.1) for s in range(110)]
-    assert values[0] == pytest.approx(0.1)
-    assert values[9] == pytest.approx(1.0)
-    assert values[60] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
-    assert values[-1] == pytest.approx(0.1, abs=1e-3)
-    assert max(values) == pytest.approx(1.0)
-
-
 def test_loader_shuffles_by_epoch_and_resumes_within_one() -> None:
     store = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
-    loader = StoreLoader(store, np.arange(10), np.arange(10), batch_size=3, shuffle_seed=5)
+
+    def shuffled(**options: object) -> StoreLoader:
+        return StoreLoader(
+            store, np.arange(10), np.arange(10), batch_size=3, seed=5, drop_last=True,
+            order=lambda epoch: np.random.default_rng([5, epoch]).permutation(10), **options,
+        )  # fmt: skip
+
+    loader = shuffled()
     assert len(loader) == 3
     first = [b.targets.tolist() for b in loader]
     loader.set_epoch(1)
     second = [b.targets.tolist() for b in loader]
     assert first != second
-    fresh = StoreLoader(store, np.arange(10), np.arange(10), batch_size=3, shuffle_seed=5)
+    fresh = shuffled()
     fresh.load_state_dict({"epoch": 1, "next": 2})
     fresh.set_epoch(1)
     assert [(b.targets.tolist(), b.index) for b in fresh] == [(second[2], 2)]
     ordered = StoreLoader(store, np.arange(4, 10), np.arange(10), batch_size=4)
     assert [b.targets.tolist() for b in ordered] == [[4, 5, 6, 7], [8, 9]]
     assert [int(b.images[0, 0, 0, 0]) for b in ordered] == [4, 8]
+
+
+def test_prepared_batches_are_those_of_their_place() -> None:
+    store = np.zeros((20, 1, 1, 3), np.uint8)
+
+    def noisy(batch: Batch) -> Batch:
+        return dataclasses.replace(batch, images=torch.from_numpy(batch.rng.normal(size=3)))
+
+    def loader(**options: object) -> StoreLoader:
+        return StoreLoader(
+            store,
+            np.arange(20),
+            np.arange(20),
+            batch_size=3,
+            seed=1,
+            order=lambda _: np.arange(20),
+            **options,
+        )
+
+    ahead = loader(prepare=noisy)
+    made = []
+    for batch in ahead:
+        made.append(batch)
+        assert ahead.state_dict()["next"] == len(made)
+    plain = [noisy(batch) for batch in loader()]
+    assert len(made) == 7
+    for a, b in zip(made, plain, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert (a.seed, a.index, a.targets.tolist()) == (b.seed, b.index, b.targets.tolist())
+    assert len({batch.seed for batch in made}) == 7
+    stopped = iter(loader(prepare=noisy))
+    next(stopped)
+    stopped.close()
+
+
+def test_processes_share_every_batch() -> None:
+    store = np.zeros((10, 1, 1, 3), np.uint8)
+    one, two = (
+        list(StoreLoader(store, np.arange(10), np.arange(10), batch_size=4, rank=r, ranks=2)) for r in (0, 1)
+    )
+    assert [b.targets.tolist() for b in one] == [[0, 1], [4, 5], [8]]
+    assert [b.targets.tolist() for b in two] == [[2, 3], [6, 7], [9]]
+    assert one[0].seed != two[0].seed
 
 
 def test_validation_metrics_against_known_values() -> None:

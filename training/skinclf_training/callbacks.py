@@ -21,8 +21,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from skinclf.bundle import replace_file
 from skinclf_training.module import Classifier
+from skinclf_training.ranks import rank
 
 log = logging.getLogger("skinclf")
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
@@ -52,18 +54,79 @@ class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
         return state
 
 
-class StepCheckpoint(ModelCheckpoint):  # type: ignore[misc]
-    """Every few steps, but not at an epoch's last one.
+class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
+    """A checkpoint in a run's folder, whose best score survives a move of that folder."""
 
-    There the epoch's own checkpoint follows after validation; one written before would resume past it.
+    def __init__(self, folder: Path, filename: str, **options: Any) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            **options,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what was best, at the paths that the files have now."""
+        assert self.dirpath is not None
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath) / Path(path).name) if path else path
+
+        moved = {key: here(state_dict[key]) for key in _PATHS if key in state_dict}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class LastCheckpoint(FolderCheckpoint):
+    """After every whole epoch: what a run goes on from."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave a trial's unfinished epoch out; its own checkpoint is written before it is validated."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class StepCheckpoint(FolderCheckpoint):
+    """Every few steps, but not at an epoch's last one, nor between the batches of an accumulated step.
+
+    At the end the epoch's own checkpoint follows after validation; one written before would resume past it.
     """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Leave the last step out."""
-        if batch_idx + 1 < trainer.num_training_batches:
+        """Save where a step is complete and others follow."""
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole and batch_idx + 1 < trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+class Trial(pl.Callback):  # type: ignore[misc]
+    """Ends training after so many steps: saves where it is, then has the unfinished epoch validated.
+
+    Args:
+        steps: Optimiser steps of the whole run.
+        path: Of the checkpoint that a later call goes on from.
+    """
+
+    def __init__(self, steps: int, path: Path) -> None:
+        self._steps, self._path = steps, path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that has gone so far already goes no further."""
+        if trainer.global_step >= self._steps:
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after the last step."""
+        if trainer.global_step < self._steps or trainer.should_stop:
+            return
+        if batch_idx + 1 < trainer.num_training_batches:
+            trainer.save_checkpoint(self._path)
+        trainer.should_stop = True
 
 
 class History(pl.Callback):  # type: ignore[misc]
@@ -92,7 +155,7 @@ class History(pl.Callback):  # type: ignore[misc]
             sums = pl_module.sums
             log.info(
                 "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
-                batch.epoch + 1, batch.index + 1, pl_module.steps_per_epoch,
+                batch.epoch + 1, batch.index + 1, pl_module.batches_per_epoch,
                 sums["loss"] / sums["images"], sums["images"] / self._seconds,
             )  # fmt: skip
 
@@ -102,20 +165,27 @@ class History(pl.Callback):  # type: ignore[misc]
         if trainer.sanity_checking:
             return
         self._tick()
-        sums = pl_module.sums
+        sums = pl_module.totals()
+        rates = {group["name"].partition("/")[0]: group["lr"] for group in trainer.optimizers[0].param_groups}
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "step": float(trainer.global_step),
             "train_loss": sums["loss"] / sums["images"],
             "train_accuracy": sums["correct"] / sums["images"],
             **{f"val_{name}": value for name, value in pl_module.figures.items()},
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "lr": float(rates["body"]),
+            "head_lr": float(rates["head"]),
             "seconds": self._seconds,
         }
         self._seconds = 0.0
         self.rows.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {k: v for k, v in row.items() if k not in {"epoch", "step"}}, trainer.global_step
+            )
         self._write()
-        log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+        if trainer.is_global_zero:
+            log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and the running epoch's seconds."""
@@ -132,14 +202,17 @@ class History(pl.Callback):  # type: ignore[misc]
         self._clock = now
 
     def _write(self) -> None:
-        write_history(self.folder, self.rows)
+        if rank() == 0:
+            write_history(self.folder, self.rows)
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write `history.csv` and `history.json`, one row per epoch; NaN, which is no JSON, becomes null there."""
     buffer = io.StringIO()
     if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(
+            buffer, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
     replace_file(folder / "history.csv", buffer.getvalue().encode())

@@ -30,6 +30,8 @@ from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.memory import keep_freed_memory
 from skinclf_training.metrics import validation_metrics
+from skinclf_training.module import activation
+from skinclf_training.network import architecture
 from skinclf_training.train import BEST, CONFIG, ENVIRONMENT
 
 log = logging.getLogger("skinclf")
@@ -84,12 +86,14 @@ def export_run(
     config, facts = read_run(run, prepared)
     checkpoint = run / BEST
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    built, args = architecture(config.model)
     spec = ModelSpec(
         name=name or config.name,
-        architecture=config.model.architecture,
+        architecture=built,
         labels=prepared.labels,
         preprocess=config.preprocess.build(),
-        model_args=config.model.args,
+        activation=activation(config.loss),
+        model_args=args,
         training=provenance(run, config, facts, epoch=int(state["epoch"]) + 1, data_name=data_name),
         license=license,
         source=str(output),
@@ -246,10 +250,12 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a model comes from, for its configuration."""
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
-    source = {"torch": "timm", "tensorflow": "ImageNet, by keras.applications"}[config.framework]
-    start: dict[str, Any] = {"init": source if config.model.pretrained else "random"}
-    if config.model.init:
-        path = Path(config.model.init)
+    own = config.model.architecture.startswith("skinclf/")
+    sources = {"torch": "ImageNet, by torchvision" if own else "timm",
+               "tensorflow": "ImageNet, by keras.applications"}  # fmt: skip
+    start: dict[str, Any] = {"init": sources[config.framework] if config.model.pretrained else "random"}
+    if file := config.model.init or config.model.transplant:
+        path = Path(file)
         start = {"init": path.name}
         if is_bundle(path.parent):
             earlier = read_spec(path.parent)
@@ -266,6 +272,7 @@ def provenance(
         "code": f"skinclf {__version__}",
         "versions": facts["versions"],
         **start,
+        **({"teachers": list(config.distill.teachers)} if config.distill.weight else {}),
         "config": config.to_dict(),
     }
 

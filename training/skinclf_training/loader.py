@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+#: Batches that a thread prepares ahead.
+_AHEAD = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch and its place in the run.
+    """One batch, its place in the run, and the random numbers that belong to it.
 
     Attributes:
-        images: Shape (N, H, W, 3), uint8.
+        images: Shape (N, H, W, 3), uint8; or, once augmented, (N, 3, size, size), float32, 0 to 255.
         targets: Shape (N,), int64.
         epoch: Counted from 0.
         index: Of the batch within the epoch.
+        seed: For the network's own draws, such as dropout.
+        rng: For augmentation, then for mixing.
     """
 
     images: Tensor
     targets: Tensor
     epoch: int
     index: int
+    seed: int
+    rng: np.random.Generator
 
-    def to(self, device: torch.device, **_: Any) -> Batch:
+    def to(self, device: torch.device, **options: bool) -> Batch:
         """The batch on a device."""
-        return Batch(self.images.to(device), self.targets.to(device), self.epoch, self.index)
+        return replace(
+            self, images=self.images.to(device, **options), targets=self.targets.to(device, **options)
+        )
 
 
 class StoreLoader:
@@ -42,8 +52,13 @@ class StoreLoader:
         store: Shape (N, H, W, 3), uint8.
         rows: Rows of the store to go through.
         targets: Label of every row of the store.
-        batch_size: Images per batch.
-        shuffle_seed: Shuffle anew every epoch and drop the incomplete batch; None keeps order and tail.
+        batch_size: Images per batch, over all ranks.
+        seed: Of the random numbers of each batch.
+        order: Rows of an epoch, as many as `rows`; None takes `rows` as they are.
+        drop_last: Leave an incomplete last batch out (never the only one).
+        rank: Which of the `ranks` processes this is; each takes its share of every batch.
+        ranks: Number of processes.
+        prepare: Augments a batch in a thread, ahead of time; None leaves that to whoever takes the batch.
     """
 
     #: Lightning asks for it beside `sampler`.
@@ -56,16 +71,23 @@ class StoreLoader:
         targets: npt.NDArray[np.int64],
         *,
         batch_size: int,
-        shuffle_seed: int | None = None,
+        seed: int = 0,
+        order: Callable[[int], npt.NDArray[np.int64]] | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
+        prepare: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.store, self.rows, self.targets = store, rows, targets
-        self.batch_size, self.shuffle_seed = min(batch_size, len(rows)), shuffle_seed
+        self.batch_size, self.seed = min(batch_size, len(rows)), seed
+        self.order, self.drop_last, self.prepare = order, drop_last, prepare
+        self.rank, self.ranks = rank, ranks
         self.epoch = 0
         self._next = 0
 
     def __len__(self) -> int:
         full, tail = divmod(len(self.rows), self.batch_size)
-        return full + (tail > 0 and self.shuffle_seed is None)
+        return full + (tail > 0 and not self.drop_last)
 
     @property
     def sampler(self) -> StoreLoader:
@@ -86,12 +108,34 @@ class StoreLoader:
         self.epoch, self._next = state["epoch"], state["next"]
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.rows
-        if self.shuffle_seed is not None:
-            order = order[np.random.default_rng([self.shuffle_seed, self.epoch]).permutation(len(order))]
-        start = self._next if self.shuffle_seed is not None and self._next < len(self) else 0
-        for index in range(start, len(self)):
-            taken = order[index * self.batch_size : (index + 1) * self.batch_size]
-            images = torch.from_numpy(self.store[taken])
+        order = self.rows if self.order is None else self.order(self.epoch)
+        start = self._next if self.order is not None and self._next < len(self) else 0
+        indices = range(start, len(self))
+        batches = (self._batch(order, index) for index in indices)
+        for index, batch in zip(indices, self._prepared(batches), strict=True):
             self._next = index + 1
-            yield Batch(images, torch.from_numpy(self.targets[taken]), self.epoch, index)
+            yield batch
+
+    def _batch(self, order: npt.NDArray[np.int64], index: int) -> Batch:
+        taken = order[index * self.batch_size : (index + 1) * self.batch_size]
+        taken = np.array_split(taken, self.ranks)[self.rank]
+        place = [self.seed, self.epoch, index, *([self.rank] if self.ranks > 1 else [])]
+        rng = np.random.default_rng(place)
+        images, targets = torch.from_numpy(self.store[taken]), torch.from_numpy(self.targets[taken])
+        return Batch(images, targets, self.epoch, index, int(rng.integers(2**62)), rng)
+
+    def _prepared(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        if self.prepare is None:
+            yield from batches
+            return
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                for batch in batches:
+                    waiting.append(thread.submit(self.prepare, batch))
+                    if len(waiting) > _AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                thread.shutdown(cancel_futures=True)

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from skinclf.labels import LabelSet
 
+#: What `validation_metrics` gives; the last two where somebody said which labels are malignant.
+FIGURES = ("loss", "accuracy", "balanced_accuracy", "macro_auc", "malignant_auc", "malignant_pr_auc")
+
 
 def validation_metrics(
     probabilities: npt.NDArray[Any], targets: npt.NDArray[np.int64], labels: LabelSet

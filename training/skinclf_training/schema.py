@@ -209,7 +209,7 @@ class Phase:
     Attributes:
         epoch: First epoch, counted from 0.
         trainable: `all`, `head`, `last=N` (the last N layers of the backbone, with the head), or `stages=N` (the
-            last N of its stages, with the head).
+            last N of its stages, with the head). What is frozen keeps its running statistics too.
         lr: Factor on all learning rates.
         body_lr: Further factor on those of the backbone.
     """
@@ -229,18 +229,19 @@ class OptimConfig:
         optimizer: `adamw`, `adam` or `sgd` (Nesterov momentum 0.9).
         lr: Peak learning rate of the body.
         head_lr: Peak learning rate of the classifier.
-        weight_decay: Not applied to vectors (biases, normalisation).
+        weight_decay: Of `adamw`; not applied to vectors (biases, normalisation).
         schedule: `cosine` (by step, after warm-up), `constant`, `plateau` (by epoch, on `select`),
             `warm_restarts` (cosine by epoch, restarted) or `onecycle` (by step).
         warmup_epochs: Linear warm-up of `cosine`; share `warmup_epochs / epochs` of `onecycle`.
-        min_lr: Final learning rate as a share of the peak (`plateau`, `warm_restarts`: the floor).
+        min_lr: Final learning rate of `cosine` as a share of the peak (`plateau`, `warm_restarts`: the floor).
         factor: `plateau` multiplies by it.
-        patience: Epochs without a better figure before `plateau` acts.
+        patience: Epochs without a better figure that `plateau` waits, as each framework counts: PyTorch acts on
+            the first one beyond them, Keras on the last of them.
         restart_epochs: Length of the first cycle of `warm_restarts`.
         restart_factor: Each further cycle is longer by it.
         phases: Freezing schedule; empty trains everything throughout.
-        batchnorm: `train`; `frozen` keeps the backbone's statistics and its scales and shifts as they are;
-            `frozen_affine` keeps its scales and shifts, and lets the statistics follow.
+        batchnorm: Of the backbone: `train`; `frozen` keeps statistics, scales and shifts as they are;
+            `frozen_affine` keeps scales and shifts, and lets the statistics follow.
         clip: Largest gradient norm, 0 for none.
         accumulate: Batches whose gradients are added up before a step; an epoch's rest makes a step of its own.
         ema: Decay of the averaged weights that are validated and exported; 0 for none.
@@ -289,7 +290,8 @@ class StopConfig:
     """Early stopping on the figure of `Config.select`.
 
     Attributes:
-        patience: Epochs without a better figure before training stops, 0 for never.
+        patience: Epochs without a better figure before training stops, 0 for never. Counted anew in every phase;
+            only the last phase is cut short.
         min_delta: What counts as better.
     """
 

@@ -13,28 +13,39 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from skinclf._version import __version__
 from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, MismatchError
 from skinclf.labels import parse_labels
-from skinclf.preprocess import Preprocess
-from skinclf_training.callbacks import AtomicCheckpointIO, EpochHook, History, StepCheckpoint
+from skinclf_training.callbacks import (
+    AtomicCheckpointIO,
+    EpochHook,
+    FolderCheckpoint,
+    History,
+    LastCheckpoint,
+    StepCheckpoint,
+    Trial,
+)
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
-from skinclf_training.data.store import decoded_store
-from skinclf_training.imbalance import class_weights
-from skinclf_training.loader import StoreLoader
+from skinclf_training.imbalance import class_weights, stacked
 from skinclf_training.memory import keep_freed_memory
-from skinclf_training.module import Classifier
+from skinclf_training.metrics import FIGURES
+from skinclf_training.module import Classifier, activation
 from skinclf_training.network import build_network
+from skinclf_training.ranks import check_ranks, rank
+from skinclf_training.schedule import check_phases
+from skinclf_training.store_data import StoreData
 
 log = logging.getLogger("skinclf")
 CONFIG, ENVIRONMENT, INIT = "config.yaml", "environment.json", "init.json"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+#: Name of the checkpoints that `log.keep_epochs` keeps.
+EPOCH = "epoch-{epoch_number:03.0f}"
 
 
 def train(
@@ -58,7 +69,8 @@ def train(
         run: Folder of the run.
         resume: `auto` goes on when the folder holds a checkpoint; `never` refuses such a folder.
         progress: Called with (done, total) while images are decoded.
-        max_steps: Stop after so many optimiser steps in all, for trials; -1 for the configured epochs.
+        max_steps: Stop after so many optimiser steps in all, for trials; the epoch is then validated as far as
+            it went. -1 for the configured epochs.
         on_epoch: Called with each new row of the history; True stops after this epoch.
 
     Returns:
@@ -72,76 +84,71 @@ def train(
     keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
-    claim_run(run, config, prepared, resume=resume)
+    check_ranks(config)
+    if rank() == 0:
+        claim_run(run, config, prepared, resume=resume)
+        if warning := stacked(config):
+            log.warning("%s", warning)
     torch.manual_seed(config.seed)
-    cache = prepared.folder / "cache"
-    stored = Preprocess(
-        height=config.data.store_height, width=config.data.store_width, fit="squash", interpolation="lanczos"
-    )
-    workers = config.data.workers
-    train_rows, val_rows = prepared.rows("train"), prepared.rows("val")
     classes = len(prepared.labels)
-    if len(np.unique(prepared.targets[train_rows])) < classes:
-        raise InvalidInputError(
-            "A class has no training image; prepare the data again with a fitting taxonomy."
-        )
-    train_store = decoded_store(prepared.paths, stored, cache, workers=workers, progress=progress)
-    val_paths = [prepared.paths[i] for i in val_rows]
-    val_store = decoded_store(val_paths, config.preprocess.build(), cache, workers=workers, progress=progress)
-    loader = StoreLoader(
-        train_store, train_rows, prepared.targets, batch_size=config.data.batch_size, shuffle_seed=config.seed
-    )
-    val_loader = StoreLoader(
-        val_store, np.arange(len(val_rows)), prepared.targets[val_rows], batch_size=config.data.val_batch_size
-    )
-    network, init = build_network(config.model, classes)
-    if init is not None:
+    targets = prepared.targets[prepared.rows("train")]
+    weights = class_weights(targets, classes, config.loss.class_weights)
+    network, init = build_network(config.model, 1 if activation(config.loss) == "sigmoid" else classes)
+    if init is not None and rank() == 0:
         write_json(run / INIT, {"loaded": init.loaded, "skipped": init.skipped, "fresh": init.fresh})
-    weights = class_weights(prepared.targets[train_rows], classes, config.loss.class_weights)
-    module = Classifier(config, network, prepared.labels, weights, steps_per_epoch=len(loader))
+    data = StoreData(config, prepared, progress=progress)
+    module = Classifier(
+        config, network, prepared.labels, weights, batches_per_epoch=len(data.train_dataloader())
+    )
     history = History(run)
     trainer = _trainer(config, run, history, max_steps=max_steps)
     if on_epoch is not None:
         trainer.callbacks.append(EpochHook(history, on_epoch))
     log.info(
         "%d training and %d validation images, %d steps per epoch",
-        len(train_rows),
-        len(val_rows),
-        len(loader),
-    )
+        len(targets), len(prepared.rows("val")), module.steps_per_epoch,
+    )  # fmt: skip
     with warnings.catch_warnings():
         # The loader is no torch DataLoader and needs no worker processes.
         warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|eval mode).*")
-        trainer.fit(module, loader, val_loader, ckpt_path=str(last) if last.is_file() else None)
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     return history.rows
 
 
 def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> pl.Trainer:
     o = config.optim
     folder = run / Path(LAST).parent
-    common: dict[str, Any] = {
-        "dirpath": folder,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
+    mode = "min" if config.select == "loss" else "max"
     checkpoints = [
-        ModelCheckpoint(filename=Path(BEST).stem, monitor=config.select, mode="max", **common),
-        ModelCheckpoint(filename=Path(LAST).stem, every_n_epochs=1, **common),
+        FolderCheckpoint(folder, Path(BEST).stem, monitor=config.select, mode=mode),
+        LastCheckpoint(folder, Path(LAST).stem, every_n_epochs=1),
     ]
     if o.checkpoint_steps:
+        checkpoints.append(StepCheckpoint(folder, Path(LAST).stem, every_n_train_steps=o.checkpoint_steps))
+    if config.log.keep_epochs:
         checkpoints.append(
-            StepCheckpoint(filename=Path(LAST).stem, every_n_train_steps=o.checkpoint_steps, **common)
+            FolderCheckpoint(
+                folder, EPOCH, monitor="epoch_number", mode="max", save_top_k=config.log.keep_epochs
+            )
         )
+    callbacks: list[pl.Callback] = [history, *checkpoints]
+    if max_steps >= 0:
+        callbacks.append(Trial(max_steps, run / LAST))
+    torch.set_float32_matmul_precision("high" if o.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = o.tf32
     return pl.Trainer(
         max_epochs=o.epochs,
-        max_steps=max_steps,
         accelerator=o.accelerator,
-        devices=1,
+        devices=o.devices,
+        strategy=_strategy(config),
         precision=o.precision,
         gradient_clip_val=o.clip or None,
-        callbacks=[history, *checkpoints],
+        accumulate_grad_batches=o.accumulate,
+        deterministic=o.deterministic,
+        benchmark=not o.deterministic,
+        callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
-        logger=False,
+        logger=TensorBoardLogger(run, name="", version="tensorboard") if config.log.tensorboard else False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -150,19 +157,43 @@ def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> 
     )
 
 
+def _strategy(config: Config) -> str | DDPStrategy:
+    o = config.optim
+    if o.devices == 1:
+        return "auto"
+    # What is frozen takes no part in a step, and that changes with the phases.
+    return DDPStrategy(find_unused_parameters=bool(o.phases) or o.batchnorm != "train")
+
+
+def check_data(config: Config, prepared: Prepared) -> None:
+    """Refuse data or a figure to select by that the configuration cannot be run with.
+
+    Raises:
+        InvalidInputError: Other labels than the configuration asks for, no such validation figure, phases that
+            are none, or nothing to validate on.
+    """
+    labels = prepared.labels
+    if config.labels != "any" and parse_labels(config.labels).codes != labels.codes:
+        raise InvalidInputError(
+            f"The configuration is for the labels {config.labels}; the prepared data have "
+            f"{', '.join(labels.codes)}. Prepare the data with --labels {config.labels}, or set labels: any."
+        )
+    if not len(prepared.rows("val")):
+        raise InvalidInputError(f"{prepared.folder}: no validation part; prepare the data with one.")
+    known = FIGURES if labels.malignant_indices else tuple(f for f in FIGURES if "malignant" not in f)
+    if config.select not in known:
+        raise InvalidInputError(f"select {config.select!r}: expected one of {', '.join(known)}.")
+    check_phases(config.optim)
+
+
 def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> None:
     """Make the run's folder, or check that it is this run's.
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidInputError: The folder holds a run and `resume` is `never`, or the data have other labels than
-            the configuration says.
+        InvalidInputError: The folder holds a run and `resume` is `never`, or see `check_data`.
     """
-    if config.labels != "any" and parse_labels(config.labels).codes != prepared.labels.codes:
-        raise InvalidInputError(
-            f"The configuration is for the labels {config.labels}; the prepared data have "
-            f"{', '.join(prepared.labels.codes)}. Prepare the data with --labels {config.labels}, or set labels: any."
-        )
+    check_data(config, prepared)
     environment = run / ENVIRONMENT
     text = config.to_yaml()
     if environment.is_file():

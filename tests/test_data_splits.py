@@ -223,6 +223,9 @@ def test_folds_test_every_image_once_and_never_cut_a_lesion() -> None:
             assert abs(found["test"] - total / 5) <= 2
             assert abs(found["val"] - 0.15 * total * 0.8) <= 2
     assert splits == fold_splits(groups, labels, folds=5, val_share=0.15, seed=42)
+    # A change of the algorithm would silently move images between published folds.
+    digest = split_hash([str(i) for i in range(len(groups))], splits[2])
+    assert digest.startswith("8694045bb855ecf8")
     with pytest.raises(InvalidInputError, match="at least 2"):
         fold_splits(groups, labels, folds=1, val_share=0.15, seed=42)
 

@@ -90,7 +90,7 @@ def download(
 @_distance
 @_json
 @click.pass_context
-def check(context: click.Context, *, as_json: bool, metadata: tuple[Path, ...], **options: Any) -> None:
+def check(context: click.Context, /, *, as_json: bool, metadata: tuple[Path, ...], **options: Any) -> None:
     """Decode every image and compare labels with files; goes on where it was stopped.
 
     Exits with 3 when an image is missing or cannot be read.

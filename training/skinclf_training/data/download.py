@@ -194,7 +194,7 @@ class _Fetcher:
         try:
             pooch.retrieve(url, known_hash=expected, fname=name, path=self._folder, downloader=getter)
         except requests.HTTPError as error:
-            code = error.response.status_code
+            code = None if error.response is None else error.response.status_code
             hint = ", is the Kaggle token valid?" if self._headers and code in {401, 403} else ""
             raise _UnavailableError(f"the server answered {code}{hint}") from None
         except requests.RequestException as error:

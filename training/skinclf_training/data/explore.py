@@ -82,7 +82,7 @@ def describe(prepared: Prepared, found: ImageCheck) -> dict[str, Any]:
         code: len({g for g, c in zip(prepared.lesions, of_class, strict=True) if c == code}) for code in codes
     }
     counts = Counter(of_class)
-    classes = [
+    classes: list[dict[str, Any]] = [
         {
             "code": label.code,
             "name": label.name,

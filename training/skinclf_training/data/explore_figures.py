@@ -10,6 +10,7 @@ from skinclf.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Numbers = Mapping[str, Any]
 _TILE = (240, 180)  # pixels of a picture on the sample sheet
@@ -142,7 +143,7 @@ def samples(n: Numbers, path: Path, files: Mapping[str, Sequence[Path]]) -> str 
     rows = [row for row in n["classes"] if files.get(row["code"])]
     with style.canvas(path, width=1.55 * columns + 1.5, height=1.2 * len(rows) + 0.1, columns=columns,
                       rows=len(rows)) as (figure, grid):  # fmt: skip
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+        _pack(figure)
         panels = np.asarray(grid).reshape(len(rows), columns)
         for row, line in zip(rows, panels, strict=True):
             for k, axes in enumerate(line):
@@ -154,6 +155,13 @@ def samples(n: Numbers, path: Path, files: Mapping[str, Sequence[Path]]) -> str 
                     axes.imshow(np.asarray(ImageOps.fit(picture, _TILE, Image.Resampling.LANCZOS)))
             line[0].set_ylabel(_wrapped(row["name"]), rotation=0, ha="right", va="center", fontsize=8.5)
     return "Chosen at random, each of another lesion, cut to one shape."
+
+
+def _pack(figure: Figure) -> None:
+    """Leave next to nothing between the panels."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01))
 
 
 def _groups(n: Numbers) -> list[tuple[str, str, list[str]]]:

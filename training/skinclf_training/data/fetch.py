@@ -140,9 +140,9 @@ def _passing(error: requests.RequestException) -> bool:
     """Whether trying again may help: no or a broken connection, or a server that is overloaded."""
     import requests
 
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         code = error.response.status_code
-        return code >= requests.codes.server_error or code == requests.codes.too_many_requests
+        return code >= 500 or code == 429
     return isinstance(
         error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     )

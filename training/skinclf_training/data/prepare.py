@@ -207,7 +207,7 @@ class _Data:
 
     def _near(self, part_of: Mapping[str, str], bits: int, *, merged: bool) -> dict[str, Any]:
         """Pairs that look alike and are not of one lesion; all those that cross parts are named."""
-        pairs = [
+        pairs: list[dict[str, Any]] = [
             {
                 "images": [self.records[i].image, self.records[j].image],
                 "lesions": [self.records[i].lesion, self.records[j].lesion],

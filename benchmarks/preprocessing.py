@@ -1,10 +1,12 @@
 """What another decoder or resize does to a model's answers: `python benchmarks/preprocessing.py --image-dir DIR`.
 
-The same network, the same images; only the decoder or the resize differs from what the model declares.
+The same network, the same images; only the decoder or the resize differs from what the model declares. A file that
+cannot say its labels and preprocessing takes `--labels` and `--preprocess`, as `skinclf predict` does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,36 +40,51 @@ def alternatives(own: Preprocess) -> dict[str, Preprocess]:
 @click.command()
 @click.option("--image-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default=None)
-def main(image_dir: Path, model: str | None) -> None:
-    """Print how far P(malignant) moves, and how many decisions change at the model's threshold."""
-    loaded = load_model(model)
+@click.option("--labels", default=None)
+@click.option("--preprocess", default=None)
+@click.option("--limit", default=None, type=int, help="Take so many images only.")
+def main(
+    image_dir: Path, model: str | None, labels: str | None, preprocess: str | None, limit: int | None
+) -> None:
+    """Print how far pixels and P(malignant) move, and how many decisions change at the model's threshold."""
+    loaded = load_model(model, labels=labels, preprocess=preprocess)
     runtime = create_runtime(loaded, runtime="torch", device="cpu")
-    files = [Path(p) for p in scan_directory(image_dir)]
+    files = [Path(p) for p in scan_directory(image_dir)][:limit]
     spec = loaded.spec
     malignant = list(spec.labels.malignant_indices or ())
 
-    def score(preprocess: Preprocess, decode=load_image) -> np.ndarray:
-        rows = []
+    def score(preprocess: Preprocess, decode: Callable[[Path], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """P(malignant), and how far pixels are from the declared ones in grey levels, of each image."""
+        rows, moved = [], []
         for at in range(0, len(files), 32):
-            pixels = np.stack([preprocess.pixels(decode(f)) for f in files[at : at + 32]])
-            if pixels.dtype != np.uint8:  # the runtime was made for this model's own dtype
-                pixels = pixels.astype(np.float32)
+            some = files[at : at + 32]
+            pixels = np.stack([preprocess.pixels(decode(f)) for f in some]).astype(np.float32)
+            declared = np.stack([spec.preprocess.pixels(load_image(f)) for f in some]).astype(np.float32)
+            moved.append(np.abs(pixels - declared).mean(axis=(1, 2, 3)))
             rows.append(probabilities(runtime.run(pixels), spec.activation, spec.calibration))
-        return np.concatenate(rows)[:, malignant].sum(axis=1)
+        return np.concatenate(rows)[:, malignant].sum(axis=1), np.concatenate(moved)
 
-    def opencv(path: Path) -> np.ndarray:
-        import cv2
-
-        return np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1])
-
-    base = score(spec.preprocess)
-    print(f"{spec.name}, {len(files)} images, threshold {spec.threshold:.3f}; change of P(malignant)")
-    cases = {name: score(p) for name, p in alternatives(spec.preprocess).items()}
-    cases["decoded by OpenCV"] = score(spec.preprocess, opencv)
-    for name, values in cases.items():
+    base, _ = score(spec.preprocess, load_image)
+    cases = {
+        **{name: (p, load_image) for name, p in alternatives(spec.preprocess).items()},
+        "decoded by OpenCV": (spec.preprocess, _opencv),
+    }
+    print(f"{spec.name}, {len(files)} images, threshold {spec.threshold:.3f}")
+    print(f"{'':24s} grey levels    P(malignant)        decisions")
+    print(f"{'':24s} mean           mean      largest   changed")
+    for name, (changed, decode) in cases.items():
+        values, moved = score(changed, decode)
         gap = np.abs(values - base)
-        changed = int(((values >= spec.threshold) != (base >= spec.threshold)).sum())
-        print(f"  {name:24s} mean {gap.mean():.5f}  largest {gap.max():.5f}  decisions changed {changed}")
+        flips = int(((values >= spec.threshold) != (base >= spec.threshold)).sum())
+        print(
+            f"{name:24s} {moved.mean():11.3f}    {gap.mean():.5f}   {gap.max():.5f}   {flips:9d}", flush=True
+        )
+
+
+def _opencv(path: Path) -> np.ndarray:
+    import cv2
+
+    return np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1])
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         self._train, self._val = self._open()
 
     def _open(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        prepared, cache = self._prepared, self._prepared.folder / "cache"
+        prepared, cache = self._prepared, self._prepared.cache
         open_store = partial(
             decoded_store, cache=cache, workers=self._config.data.workers, progress=self._progress
         )

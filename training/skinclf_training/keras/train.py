@@ -98,7 +98,7 @@ class _Loop:
     ) -> None:
         self.config, self.folder, self.labels = config, run, prepared.labels
         d, classes, rows = config.data, len(prepared.labels), prepared.rows("train")
-        cache, own = prepared.folder / "cache", config.preprocess.build()
+        cache, own = prepared.cache, config.preprocess.build()
         stored = dataclasses.replace(
             own, height=d.store_height, width=d.store_width, fit="squash", crop_pct=1.0
         )

@@ -252,6 +252,8 @@ def test_grid_by_loss_smaller_is_better(prepared: Prepared, tmp_path: Path) -> N
         run(prepared, tmp_path / "grid", config=config, space=space, sampler="grid", trials=5)
     with pytest.raises(InvalidInputError, match="needs --trials"):
         run(prepared, tmp_path / "none", trials=None)
+    with pytest.raises(InvalidInputError, match=r"optim\.devices 2"):
+        run(prepared, tmp_path / "none", config=read_config({**TINY, "optim": {"devices": 2}}))
 
 
 @pytest.mark.tensorflow
@@ -356,10 +358,10 @@ def test_importance_finds_the_key_that_matters(
 ) -> None:
     stand_in(monkeypatch, lambda c, epoch: c.optim.lr + epoch / 1000)
     space = {"optim.lr": {"low": 0.1, "high": 0.9}, "optim.weight_decay": {"low": 0.0, "high": 1.0}}
-    outcome = run(prepared, tmp_path, space=space, trials=15, sampler="random")
+    outcome = run(prepared, tmp_path, space=space, trials=10, sampler="random")
     assert outcome.importance["optim.lr"] > 0.8
-    found = run(prepared, tmp_path / "tpe", space=space, trials=25, sampler="tpe", pruner="none")
-    later = [t.params["optim.lr"] for t in found.trials[15:]]
+    found = run(prepared, tmp_path / "tpe", space=space, trials=18, sampler="tpe", pruner="none")
+    later = [t.params["optim.lr"] for t in found.trials[10:]]
     assert sum(later) / len(later) > 0.6, "the estimator learns from the trials before"
 
 

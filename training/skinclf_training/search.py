@@ -82,6 +82,10 @@ def search(
             if points
             else f"A search by {sampler} needs --trials of at least 1; received {trials}."
         )
+    if config.optim.devices != 1:
+        raise InvalidInputError(
+            f"A search trains in one process; received optim.devices {config.optim.devices}, expected 1."
+        )
     asked = {
         "config": config.to_dict(),
         "space": dict(space.source),

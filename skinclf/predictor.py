@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
@@ -153,6 +154,7 @@ class Predictor:
         self._workers = default_workers() if workers is None else workers
         self._processes = processes
         self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
+        self._band: float | None = scorer.info.get("band")
 
     @property
     def spec(self) -> ModelSpec:
@@ -163,6 +165,14 @@ class Predictor:
     def scorer(self) -> Scorer:
         """What turns images into probabilities."""
         return self._scorer
+
+    @property
+    def columns(self) -> Mapping[str, type]:
+        """Extra columns of its tables: those of the scorer, and `near_threshold` where a reduced precision has a band.
+
+        `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.precision`.
+        """
+        return {**self._scorer.columns, **({} if self._band is None else {"near_threshold": bool})}
 
     @property
     def threshold(self) -> float:
@@ -244,7 +254,7 @@ class Predictor:
         """
         from skinclf.records import Schema, to_frame
 
-        return to_frame(Schema(self.spec.labels, top_k, self._scorer.columns), self.stream(sources))
+        return to_frame(Schema(self.spec.labels, top_k, self.columns), self.stream(sources))
 
     def write(
         self,
@@ -291,17 +301,21 @@ class Predictor:
             if error is not None or not finite[i]:
                 result.append(self._failed(name, error))
                 continue
-            result.append(
-                Prediction(
-                    name,
-                    self.spec.labels,
-                    tuple(rows[i]),
-                    self._threshold,
-                    extra={key: values[i] for key, values in extra.items()},
-                    embedding=None if scores.embeddings is None else scores.embeddings[i],
-                )
+            prediction = Prediction(
+                name,
+                self.spec.labels,
+                tuple(rows[i]),
+                self._threshold,
+                extra={key: values[i] for key, values in extra.items()},
+                embedding=None if scores.embeddings is None else scores.embeddings[i],
             )
+            result.append(prediction if self._band is None else self._marked(prediction, self._band))
         return result
+
+    def _marked(self, prediction: Prediction, band: float) -> Prediction:
+        p = prediction.probability_malignant
+        near = None if p is None else abs(p - float(np.float32(self._threshold))) <= band
+        return replace(prediction, extra={**prediction.extra, "near_threshold": near})
 
     def _failed(self, name: str, error: ImageError | None) -> Prediction:
         if error is None:

@@ -60,7 +60,7 @@ def write_table(
         SkinclfError: The input folder vanished, or the network cannot go on.
     """
     output.check()
-    schema = Schema(predictor.spec.labels, output.top_k, predictor.scorer.columns)
+    schema = Schema(predictor.spec.labels, output.top_k, predictor.columns)
     work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     old = _old_manifest(output)
     if old is not None and predictor.batch_size is None:

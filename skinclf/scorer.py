@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from skinclf.errors import ImageError, ModelError
 from skinclf.images import ImageSource, load_picture
+from skinclf.precision import reduced_fingerprint, reduced_info
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes.base import Runtime
 from skinclf.scores import probabilities
@@ -89,7 +90,10 @@ class Scorer(Protocol):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What the manifest says about it: at least `runtime`, `device` and `precision`."""
+        """What the manifest says about it: at least `runtime`, `device` and `precision`.
+
+        `band`, where it is known, says how near to a threshold a reduced precision leaves a decision in doubt.
+        """
 
     @property
     def batch_size(self) -> int:
@@ -150,13 +154,14 @@ class ModelScorer:
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """See `Scorer.fingerprint`."""
-        kind = self.runtime.device.partition(":")[0]
+        kind, how = self.runtime.device.partition(":")[0], (self.runtime.name, self.runtime.precision)
         return {
             **self.spec.fingerprint,
             "activation": self.spec.activation,
             "runtime": self.runtime.name,
             "precision": self.runtime.precision,
             "device": kind,
+            **reduced_fingerprint(self.spec, *how),
         }
 
     @property
@@ -166,6 +171,7 @@ class ModelScorer:
             "runtime": self.runtime.name,
             "device": self.runtime.device,
             "precision": self.runtime.precision,
+            **reduced_info(self.spec, self.runtime.name, self.runtime.precision),
         }
 
     @property

@@ -23,6 +23,8 @@ from skinclf.scores import Activation
 SCHEMA = 1
 #: Larger config files are refused before they are parsed.
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
+#: Precisions below float32.
+REDUCED = ("bf16", "fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class ModelSpec:
         operating_points: Named thresholds on P(malignant): name to `{"threshold": ..., evidence}`.
         default_operating_point: Which of them `predict` uses when nothing is said; None means 0.5.
         golden: Recorded samples that `skinclf models verify` replays.
+        precisions: What reduced precisions change, as measured: `runtime:precision` to a record, see
+            `skinclf.precision`.
         training: Provenance: data, split hash, seed, code version, and so on.
         license: SPDX id or words for the weights.
         domain: What images the model is meant for.
@@ -84,6 +88,7 @@ class ModelSpec:
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default_operating_point: str | None = None
     golden: tuple[Golden, ...] = ()
+    precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
     domain: str = "dermoscopic images of pigmented skin lesions"
@@ -111,6 +116,13 @@ class ModelSpec:
             value = point.get("threshold")
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ModelError(f"Operating point {name!r} has no finite threshold.")
+        for name, record in self.precisions.items():
+            band = record.get("band")
+            number = isinstance(band, (int, float)) and 0 <= band <= 1
+            if name.partition(":")[2] not in REDUCED or not (band is None or number):
+                raise ModelError(
+                    f"Precision record {name!r}: a reduced precision and a band of 0 to 1 belong to it."
+                )
 
     @property
     def num_outputs(self) -> int:
@@ -161,6 +173,7 @@ class ModelSpec:
                 }
                 for g in self.golden
             ],
+            "precisions": {k: dict(v) for k, v in self.precisions.items()},
             "training": dict(self.training),
             "license": self.license,
             "domain": self.domain,
@@ -239,6 +252,7 @@ class ModelSpec:
                 operating_points={str(k): dict(v) for k, v in (own.get("operating_points") or {}).items()},
                 default_operating_point=own.get("default_operating_point"),
                 golden=golden,
+                precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
                 training=dict(own.get("training") or {}),
                 license=str(own.get("license", "")),
                 domain=str(own.get("domain", "")),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from skinclf.errors import InvalidInputError
 from skinclf.images import ImageSource, load_image
 from skinclf.labels import LabelSet
+from skinclf.precision import reduced_fingerprint, reduced_info
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes.base import Runtime
 from skinclf.scorer import LoadPixels, Pixels, Prepare, Scores, Slot
@@ -100,6 +101,7 @@ class TtaScorer:
             "precision": self._runtime.precision,
             "device": self._runtime.device.partition(":")[0],
             "tta": self._views,
+            **reduced_fingerprint(self.spec, self._runtime.name, self._runtime.precision),
         }
 
     @property
@@ -111,6 +113,8 @@ class TtaScorer:
             "device": runtime.device,
             "precision": runtime.precision,
             "tta": self._views,
+            # Holds for every view, hence for their average.
+            **reduced_info(self.spec, runtime.name, runtime.precision),
         }
 
     @property

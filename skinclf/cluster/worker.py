@@ -77,7 +77,7 @@ class Classifier:
         """Load the model; errors of loading reach the caller of the dataset."""
         self._plan = plan
         self._predictor = plan.predictor()
-        self._schema = Schema(self._predictor.spec.labels, plan.top_k, self._predictor.scorer.columns)
+        self._schema = Schema(self._predictor.spec.labels, plan.top_k, self._predictor.columns)
         self._careful = IN_FLIGHT if _was_restarted() else 0
 
     def __call__(self, table: Any) -> Any:

@@ -26,7 +26,8 @@ def create_runtime(
         runtime: One of `RUNTIMES`. `auto` takes the fastest one installed that keeps float32 numbers:
             torch on an accelerator; on a CPU OpenVINO, then ONNX Runtime, then torch.
         device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
-        precision: One of `PRECISIONS`. `auto` is float32, so that the numbers are the same everywhere.
+        precision: One of `PRECISIONS`. `auto` is float32, so that the numbers are the same everywhere; `int8`
+            needs a bundle with a quantised network (`skinclf.quantized`).
 
     Raises:
         InvalidInputError: The runtime or precision is unknown.
@@ -51,6 +52,8 @@ def create_runtime(
 
 def _candidates(model: LoadedModel, device: str, precision: str) -> list[str]:
     """Runtimes that `auto` may take, the fastest first; never empty."""
+    if precision == "int8":
+        return ["openvino"]
     if not model.has_network:
         return ["onnxruntime" if model.spec.architecture == "onnx" else "keras"]
     found: list[str] = []

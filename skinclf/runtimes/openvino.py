@@ -7,7 +7,10 @@ EfficientNet-B0 in float32), and an image's numbers cannot depend on its neighbo
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ import numpy.typing as npt
 from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
 from skinclf.loaded import LoadedModel
 from skinclf.preprocess import Preprocess
+from skinclf.quantized import quantized_network
 from skinclf.runtimes.cache import artefact_folder, publish
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# What is not quantised in an int8 network stays float32.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _FILE = "model.xml"
 
 
@@ -35,12 +40,9 @@ class OpenVinoRuntime:
             MissingExtraError: OpenVINO is not installed.
             DeviceError: A device other than the CPU was asked for.
             InvalidInputError: The precision is unknown or the processor has no such arithmetic.
-            ModelError: The network cannot be converted.
+            ModelError: The network cannot be converted, or for `int8`: the model has no quantised network.
         """
-        try:
-            import openvino as ov
-        except ImportError:
-            raise MissingExtraError("openvino", "The OpenVINO runtime") from None
+        ov = need_openvino()
         if device not in {"auto", "cpu"}:
             raise DeviceError(f"The openvino runtime runs on the CPU; received device {device!r}.")
         self.device = "cpu"
@@ -50,13 +52,13 @@ class OpenVinoRuntime:
                 f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}."
             )
         core = ov.Core()
-        if self.precision != "fp32" and self.precision.upper() not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if self.precision != "fp32" and self.precision.upper() not in able:
             raise InvalidInputError(
                 f"This processor has no {self.precision} arithmetic; use --precision fp32."
             )
-        graph = _graph(core, model)
+        quantised = self.precision == "int8"
+        graph = core.read_model(quantized_network(model)) if quantised else network_graph(core, model)
         size = (model.spec.preprocess.height, model.spec.preprocess.width)
         graph.reshape([1, *size, 3])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
@@ -83,7 +85,48 @@ class OpenVinoRuntime:
         return scores
 
 
-def _graph(core: Any, model: LoadedModel) -> Any:
+def need_openvino() -> Any:
+    """The package, without the usage statistics that it sends when it is imported.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        with no_statistics():
+            import openvino
+    except ImportError:
+        raise MissingExtraError("openvino", "The OpenVINO runtime") from None
+    return openvino
+
+
+@contextmanager
+def no_statistics() -> Iterator[None]:
+    """While OpenVINO or NNCF is imported: the package that reports their use is not found, so they go without."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # the import system's word for "not there"
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+
+
+def network_graph(core: Any, model: LoadedModel) -> Any:
+    """The network in float32 with scaling and channel order inside, from the cache or converted now.
+
+    Args:
+        core: An `openvino.Core`.
+        model: A model with a torch network.
+
+    Returns:
+        An `openvino.Model`: input (N, H, W, 3) RGB 0 to 255 in the dtype of `Preprocess.pixels`, output raw scores.
+
+    Raises:
+        ModelError: The network cannot be converted.
+    """
     import openvino as ov
 
     folder = artefact_folder(model.spec, "openvino", version=ov.__version__)

@@ -15,8 +15,9 @@ from skinclf.errors import HubError, InvalidInputError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-#: Files of earlier commits that would contradict the new ones: weights in pickles, other golden samples.
-_STALE = ("pytorch_model.bin", "golden/*")
+#: Files of earlier commits that would contradict the new ones: weights in pickles, other golden samples,
+#: other quantised networks.
+_STALE = ("pytorch_model.bin", "golden/*", "int8/*")
 _MAIN = "main"
 _TOKEN = "log in with `hf auth login`, or set HF_TOKEN, with a token that may write"  # noqa: S105 - words
 

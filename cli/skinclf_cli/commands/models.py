@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +15,15 @@ from skinclf_cli.commands.download import report
 from skinclf_cli.options import hub_options, json_option
 from skinclf_cli.types import Codes, Device
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_IMAGES = click.Path(exists=True, path_type=Path)
+
 
 @click.group()
 def models() -> None:
-    """List, show, fetch, check and convert models."""
+    """List, show, fetch, check, convert and quantise models."""
 
 
 @models.command("list")
@@ -138,3 +145,95 @@ def convert(source: str, folder: Path, as_json: bool, **options: Any) -> None:  
         return
     console.talk(f"{spec.name}: golden sample by {', '.join(golden.source for golden in spec.golden)}.")
     console.out(str(folder))
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.option("--images", required=True, type=_IMAGES, help="Folder of images, or a list of paths.")
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "int8"]), default="bf16", show_default=True)
+@click.option("--runtime", default="auto", show_default=True, help="Which runtime to measure.")
+@click.option("--device", type=Device(), default="auto", show_default=True, help="Where it runs.")
+@click.option("--limit", type=click.IntRange(min=20), default=2000, show_default=True,
+              help="At most so many images, drawn at random but always the same.")  # fmt: skip
+@click.option("--store", is_flag=True, help="Record it in the bundle, so that predict can mark rows.")
+@json_option
+@hub_options
+def precision(
+    *, name: str | None, images: Path, limit: int, store: bool, as_json: bool, runtime: str, device: str,
+    precision: str, **options: Any,
+) -> None:  # fmt: skip
+    """Measure what a reduced precision changes in the model NAME, against float32 on the same images."""
+    from skinclf.bundle import write_spec
+    from skinclf.loading import load_model
+    from skinclf.precision import choose_images, measure_precision, with_record
+
+    model = load_model(name, **options)
+    if store and (model.folder is None or model.spec.revision is not None):
+        raise click.UsageError("--store writes into a bundle's folder; make one with skinclf models convert.")
+    chosen = choose_images(_images(images), limit)
+    with _counter(len(chosen)) as count:
+        loss = measure_precision(
+            model, chosen, precision=precision, runtime=runtime, device=device,
+            progress=lambda done: count("measuring", done),
+        )  # fmt: skip
+    if store and model.folder is not None:
+        kept = model.spec.precisions.get(loss.key, {})
+        more = {"quantized": kept["quantized"]} if "quantized" in kept else {}
+        write_spec(model.folder, with_record(model.spec, loss, **more))
+    _report(str(loss), loss.to_dict(), as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--images", required=True, type=_IMAGES, help="Folder of images, or a list of paths.")
+@click.option("--calibration", type=click.IntRange(min=1), default=300, show_default=True,
+              help="How many of them set the ranges; the loss is measured on others.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=40), default=2300, show_default=True,
+              help="At most so many images in all, drawn at random but always the same.")  # fmt: skip
+@json_option
+@hub_options
+def quantize(
+    *, name: str, folder: Path, images: Path, calibration: int, limit: int, as_json: bool, **options: Any
+) -> None:
+    """Write the model NAME as a bundle into FOLDER with an int8 network beside it, and say what int8 loses.
+
+    The images should look like those that will be predicted. Afterwards: predict --model FOLDER --precision int8.
+    """
+    from skinclf.loading import load_model
+    from skinclf.precision import choose_images
+    from skinclf.quantized import quantize_model
+
+    chosen = choose_images(_images(images), limit)
+    with _counter(len(chosen)) as count:
+        loss = quantize_model(
+            load_model(name, **options), chosen, folder, calibration=calibration, progress=count
+        )
+    _report(str(loss), loss.to_dict(), as_json=as_json)
+    console.talk(f"Written: {folder}")
+
+
+def _images(given: Path) -> list[str]:
+    from skinclf.inputs import Inputs
+
+    inputs = Inputs([given], recursive=True) if given.is_dir() else Inputs(listing=given)
+    inputs.check()
+    return list(inputs)
+
+
+def _report(text: str, content: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        console.json_out(content)
+    else:
+        console.out(text)
+
+
+@contextmanager
+def _counter(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on stderr, where that is a terminal."""
+    from rich.progress import Progress
+
+    shown = console.stderr().is_terminal and console.verbosity() >= 0
+    with Progress(console=console.stderr(), transient=True, disable=not shown) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda what, done: bar.update(task, description=what, completed=done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,16 @@ def predict(
 def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) -> int:
     from skinclf.cluster import predict_with_ray
 
-    local = ("resume", "retry_failed", "shard", "embeddings", "format_", "conformal", "refer_below", "weights")
+    local = (
+        "resume",
+        "retry_failed",
+        "shard",
+        "embeddings",
+        "format_",
+        "conformal",
+        "refer_below",
+        "weights",
+    )
     given = [name.rstrip("_").replace("_", "-") for name in local if options[name]]
     if given or options["on_error"] == "fail" or options["tta"] != "none" or len(options["model"]) > 1:
         raise click.UsageError(
@@ -230,7 +240,21 @@ def _predictor(
     console.talk(
         f"{predictor.spec.name} on {info['device']}{chosen_by}: {info['runtime']}, {info['precision']}"
     )
+    if info["precision"] != "fp32":
+        console.talk(_about_precision(info))
     return predictor
+
+
+def _about_precision(info: Mapping[str, Any]) -> str:
+    if "band" in info:
+        return (
+            f"{info['precision']}: where measured, P(malignant) moved by at most {info['band']:.2g}; rows nearer "
+            "than that to the threshold are marked near_threshold."
+        )
+    return (
+        f"What {info['precision']} changes was not measured for this model and runtime, so no row is marked: see "
+        "skinclf models precision."
+    )
 
 
 def _run(
@@ -271,7 +295,7 @@ def _run(
 def _encoder(predictor: Predictor, format_: str | None, top_k: int) -> Encoder:
     from skinclf.records import CsvFormat, JsonlFormat, Schema, TextFormat
 
-    schema = Schema(predictor.spec.labels, top_k, predictor.scorer.columns)
+    schema = Schema(predictor.spec.labels, top_k, predictor.columns)
     kind = format_ or ("text" if sys.stdout.isatty() else "csv")
     if kind == "text":
         return TextFormat()

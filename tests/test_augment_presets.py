@@ -72,7 +72,7 @@ def test_an_image_is_the_same_alone_and_in_a_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32), lesion=st.integers(0, 200))
 def test_no_black_and_no_white_pictures(name: str, seed: int, lesion: int) -> None:
     # One project's brightness step took floats of 0 to 1 for bytes, and made every picture black.
@@ -343,24 +343,28 @@ def test_hue_saturation_value_turns_the_hue_alone() -> None:
 
 
 def features(x: torch.Tensor) -> np.ndarray:
-    """Brightness, contrast, colour, black border, sharpness and place of the dark part of one picture."""
+    """Brightness, contrast, colour, border, sharpness, and place and slant of the dark part, of one picture."""
     grey = x.mean(0)
-    dark = (grey.mean() - grey).clamp_min(0)
+    inside = x.amax(0) >= 3
+    dark = (grey[inside].mean() - grey).clamp_min(0) * inside
     rows, cols = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    share = dark / dark.sum()
+    row, col = float((share * rows).sum()), float((share * cols).sum())
     return np.array(
         [
             float(x.mean()),
             float(x.std()),
             float((x[0] - x[2]).mean()),
-            float((x.amax(0) < 3).float().mean()),
+            float(inside.float().mean()),
             float(grey.diff(dim=0).abs().mean()),
-            float((dark * rows).sum() / dark.sum()),
-            float((dark * cols).sum() / dark.sum()),
+            row,
+            col,
+            float((share * (rows - row) * (cols - col)).sum()),
         ]
     )
 
 
-def same_distribution(name: str, published: Callable[[], torch.Tensor], count: int = 300) -> None:
+def same_distribution(name: str, published: Callable[[], torch.Tensor], count: int = 240) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     want = np.stack([features(published().clamp(0, 255)) for _ in range(count)])
@@ -368,7 +372,7 @@ def same_distribution(name: str, published: Callable[[], torch.Tensor], count: i
     for i in range(want.shape[1]):
         # Rounded, as what is one value but for arithmetic must not count as two.
         test = ks_2samp(np.round(want[:, i], 2), np.round(got[:, i], 2))
-        assert test.statistic < 0.15, (name, i, test)  # 1 in 500 by chance; the seeds are fixed
+        assert test.statistic < 0.17, (name, i, test)  # 1 in 500 by chance; the seeds are fixed
 
 
 DERMALYZE = [

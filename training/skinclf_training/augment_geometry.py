@@ -131,7 +131,8 @@ class Affine:
 
     def apply(self, x: Tensor, *, angle: float, shear: float, scale: float, shift: _Floats) -> Tensor:
         """The change with these numbers: radians, and pixels (x, y)."""
-        inverse = np.linalg.inv(scale * _turn(angle) @ [[1, -math.tan(shear)], [0, 1]])
+        forward = scale * _turn(angle) @ [[1, -math.tan(shear)], [0, 1]]
+        inverse = np.asarray(np.linalg.inv(forward), dtype=np.float64)
         offset = -inverse @ shift
         return _warp(x, _linear(x, inverse, offset), self.fill, self.interpolation)
 

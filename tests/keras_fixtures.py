@@ -65,8 +65,27 @@ def head_002(keras: Any, features: Any, outputs: int = 8) -> Any:
     return layers.Dense(outputs, activation="softmax")(x)
 
 
+def head_003(keras: Any, features: Any) -> Any:
+    """Seed 003: two classes at once."""
+    x = keras.layers.GlobalAveragePooling2D()(features)
+    return keras.layers.Dense(2, activation="softmax")(x)
+
+
+def head_004(keras: Any, features: Any, outputs: int = 7) -> Any:
+    """Seed 004: two wide layers, normalised before their activation."""
+    layers = keras.layers
+    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(features))
+    for width in (512, 256):
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Dense(width)(x)))
+        x = layers.Dropout(0.5)(x)
+    return layers.Activation("softmax")(layers.Dense(outputs)(x))
+
+
+HEADS = {"000": head_000, "001": head_001, "003": head_003, "004": head_004}
+
+
 def application(keras: Any, family: str, head: str, size: tuple[int, int]) -> Any:
-    """A model of keras.applications under a seed's head: nested (`000`, `001`) or flat (`002`)."""
+    """A model of keras.applications under a seed's head: flat (`002`), or else nested."""
     make = getattr(keras.applications, family)
     inputs = keras.layers.Input((*size, 3))
     if head == "002":
@@ -74,7 +93,7 @@ def application(keras: Any, family: str, head: str, size: tuple[int, int]) -> An
         return keras.Model(inputs, head_002(keras, base.output))
     base = make(include_top=False, weights=None, input_shape=(*size, 3))
     features = base(inputs, training=head == "000")
-    return keras.Model(inputs, (head_000 if head == "000" else head_001)(keras, features))
+    return keras.Model(inputs, HEADS[head](keras, features))
 
 
 def _leaves(model: Any) -> list[Any]:

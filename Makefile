@@ -50,10 +50,11 @@ format: $(TESTS) ## Let ruff lay out the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(TESTS) ## Run the benchmarks (about half an hour; needs transformers for one of the comparisons)
+bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
 	$(PIP) install --quiet $(PIP_ARGS) transformers
 	$(BIN)/python benchmarks/run.py speed
 	$(BIN)/python benchmarks/run.py scale
+	$(BIN)/python benchmarks/run.py resume
 	$(BIN)/python benchmarks/run.py startup
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)

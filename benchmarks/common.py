@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,38 @@ def make_keras_model(folder: Path, network: str) -> Path:
     return path
 
 
+def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path:
+    """The same network with an int8 one beside it, whose ranges come from synthetic pictures: for speed alone."""
+    path = folder / f"{network}-int8"
+    if not (path / "config.json").exists():
+        from skinclf.loading import load_model
+        from skinclf.quantized import quantize_model
+
+        model = load_model(make_keras_model(folder, network), **stated(network))
+        quantize_model(model, [str(x) for x in images[:64]], path, calibration=32)
+    return path
+
+
+def stated(network: str) -> dict[str, object]:
+    """What a Keras file does not say about itself: here the preparation of the seed, with OpenCV's resize."""
+    from skinclf.preprocess import scaling
+
+    name = "caffe" if network == "resnet50" else "raw"
+    labels = "malignant" if NETWORKS[network][1] == 2 else "ham10000"
+    return {"labels": labels, "preprocess": scaling(name, library="opencv")}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for docs/speed.md."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def measure(job: str, **arguments: object) -> dict[str, float]:
     """Run one job of `jobs.py` in a fresh process and return the numbers it printed."""
     command = [sys.executable, str(HERE / "jobs.py"), job, json.dumps(arguments)]
@@ -68,11 +101,11 @@ def machine() -> dict[str, str]:
         model = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model)
         flags = next((x for x in lines if x.startswith("flags")), "")
         model += " (AVX512-BF16)" if "avx512_bf16" in flags else ""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = (
         "torch",
         "timm",
         "openvino",
+        "nncf",
         "onnxruntime",
         "tensorflow",
         "transformers",
@@ -85,4 +118,9 @@ def machine() -> dict[str, str]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"processor": model, "cores": str(cores), "python": platform.python_version(), **versions}
+    gpu = shutil.which("nvidia-smi")
+    if gpu:
+        query = [gpu, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        named = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+        versions = {"gpu": named, **versions} if named else versions
+    return {"processor": model, "cores": str(cores()), "python": platform.python_version(), **versions}

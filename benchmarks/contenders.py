@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common import cores
+
 SIZE = 224
 BATCH = 32
 
@@ -67,22 +69,24 @@ def keras_batch(files: Sequence[Path], model_file: Path, network: str, output: P
     return time.perf_counter() - start
 
 
-def _timm(network: str, classes: int) -> tuple[object, object]:
+def _timm(network: str, classes: int, device: str) -> tuple[object, object]:
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    model = timm.create_model(network, num_classes=classes).eval()
+    model = timm.create_model(network, num_classes=classes).eval().to(device)
     return model, create_transform(**resolve_model_data_config(model), is_training=False)
 
 
-def torch_dataloader(files: Sequence[Path], classes: int, network: str, output: Path) -> float:
-    """A plain torch loop: PIL, torchvision transforms, a DataLoader with two workers, eager float32."""
+def torch_dataloader(
+    files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu"
+) -> float:
+    """A plain torch loop: PIL, torchvision transforms, a DataLoader with a worker per core, eager float32."""
     import torch
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
 
-    model, _ = _timm(network, classes)
+    model, _ = _timm(network, classes, device)
     transform = transforms.Compose([
         transforms.Resize((SIZE, SIZE)),
         transforms.ToTensor(),
@@ -97,32 +101,34 @@ def torch_dataloader(files: Sequence[Path], classes: int, network: str, output: 
             return transform(Image.open(files[index]).convert("RGB"))
 
     with torch.inference_mode():
-        model(torch.zeros(BATCH, 3, SIZE, SIZE))
+        model(torch.zeros(BATCH, 3, SIZE, SIZE, device=device))
         start = time.perf_counter()
-        loader = DataLoader(Files(), batch_size=BATCH, num_workers=2)
-        scores = torch.cat([model(batch).softmax(1) for batch in loader])
+        loader = DataLoader(Files(), batch_size=BATCH, num_workers=cores(), pin_memory=device != "cpu")
+        scores = torch.cat([model(batch.to(device, non_blocking=True)).softmax(1) for batch in loader])
     write_rows([p.name for p in files], scores.tolist(), output)
     return time.perf_counter() - start
 
 
-def timm_eager(files: Sequence[Path], classes: int, network: str, output: Path) -> float:
+def timm_eager(files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu") -> float:
     """timm's own transform and model, batch 32, eager float32, no workers."""
     import torch
     from PIL import Image
 
-    model, transform = _timm(network, classes)
+    model, transform = _timm(network, classes, device)
     scores = []
     with torch.inference_mode():
-        model(torch.zeros(BATCH, 3, SIZE, SIZE))
+        model(torch.zeros(BATCH, 3, SIZE, SIZE, device=device))
         start = time.perf_counter()
         for at in range(0, len(files), BATCH):
             batch = torch.stack([transform(Image.open(p).convert("RGB")) for p in files[at : at + BATCH]])
-            scores += model(batch).softmax(1).tolist()
+            scores += model(batch.to(device)).softmax(1).tolist()
     write_rows([p.name for p in files], scores, output)
     return time.perf_counter() - start
 
 
-def transformers_pipeline(files: Sequence[Path], classes: int, network: str, output: Path) -> float:
+def transformers_pipeline(
+    files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu"
+) -> float:
     """transformers' image-classification pipeline over the same timm network, batches of 32."""
     import timm
     from transformers import (
@@ -136,7 +142,7 @@ def transformers_pipeline(files: Sequence[Path], classes: int, network: str, out
     config = TimmWrapperConfig(architecture=network, num_labels=classes, pretrained_cfg=cfg)
     model = TimmWrapperForImageClassification(config).eval()
     processor = TimmWrapperImageProcessor(pretrained_cfg=cfg, architecture=network)
-    pipe = pipeline("image-classification", model=model, image_processor=processor, device="cpu")
+    pipe = pipeline("image-classification", model=model, image_processor=processor, device=device)
     pipe([str(p) for p in files[:BATCH]], batch_size=BATCH, top_k=classes)
     start = time.perf_counter()
     results = pipe([str(p) for p in files], batch_size=BATCH, top_k=classes)

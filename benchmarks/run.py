@@ -1,6 +1,7 @@
 """`make bench`: ratios in one run, against other ways and against the machine's limit; the machine is printed.
 
-Not a test: it asserts nothing. Repetitions are interleaved (A B C A B C ...), medians are shown.
+Not a test: it asserts nothing. Repetitions are interleaved (A B C A B C ...), medians are shown, as tables for
+docs/speed.md.
 """
 
 from __future__ import annotations
@@ -13,10 +14,28 @@ import time
 from pathlib import Path
 
 import click
-from common import NETWORKS, machine, make_images, make_keras_model, measure, medians
+from common import (
+    NETWORKS,
+    machine,
+    make_images,
+    make_int8_bundle,
+    make_keras_model,
+    markdown,
+    measure,
+    medians,
+)
 
 WAYS = ("keras_per_image", "keras_batch", "torch_dataloader", "timm_eager", "transformers_pipeline")
-MODES = ("torch:fp32", "openvino:fp32", "onnxruntime:fp32", "torch:bf16", "openvino:bf16")
+MODES = ("torch:fp32", "onnxruntime:fp32", "openvino:fp32", "torch:bf16", "openvino:bf16", "openvino:int8")
+GPU_MODES = ("torch:fp32", "torch:bf16", "torch:fp16", "torch-compile:fp16")
+#: Of `skinclf predict` as a command, in a process that says at its end how much memory it had at most.
+PREDICT = (
+    "import resource, sys\n"
+    "from skinclf_cli.main import run\n"
+    "status = run(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+    "sys.exit(status)\n"
+)
 
 
 @click.group()
@@ -26,59 +45,59 @@ def bench(ctx: click.Context, work: Path) -> None:
     """Benchmarks of skinclf; every figure is printed with the machine it came from."""
     work.mkdir(parents=True, exist_ok=True)
     ctx.obj = work
-    click.echo(json.dumps(machine()))
+    click.echo(f"{json.dumps(machine())}\n")
 
 
 @bench.command()
 @click.option("--network", type=click.Choice(list(NETWORKS)), multiple=True, default=list(NETWORKS))
-@click.option("--count", default=256, show_default=True, help="Images per measurement.")
+@click.option("--count", default=256, show_default=True, help="Images per measurement; more on a GPU.")
 @click.option("--repeat", default=3, show_default=True)
-@click.option("--way", type=click.Choice(WAYS), multiple=True, default=WAYS, help="Default: all.")
-@click.option("--mode", multiple=True, default=MODES, show_default=True, metavar="RUNTIME:PRECISION")
+@click.option("--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all.")
+@click.option("--mode", multiple=True, metavar="RUNTIME:PRECISION", help=f"Default: {', '.join(MODES)}.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for all that can use it.")
 @click.pass_obj
 def speed(
-    work: Path, network: tuple[str, ...], count: int, repeat: int, way: tuple[str, ...], mode: tuple[str, ...]
+    work: Path,
+    network: tuple[str, ...],
+    count: int,
+    repeat: int,
+    way: tuple[str, ...],
+    mode: tuple[str, ...],
+    device: str,
 ) -> None:
-    """End to end against other ways, and against the limit of decoding plus network."""
-    make_images(work / "images", count)
+    """End to end against other ways, and against the limit of decoding and network."""
+    files = make_images(work / "images", count)
+    modes = mode or (MODES if device == "cpu" else GPU_MODES)
     for net in network:
         model = make_keras_model(work, net)
+        if any(chosen.endswith("int8") for chosen in modes):
+            make_int8_bundle(work, net, files)
         common = {"images": str(work / "images"), "count": count, "network": net, "model_file": str(model)}
+        common["device"] = device
         rates: dict[str, list[dict[str, float]]] = {}
         for _ in range(repeat):
             for name in way:
-                rates.setdefault(name, []).append(measure("other", way=name, **common))
-            for chosen in mode:
-                runtime, precision = chosen.split(":")
+                if name != "none":
+                    rates.setdefault(name, []).append(measure("other", way=name, **common))
+            for chosen in modes:
+                runtime, _, precision = chosen.partition(":")
                 how = {"runtime": runtime, "precision": precision}
-                rates.setdefault(f"skinclf {runtime} {precision}", []).append(
-                    measure("skinclf", **common, **how)
-                )
-                rates.setdefault(f"limit {runtime} {precision}", []).append(
-                    measure("limits", **common, **how)
-                )
-        _show(net, {name: medians(rows) for name, rows in rates.items()})
+                rates.setdefault(f"skinclf {chosen}", []).append(measure("skinclf", **common, **how))
+        _show(f"{net} on {device}", {name: medians(rows) for name, rows in rates.items()})
 
 
-def _show(network: str, rates: dict[str, dict[str, float]]) -> None:
+def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
     bases = [w for w in ("keras_batch", "keras_per_image") if w in rates]
-    click.echo(f"\n{network}: images/s, and how many times {', '.join(bases)}")
+    header = ["way", "images/s", *(f"times {b}" for b in bases), "of the limit", "decode", "network", "limit"]
+    rows = []
     for name, row in rates.items():
-        if name.startswith("limit "):
-            continue
         rate = row["images_per_s"]
-        line = f"  {name:28s} {rate:7.1f}   "
-        line += "  ".join(f"{rate / rates[base]['images_per_s']:5.2f}x" for base in bases)
-        if name.startswith("skinclf") and (limit := rates.get(name.replace("skinclf", "limit"))):
-            parts = (
-                f"decode {limit['decode']:.0f}, network {limit['model']:.0f}, together {limit['limit']:.1f}"
-            )
-            line += (
-                f"   {rate / limit['limit']:5.0%} of the limit ({parts})"
-                if name.startswith("skinclf")
-                else ""
-            )
-        click.echo(line)
+        line = [name, f"{rate:.1f}", *(f"{rate / rates[b]['images_per_s']:.2f}" for b in bases)]
+        if "limit" in row:
+            parts = (f"{row[key]:.1f}" for key in ("decode", "model", "limit"))
+            line += [f"{rate / row['limit']:.0%}", *parts]
+        rows.append([*line, *[""] * (len(header) - len(line))])
+    click.echo(f"{title}\n\n{markdown(header, rows)}\n")
 
 
 @bench.command()
@@ -87,15 +106,46 @@ def _show(network: str, rates: dict[str, dict[str, float]]) -> None:
 @click.pass_obj
 def scale(work: Path, sizes: str, model: str | None) -> None:
     """Time and peak memory of `skinclf predict` by number of inputs (links to a few files)."""
-    click.echo("inputs  seconds  images/s  peak MB  ms/image")
+    rows = []
     for count in map(int, sizes.split(",")):
         folder = work / f"images-{count}"
         make_images(folder, count)
-        seconds, peak = _predict(folder, work / "scale.csv", model)
-        click.echo(
-            f"{count:6d}  {seconds:7.1f}  {count / seconds:8.1f}  {peak:7.1f}  {1000 * seconds / count:8.2f}"
-        )
+        seconds, peak = _predict(folder, work / "scale.csv", "--overwrite", model=model)
+        rows.append([
+            f"{count:,}", f"{seconds:.1f}", f"{count / seconds:.1f}", f"{1000 * seconds / count:.2f}", f"{peak:.0f}",
+        ])  # fmt: skip
         shutil.rmtree(folder)
+    click.echo(markdown(["inputs", "seconds", "images/s", "ms/image", "peak MB"], rows))
+
+
+@bench.command()
+@click.option("--count", default=4000, show_default=True, help="Inputs.")
+@click.option("--model", default=None, help="Model; the built-in one by default.")
+@click.pass_obj
+def resume(work: Path, count: int, model: str | None) -> None:
+    """What a kill -9 half way costs: computed twice, seconds more, and whether the table is the same."""
+    folder = work / f"images-{count}"
+    make_images(folder, count)
+    whole, part = work / "whole.csv", work / "part.csv"
+    try:
+        seconds, _ = _predict(folder, whole, "--overwrite", model=model)
+        before, there = _killed(folder, part, count // 2, model)
+        after, _ = _predict(folder, part, "--resume", model=model)
+        counts = json.loads(part.with_name(f"{part.name}.run.json").read_text())["counts"]
+        again, _ = _predict(folder, part, "--resume", model=model)
+    finally:
+        shutil.rmtree(folder)
+    same = "yes" if whole.read_bytes() == part.read_bytes() else "NO"
+    rows = [
+        ["uninterrupted, seconds", f"{seconds:.1f}"],
+        [f"until the kill, seconds ({there:,} of {count:,} rows there)", f"{before:.1f}"],
+        ["resumed, seconds", f"{after:.1f}"],
+        ["cost of the interruption, seconds", f"{before + after - seconds:.1f}"],
+        ["computed twice, images", f"{there + counts['computed'] - count:,}"],
+        ["--resume of the complete table, seconds", f"{again:.1f}"],
+        ["same bytes as the uninterrupted run", same],
+    ]
+    click.echo(markdown([f"kill -9 in a run of {count:,}", ""], rows))
 
 
 @bench.command()
@@ -105,43 +155,84 @@ def startup(work: Path, repeat: int) -> None:
     """Seconds of `--version`, `--help`, and of a ten-image folder from start to end."""
     make_images(work / "images-10", 10)
     output = str(work / "startup.csv")
-    commands = {
+    ten = ["predict", "--image-dir", str(work / "images-10"), "--output", output, "--overwrite"]
+    rows = []
+    for name, arguments in {
         "--version": ["--version"],
         "--help": ["--help"],
-        "predict, ten images": [
-            "predict",
-            "--image-dir",
-            str(work / "images-10"),
-            "--output",
-            output,
-            "--overwrite",
-        ],
-    }
-    for name, arguments in commands.items():
+        "predict, ten images": ten,
+    }.items():
         seconds = []
         for _ in range(repeat):
             start = time.perf_counter()
             subprocess.run([sys.executable, "-m", "skinclf", *arguments], check=True, capture_output=True)
             seconds.append(time.perf_counter() - start)
-        click.echo(f"{name:22s} first {seconds[0]:.2f} s, best {min(seconds):.2f} s")
+        rows.append([name, f"{seconds[0]:.2f}", f"{min(seconds):.2f}"])
+    click.echo(markdown(["command", "first, seconds", "best, seconds"], rows))
 
 
-def _predict(folder: Path, output: Path, model: str | None) -> tuple[float, float]:
+@bench.command()
+@click.option("--images", required=True, type=click.Path(exists=True, path_type=Path),
+              help="Folder of images, or a list of paths: like those that will be predicted.")  # fmt: skip
+@click.option("--model", default=None, help="Model; the built-in one by default.")
+@click.option("--limit", default=2300, show_default=True, help="At most so many images.")
+@click.pass_obj
+def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
+    """What bf16 and int8 change in a model's answers, on the same images; int8 is made from 300 others."""
+    from skinclf.inputs import Inputs
+    from skinclf.loading import load_model
+    from skinclf.precision import choose_images, measure_precision
+    from skinclf.quantized import CALIBRATION, quantize_model
+
+    loaded = load_model(model)
+    inputs = Inputs([images], recursive=True) if images.is_dir() else Inputs(listing=images)
+    chosen = choose_images(inputs, limit)
+    folder = work / "int8-bundle"
+    shutil.rmtree(folder, ignore_errors=True)
+    quantised = quantize_model(loaded, chosen, folder)
+    taken = set(choose_images(chosen, min(CALIBRATION, len(chosen) // 2)))
+    rest = [path for path in chosen if path not in taken]
+    rows = []
+    for loss in (
+        measure_precision(loaded, rest, precision="bf16", runtime="openvino", device="cpu"),
+        quantised,
+    ):
+        band = "" if loss.band is None else f"{loss.band:.4f}"
+        changed = "" if loss.decisions_changed is None else f"{loss.decisions_changed:,}"
+        rows.append([
+            loss.key, f"{loss.images:,}", f"{loss.mean_change:.4f}", band, changed, f"{loss.agreement:.1%}",
+        ])  # fmt: skip
+    header = ["", "images", "mean change of P(malignant)", "largest", "decisions changed", "same class"]
+    click.echo(f"{loaded.spec.name}, threshold {loaded.spec.threshold:.3f}\n\n{markdown(header, rows)}")
+
+
+def _command(folder: Path, output: Path, *options: str, model: str | None) -> list[str]:
+    arguments = ["-q", "predict", "--image-dir", str(folder), "--output", str(output), *options]
+    return [sys.executable, "-c", PREDICT, *arguments, *(["--model", model] if model else [])]
+
+
+def _predict(folder: Path, output: Path, *options: str, model: str | None) -> tuple[float, float]:
     """Seconds and peak resident memory (MB) of one whole `skinclf predict`."""
-    code = (
-        "import resource, sys, runpy; sys.argv[0] = 'skinclf'\n"
-        "from skinclf_cli.main import run\n"
-        "status = run(sys.argv[1:])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
-        "sys.exit(status)\n"
-    )
-    arguments = ["-q", "predict", "--image-dir", str(folder), "--output", str(output), "--overwrite"]
-    arguments += ["--model", model] if model else []
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
-    )
+    command = _command(folder, output, *options, model=model)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return time.perf_counter() - start, int(done.stderr.strip().splitlines()[-1]) / 1024
+
+
+def _killed(folder: Path, output: Path, rows: int, model: str | None) -> tuple[float, int]:
+    """Seconds until a run was killed that had at least so many rows, and how many it had."""
+    output.unlink(missing_ok=True)
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        _command(folder, output, "--overwrite", model=model),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not (output.exists() and output.read_bytes().count(b"\n") > rows):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    return time.perf_counter() - start, output.read_bytes().count(b"\n") - 1
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ __all__ = [
     "PreprocessConfig",
     "StopConfig",
     "config_dirs",
+    "known_configs",
     "load_config",
     "read_config",
 ]
@@ -95,6 +96,12 @@ def read_config(data: Mapping[str, Any]) -> Config:
     """
     result: Config = _build(Config, data, "")
     return result
+
+
+def known_configs() -> list[Config]:
+    """The configurations that come with skinclf, by name."""
+    paths = {p.stem: p for d in reversed(config_dirs()) for p in d.glob("*.yaml")}
+    return [load_config(str(paths[name])) for name in sorted(paths)]
 
 
 def config_dirs() -> list[Path]:

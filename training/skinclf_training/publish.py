@@ -14,13 +14,15 @@ from skinclf.bundle import CONFIG, WEIGHTS, is_bundle, read_spec, replace_file
 from skinclf.convert import verify_model
 from skinclf.errors import HubError, InvalidInputError, ModelError, SkinclfError
 from skinclf.held_out import PREDICTIONS
+from skinclf.quantized import quantized_files
 from skinclf.spec import ModelSpec
 from skinclf_training.cards import METRICS, make_card, public_training
+from skinclf_training.run_report import EVALUATIONS, evaluate_part
 from skinclf_training.upload import Target, upload
 
 log = logging.getLogger("skinclf")
 #: Where a run keeps its bundle and its evaluation.
-BUNDLE, EVALUATION = "bundle", "evaluation"
+BUNDLE, EVALUATION = "bundle", EVALUATIONS["test"]
 _LICENCE = "LICENSE"
 
 
@@ -135,45 +137,7 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
             f"{source}: no {METRICS}. A model is published with its evaluation on test data: predict "
             "labelled images with it, run `skinclf evaluate`, then give --metrics."
         )
-    return bundle, evaluate_run(run, bundle)
-
-
-def evaluate_run(run: Path, bundle: Path) -> Path:
-    """Evaluate a run's predictions of its test part, with the bundle's own threshold.
-
-    Args:
-        run: Folder of a run that was exported.
-        bundle: Its bundle.
-
-    Returns:
-        `evaluation/metrics.json` in the run's folder; the report lies beside it.
-
-    Raises:
-        InvalidInputError: The data or predictions of the run are gone, or not those of this bundle.
-    """
-    from skinclf.evaluation import Evaluation, evaluate
-    from skinclf.threshold_file import model_identity, resolve_threshold
-    from skinclf_training.train import data_folder
-
-    spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS
-    if not own.is_file() or not travelling.is_file() or own.read_bytes() != travelling.read_bytes():
-        raise InvalidInputError(
-            f"{run}: its predictions were not made by {bundle}. Export the run again, or evaluate the "
-            "bundle with `skinclf predict` and `skinclf evaluate` and give --metrics."
-        )
-    log.info("%s: evaluating its predictions of the test part", run)
-    default = spec.default_operating_point
-    found = evaluate(
-        run / "predictions_test.csv",
-        data_folder(run) / "split.csv",
-        split="test",
-        label_set=spec.labels,
-        threshold=None if default is None else resolve_threshold(default, spec)[0],
-        name=spec.name,
-    )
-    identified = Evaluation({**found.metrics, "model": dict(model_identity(spec))})
-    identified.write(run / EVALUATION)
-    return run / EVALUATION / METRICS
+    return bundle, evaluate_part(run, bundle, "test")
 
 
 def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Path | None = None) -> str:
@@ -193,7 +157,7 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
             f"{bundle}: no golden sample; `skinclf export` and `models convert` record one."
         )
     card = make_card(bundle, metrics, about=about, repo_id=repo_id)
-    for name in (WEIGHTS, *(golden.file for golden in spec.golden), PREDICTIONS, _LICENCE):
+    for name in (WEIGHTS, *(golden.file for golden in spec.golden), *quantized_files(spec), PREDICTIONS, _LICENCE):
         if name in {PREDICTIONS, _LICENCE} and not (bundle / name).is_file():
             continue
         target = folder / name

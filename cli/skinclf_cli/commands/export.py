@@ -20,9 +20,7 @@ from skinclf_cli import console
               help="Picture to record as the golden sample; a synthetic one by default.")  # fmt: skip
 @click.option("--name", help="Of the model; by default the configuration's.")
 @click.option("--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Of the weights.")
-@click.option(
-    "--data-name", default="HAM10000", show_default=True, help="Of the training data, for the record."
-)
+@click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
 def export(
     run: Path,
     output: Path,
@@ -30,16 +28,23 @@ def export(
     golden_image: Path | None,
     name: str | None,
     license_: str,
-    data_name: str,
+    data_name: str | None,
 ) -> None:
-    """Write the bundle of RUN's best epoch, with its validation and test predictions."""
+    """Write the bundle of RUN's best epoch, with its validation and test predictions and its report."""
+    from skinclf_training.config import load_config
     from skinclf_training.data.prepare import read_prepared
-    from skinclf_training.export import export_run
-    from skinclf_training.train import data_folder
+    from skinclf_training.frameworks import default_data_name, framework
+    from skinclf_training.train import CONFIG, data_folder
 
     prepared = read_prepared(folder or data_folder(run))
-    made = export_run(
-        run, prepared, output, golden_image=golden_image, name=name, license=license_, data_name=data_name
-    )
+    config = load_config(str(run / CONFIG))
+    made = framework(config.framework).export(
+        run, prepared, output, golden_image=golden_image, name=name, license=license_,
+        data_name=data_name or default_data_name(prepared),
+    )  # fmt: skip
+    if config.log.report:
+        from skinclf_training.run_report import write_run_report
+
+        console.talk(f"Report: {write_run_report(run, output)}")
     console.table(["validation", "value"], [[key, f"{value:.4f}"] for key, value in made.figures.items()])
     console.talk(f"Bundle in {output}; predictions: {', '.join(str(p) for p in made.predictions.values())}")

@@ -10,9 +10,7 @@ from skinclf_cli import console
 
 
 @click.command()
-@click.option(
-    "--config", required=True, help="YAML file, or the name of a configuration that comes with skinclf."
-)
+@click.option("--config", help="YAML file, or the name of a configuration that comes with skinclf.")
 @click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Folder made by `skinclf data prepare`.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
@@ -24,26 +22,38 @@ from skinclf_cli import console
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps, for trials.")
 @click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Picture for the bundle's golden sample; a synthetic one by default.")  # fmt: skip
+@click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
 @click.option("--push-to", metavar="USER/REPO",
               help="Publish the bundle with its card when done, as `skinclf push` does.")  # fmt: skip
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
+@click.option(
+    "--list-configs", is_flag=True, help="List the configurations that come with skinclf, and stop."
+)
 def train(
-    config: str,
+    config: str | None,
     folder: Path | None,
     output: Path | None,
     overrides: tuple[str, ...],
     resume: str,
     max_steps: int | None,
     golden_image: Path | None,
+    data_name: str | None,
     push_to: str | None,
     print_config: bool,  # noqa: FBT001
+    list_configs: bool,  # noqa: FBT001
 ) -> None:
     """Train a model and export its best epoch to OUTPUT/bundle.
 
     The same command goes on after a kill, to the same weights as without it.
     """
-    from skinclf_training.config import load_config
+    from skinclf_training.config import known_configs, load_config
 
+    if list_configs:
+        rows = [[c.name, c.framework, c.model.architecture, c.labels, c.about] for c in known_configs()]
+        console.table(["name", "framework", "architecture", "labels", "about"], rows)
+        return
+    if config is None:
+        raise click.UsageError("Training needs --config; --list-configs shows those that come with skinclf.")
     resolved = load_config(config, overrides)
     if print_config:
         console.out(resolved.to_yaml())
@@ -58,18 +68,25 @@ def train(
         console.setup_logging(1)
     console.talk(resolved.to_yaml())
     from skinclf_training.data.prepare import read_prepared
-    from skinclf_training.export import export_run
-    from skinclf_training.train import train as run
+    from skinclf_training.frameworks import default_data_name, framework
+    from skinclf_training.ranks import rank
 
-    prepared = read_prepared(folder)
-    rows = run(
-        resolved, prepared, output, resume="never" if resume == "never" else "auto", max_steps=max_steps or -1
-    )
-    if not rows:
-        console.talk("Stopped before the first epoch ended; there is nothing to export.")
+    chosen, prepared = framework(resolved.framework), read_prepared(folder)
+    chosen.train(resolved, prepared, output, resume=resume, max_steps=max_steps or -1)
+    if rank():
         return
-    export_run(output, prepared, output / "bundle", golden_image=golden_image)
+    chosen.export(
+        output,
+        prepared,
+        output / "bundle",
+        golden_image=golden_image,
+        data_name=data_name or default_data_name(prepared),
+    )
     console.talk(f"Bundle in {output / 'bundle'}, predictions beside it.")
+    if resolved.log.report:
+        from skinclf_training.run_report import write_run_report
+
+        console.talk(f"Report: {write_run_report(output, output / 'bundle')}")
     if push_to is not None:
         from skinclf_training.publish import push
 

@@ -113,18 +113,26 @@ def wait_for_rows(path, process, rows):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_kill_minus_nine_again_and_again(folder, tmp_path):
-    whole, path = tmp_path / "whole.csv", tmp_path / "part.csv"
-    write(whole, folder)
-    pause = random.Random(1)
-    for kill in range(3):
-        process = child(0.15, "--image-dir", folder, "--output", path, "--resume", "--workers", 2)
-        wait_for_rows(path, process, kill * 4)
+def test_kill_minus_nine_at_ten_random_moments(folder, tmp_path):
+    names = [str(folder / f"img-{i % 26}.jpg") for i in range(400)]
+    whole, path, listing = tmp_path / "whole.csv", tmp_path / "part.csv", tmp_path / "list.txt"
+    listing.write_text("\n".join(names))
+    write(whole, names)
+    pause, rows = random.Random(1), 0
+    for _ in range(10):
+        process = child(0.1, "--from-file", listing, "--output", path, "--resume", "--workers", 2)
+        wait_for_rows(path, process, rows + 1)
         time.sleep(pause.uniform(0, 0.3))
         process.kill()
         process.communicate()
         assert not manifest(path)["complete"]
-    assert write(path, folder, resume=True).complete
+        kept = len(list(read_csv(io.BytesIO(path.read_bytes())))) - 1
+        assert kept >= rows
+        rows = kept
+    assert 40 <= rows < 400
+    summary = write(path, names, resume=True)
+    assert summary.complete
+    assert summary.computed <= 400 - rows + 4
     assert path.read_bytes() == whole.read_bytes()
 
 

@@ -19,6 +19,7 @@ from skinclf.errors import ImageError, InvalidInputError, OutputError, SkinclfEr
 from skinclf.inputs import Inputs
 from skinclf.journal import AppendFile, NpyFile
 from skinclf.output import Output
+from skinclf.predictor import Predictor
 
 
 @pytest.fixture
@@ -50,6 +51,24 @@ def test_failed_inputs_are_tried_again_on_request(whole, folder):
     assert whole.with_suffix(".npy").read_bytes() == fresh.with_suffix(".npy").read_bytes()
     with pytest.raises(InvalidInputError, match="--retry-failed"):
         write(whole, folder, retry_failed=True)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_damaged_neighbours_change_no_bit_of_a_real_network(
+    runtime, tiny_bundle, image_dir, damaged_files, tmp_path, monkeypatch
+):
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    monkeypatch.setenv("SKINCLF_CACHE", str(tmp_path / "cache"))
+    good = [str(p) for p in sorted(image_dir.iterdir())] * 13
+    bad = [str(damaged_files[kind].path) for kind in ("empty", "truncated_jpeg", "png_crc", "missing")]
+    mixed = [bad[i // 7 % 4] if i % 7 == 3 else name for i, name in enumerate(good)]
+    predictor = Predictor(tiny_bundle, runtime=runtime, device="cpu", workers=2)
+    write(tmp_path / "good.csv", good, predictor=predictor)
+    summary = write(tmp_path / "mixed.csv", mixed, predictor=predictor)
+    assert (summary.rows, summary.failed) == (104, 15)
+    lines = [(tmp_path / f"{name}.csv").read_text().splitlines()[1:] for name in ("good", "mixed")]
+    assert sum(a == b for a, b in zip(*lines, strict=True)) == 104 - 15
 
 
 def test_an_interrupted_table_is_repaired_and_completed_at_once(whole, folder, tmp_path):

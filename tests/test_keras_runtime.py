@@ -82,6 +82,15 @@ for library, suffix in ((keras, ".keras"), (keras, ".h5"), (tf_keras, ".h5")):
         assert scores.dtype == np.float32
         key = f"{library.__name__}{suffix} {outputs} {ends} {activation} {policy} {layer}"
         found[key] = float(np.abs(probabilities(scores, activation) - p).max())
+    inputs = library.layers.Input((32, 32, 3))
+    x = library.layers.Dense(7, activation="softmax")(library.layers.GlobalAveragePooling2D()(inputs))
+    named = library.Model({"image": inputs}, {"diagnosis": x})
+    named.save(folder / ("m" + suffix))
+    runtime = create_runtime(LoadedModel(
+        spec=ModelSpec(name="k", architecture="skinclf/keras-graph", preprocess=preprocess, labels=HAM10000),
+        artifact=folder / ("m" + suffix)), device="cpu")
+    p = np.asarray(library.Model(inputs, x)(preprocess.normalize(pixels).transpose(0, 2, 3, 1)))
+    found[f"{library.__name__}{suffix} named"] = float(np.abs(probabilities(runtime.run(pixels), "softmax") - p).max())
 print(json.dumps(found))
 """
 

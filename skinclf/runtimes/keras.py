@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ class KerasRuntime:
         x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
         with self._tf.device(self._place):
             result = self._model(self._tf.constant(np.ascontiguousarray(x)), training=False)
+        if isinstance(result, Mapping):  # one output with a name; the importer has refused several
+            (result,) = result.values()
         values = np.asarray(result, np.float64).reshape(len(x), -1)
         if values.shape[1] not in {self._outputs, 1}:
             raise ModelError(f"The Keras model gives {values.shape[1]} outputs; expected {self._outputs}.")

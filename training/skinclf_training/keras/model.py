@@ -46,7 +46,8 @@ class Built:
     @property
     def head(self) -> list[Any]:
         """Layers after the backbone."""
-        return self.model.layers[self.model.layers.index(self.backbone) + 1 :]
+        layers: list[Any] = self.model.layers
+        return layers[layers.index(self.backbone) + 1 :]
 
 
 def activation(config: Config) -> Literal["sigmoid", "softmax"]:

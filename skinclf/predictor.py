@@ -82,8 +82,8 @@ class Predictor:
             device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
             runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
-            batch_size: Images per run of the network; None: 16 on a CPU, 128 on an accelerator. Halved by
-                itself when memory does not hold it.
+            batch_size: Images per run of the network; None: 16 on a CPU (more on one with many cores), 128 on
+                an accelerator. Halved by itself when memory does not hold it.
             workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
             processes: Whether workers are processes, which scale to many cores and survive an image that
                 kills its decoder; None: beyond 6 workers. Scripts then need the `__main__` guard.

@@ -19,7 +19,7 @@ from skinclf.labels import LabelSet
 from skinclf.precision import reduced_fingerprint, reduced_info
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes.base import Runtime
-from skinclf.scorer import LoadPixels, Pixels, Prepare, Scores, Slot
+from skinclf.scorer import LoadPixels, Pixels, Prepare, Scores, Slot, batch_size_for
 from skinclf.scores import probabilities
 from skinclf.spec import ModelSpec
 
@@ -120,7 +120,7 @@ class TtaScorer:
     @property
     def batch_size(self) -> int:
         """See `Scorer.batch_size`."""
-        return 16 if self._runtime.device == "cpu" else 128
+        return batch_size_for(self._runtime)
 
     def score(self, batch: Pixels) -> Scores:
         """See `Scorer.score`."""

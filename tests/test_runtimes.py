@@ -135,6 +135,24 @@ def test_a_compiled_artefact_is_reused_without_building_the_network(tiny_bundle:
         create_runtime(other, runtime="openvino")
 
 
+@pytest.mark.parametrize(("device", "streams", "size"), [("cpu", 2, 16), ("cpu", 5, 32), ("cuda:0", 1, 128)])
+def test_the_batch_is_as_large_as_the_machine_has_use_for(device: str, streams: int, size: int) -> None:
+    from types import SimpleNamespace
+
+    from skinclf.scorer import batch_size_for
+
+    assert batch_size_for(SimpleNamespace(device=device, streams=streams)) == size  # type: ignore[arg-type]
+
+
+def test_openvino_gives_an_image_the_same_bits_alone_and_in_company(tiny_bundle: Path) -> None:
+    pytest.importorskip("openvino")
+    model = load(tiny_bundle)
+    pixels = pixels_for(model, 7)
+    runtime = create_runtime(model, runtime="openvino", device="cpu")
+    alone = np.concatenate([runtime.run(pixels[i : i + 1]) for i in range(7)])
+    np.testing.assert_array_equal(runtime.run(pixels), alone)
+
+
 def test_folding_batchnorm_changes_no_number(tiny_bundle: Path) -> None:
     import torch
 

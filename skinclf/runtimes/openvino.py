@@ -63,9 +63,9 @@ class OpenVinoRuntime:
         graph.reshape([1, *size, 3])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         self._compiled = core.compile_model(graph, "CPU", hints)
-        streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         # Twice: a stream finds its next image waiting, however busy Python is with decoding.
-        self._queue = ov.AsyncInferQueue(self._compiled, 2 * streams)
+        self._queue = ov.AsyncInferQueue(self._compiled, 2 * self.streams)
         self._outputs = model.spec.num_outputs
         self._dtype = model.spec.preprocess.pixel_dtype
 

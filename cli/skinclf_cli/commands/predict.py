@@ -85,7 +85,11 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
               help="auto, torch, torch-compile, openvino, onnxruntime or keras.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto",
               show_default=True)  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(min=1), help="Default: 16 on a CPU, 128 on a GPU.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Default: 16 on a CPU (more with many cores), 128 on a GPU.",
+)
 @click.option("--workers", type=click.IntRange(min=0), help="Decode workers. Default: one per core.")
 @click.option("--processes/--threads", default=None, help="What workers are. Default: threads up to 6.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,

@@ -96,7 +96,23 @@ class EnsembleScorer:
         infos = [dict(m.info) for m in self._members]
         joint = {k: "+".join(dict.fromkeys(i[k] for i in infos)) for k in ("runtime", "device", "precision")}
         members = [{"model": m.spec.name, **i} for m, i in zip(self._members, infos, strict=True)]
-        return {**joint, **self._decides(), "members": members}
+        band = self._band(infos)
+        return {**joint, **({} if band is None else {"band": band}), **self._decides(), "members": members}
+
+    def _band(self, infos: Sequence[Mapping[str, Any]]) -> float | None:
+        """The most that reduced precision moves an arithmetic mean: the members' bands, by weight.
+
+        None when that is not known of every member, or when classes change sides between the taxonomies.
+        """
+        bands = [info.get("band", 0.0 if info["precision"] == "fp32" else None) for info in infos]
+        known = [band for band in bands if band is not None]
+        if self._average != "probability" or len(known) < len(bands) or not any(known):
+            return None
+        target = np.asarray([label.malignant for label in self.spec.labels])
+        for member, matrix in zip(self._members, self._maps, strict=True):
+            if [label.malignant for label in member.spec.labels] != target[matrix.argmax(axis=1)].tolist():
+                return None
+        return float(np.dot(self._share, known))
 
     @property
     def batch_size(self) -> int:

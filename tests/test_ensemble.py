@@ -87,3 +87,23 @@ def test_the_whole_has_its_own_identity() -> None:
     assert one.spec.name == "a + b"
     assert one.spec.fingerprint != other.spec.fingerprint
     assert one.spec.threshold == 0.5, "nobody has measured an operating point for the whole"
+
+
+def test_the_band_of_reduced_precision_is_the_members_by_weight() -> None:
+    class Reduced(Fixed):
+        precision = "bf16"
+
+    def reduced(band: float | None, labels: LabelSet = HAM10000) -> ModelScorer:
+        spec = member(A, labels).spec
+        records = {} if band is None else {"torch:bf16": {"band": band, "model": spec.fingerprint}}
+        return ModelScorer(spec.replace(precisions=records), Reduced(A))
+
+    weighted = EnsembleScorer([reduced(0.04), reduced(0.02)], weights=[3, 1])
+    assert weighted.info["band"] == pytest.approx(0.035)
+    assert EnsembleScorer([member(A), reduced(0.02)]).info["band"] == pytest.approx(0.01)
+    others = (
+        EnsembleScorer([reduced(0.04), reduced(None)]),
+        EnsembleScorer([member(A), member(B)]),
+        EnsembleScorer([reduced(0.04), reduced(0.02)], average="logit"),
+    )
+    assert all("band" not in scorer.info for scorer in others)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra `train`")
@@ -210,6 +211,18 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         train(tiny(**changes), prepared, tmp_path / "run")
+
+
+def test_compiling_keeps_the_names(prepared: Prepared) -> None:
+    from skinclf_training.network import build_network
+
+    made = []
+    for compiled in (False, True):
+        config = tiny(optim={"compile": compiled})
+        network, _ = build_network(config.model, 7)
+        made.append(Classifier(config, network, prepared.labels, np.ones(7, np.float32), batches_per_epoch=1))
+        assert (network._compiled_call_impl is not None) == compiled
+    assert made[0].state_dict().keys() == made[1].state_dict().keys()
 
 
 @pytest.mark.slow

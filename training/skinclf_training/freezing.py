@@ -48,7 +48,7 @@ class Freezer:
         head = head_names(network)
         self._body = frozenset(name for name in self._parameters if name not in head)
         self._parts = {"stages": stages(network), "last": layers(network)}
-        self._norms = {
+        self._norms: dict[str, nn.Module] = {
             name: module
             for name, module in network.named_modules()
             if isinstance(module, _BatchNorm) and f"{name}.num_batches_tracked" not in head
@@ -83,9 +83,11 @@ class Freezer:
             learning -= {f"{norm}.{kind}" for norm in self._norms for kind in ("weight", "bias")}
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(name in learning)
-        still = {"train": lambda name: f"{name}.weight" not in learning, "frozen": lambda _: True}
-        chosen = still.get(self._policy, lambda _: False)
-        self._still = [module for name, module in self._norms.items() if chosen(name)]
+        self._still = [
+            module
+            for name, module in self._norms.items()
+            if self._policy == "frozen" or (self._policy == "train" and f"{name}.weight" not in learning)
+        ]
         for module in self._norms.values():
             module.train()
         self.settle()

@@ -36,11 +36,12 @@ class Batch:
     seed: int
     rng: np.random.Generator
 
-    def to(self, device: torch.device, **options: bool) -> Batch:
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """The batch on a device."""
-        return replace(
-            self, images=self.images.to(device, **options), targets=self.targets.to(device, **options)
+        images, targets = (
+            tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.targets)
         )
+        return replace(self, images=images, targets=targets)
 
 
 class StoreLoader:

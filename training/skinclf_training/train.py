@@ -42,6 +42,9 @@ from skinclf_training.schedule import check_phases
 from skinclf_training.store_data import StoreData
 
 log = logging.getLogger("skinclf")
+_EXPECTED = (
+    "num_workers|does not have many workers|eval mode|exists and is not empty|logging interval|treespec"
+)
 CONFIG, ENVIRONMENT, INIT = "config.yaml", "environment.json", "init.json"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 #: Name of the checkpoints that `log.keep_epochs` keeps.
@@ -82,6 +85,8 @@ def train(
     """
     last = run / LAST
     keep_freed_memory()
+    # Lightning's notes on hardware that is not there, and on services.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.threads:
         torch.set_num_threads(config.threads)
     check_ranks(config)
@@ -109,8 +114,8 @@ def train(
         len(targets), len(prepared.rows("val")), module.steps_per_epoch,
     )  # fmt: skip
     with warnings.catch_warnings():
-        # The loader is no torch DataLoader and needs no worker processes.
-        warnings.filterwarnings("ignore", message=".*(num_workers|does not have many workers|eval mode).*")
+        # The loader is no torch DataLoader and needs no worker processes; a resumed run's folder has checkpoints.
+        warnings.filterwarnings("ignore", message=f".*({_EXPECTED}).*")
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     return history.rows
 

@@ -48,7 +48,7 @@ class Teachers:
             if spec.activation != "softmax":
                 raise InvalidInputError(f"Teacher {name}: expected a softmax model, found {spec.activation}.")
             network = fuse_batchnorm(model.torch_network()).to(device).requires_grad_(False)
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = network.to(memory_format=torch.channels_last)
             self._members.append((network.eval(), *_affine(spec.preprocess, device)))
 
     @torch.no_grad()

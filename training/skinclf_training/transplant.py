@@ -116,8 +116,8 @@ def _neutral(network: nn.Module) -> None:
     """Gates at one half, and the identity where a block has no counterpart."""
     for name, module in network.named_modules():
         if name.endswith("se.conv_expand"):
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
     for (stage, block), taken in _BLOCKS.items():
         if taken is None:
             nn.init.zeros_(network.get_submodule(f"blocks.{stage}.{block}.bn3").weight)  # type: ignore[arg-type]

@@ -1,0 +1,112 @@
+"""Every published configuration, a few hundred steps on real images, end to end: `python benchmarks/configurations.py`.
+
+Small pictures from random weights: this shows that a configuration trains, exports and predicts, not how well it does.
+A run that is there already is not repeated; the table is printed from the runs' own histories.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+SETS = {"malignant": "malignant", "melanoma": "melanoma", "isic2019": "ham10000", "isic2019-7": "ham10000"}
+SKIPPED = ("ham10000-mobilenetv2", "ham10000-efficientnetb0")  # trained in full, see their cards
+
+
+def skinclf(*words: str, log: Path) -> int:
+    with log.open("a") as file:
+        return subprocess.run(
+            [sys.executable, "-m", "skinclf", *words], stdout=file, stderr=subprocess.STDOUT, check=False
+        ).returncode
+
+
+def sample(metadata: Path, every: int, output: Path) -> Path:
+    """Every so many lesions of a table, all classes, all their images."""
+    rows = list(csv.DictReader(metadata.open()))
+    chosen: set[str] = set()
+    for label in sorted({row["dx"] for row in rows}):
+        lesions = sorted({row["lesion_id"] for row in rows if row["dx"] == label})
+        # Rare classes in full strength, or a small sample has none in validation.
+        chosen |= set(lesions[:: every if len(lesions) > 700 else 2])
+    with output.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["lesion_id"] in chosen)
+    return output
+
+
+@click.command()
+@click.option("--metadata", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--image-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--work", type=click.Path(path_type=Path), default=Path("runs/configurations"), show_default=True
+)
+@click.option("--size", default=64, show_default=True, help="Pixels.")
+@click.option("--epochs", default=3, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option(
+    "--every", default=10, show_default=True, help="Take one in so many lesions of the common classes."
+)
+@click.argument("names", nargs=-1)
+def main(
+    metadata: Path, image_dir: Path, work: Path, size: int, epochs: int, batch_size: int, every: int,
+    names: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Train each configuration briefly and print what came of it."""
+    from skinclf_training.config import config_dirs, load_config
+
+    known = sorted(path.stem for path in config_dirs()[0].glob("*.yaml"))
+    wanted = [n for n in names or known if names or not n.startswith(SKIPPED)]
+    work.mkdir(parents=True, exist_ok=True)
+    table = sample(metadata, every, work / "sample.csv")
+    print(
+        "| configuration | network | steps | training loss, first and last epoch | validation macro ROC-AUC | minutes |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name in wanted:
+        config = load_config(name)
+        labels = SETS.get(config.labels, "ham10000")
+        data, run = work / f"data-{labels}", work / name
+        log = work / f"{name}.log"
+        if not (data / "split.json").is_file():
+            words = ("data", "prepare", "--metadata", str(table), "--image-dir", str(image_dir))
+            assert skinclf(*words, "--labels", labels, "--output", str(data), log=log) == 0, log.read_text()[
+                -2000:
+            ]
+        small = {
+            "labels": "any", "preprocess.height": size, "preprocess.width": size, "augment.size": size,
+            "data.store_height": size * 3 // 2, "data.store_width": size * 2, "data.batch_size": batch_size,
+            "optim.epochs": epochs, "optim.accelerator": "cpu", "optim.precision": "32-true",
+            "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
+        }  # fmt: skip
+        if "vit" in name:
+            small["model.args.img_size"] = size
+        sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+        if not (run / "bundle" / "config.json").is_file():
+            code = skinclf(
+                "train", "--config", name, "--data", str(data), "--output", str(run), *sets, log=log
+            )
+            if code != 0:
+                print(f"| `{name}` | failed with exit code {code}: see {log} | | | | |", flush=True)
+                continue
+        pictures = sorted(image_dir.glob("*.jpg"))[:4]
+        code = skinclf(
+            "predict", *map(str, pictures), "--model", str(run / "bundle"), "--output", str(run / "preds.csv"),
+            "--overwrite", log=log,
+        )  # fmt: skip
+        history = json.loads((run / "history.json").read_text())
+        spent = sum(row["seconds"] for row in history) / 60
+        losses = f"{history[0]['train_loss']:.3f}, {history[-1]['train_loss']:.3f}"
+        steps, auc = int(history[-1]["step"]), max(row["val_macro_auc"] or 0 for row in history)
+        verdict = "" if code == 0 else f" (predict failed: {code})"
+        network = config.model.args.get("variant", config.model.architecture)
+        print(f"| `{name}` | {network} | {steps} | {losses} | {auc:.3f}{verdict} | {spent:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -83,6 +83,7 @@ def main(
             "data.store_height": size * 3 // 2, "data.store_width": size * 2, "data.batch_size": batch_size,
             "optim.epochs": epochs, "optim.accelerator": "cpu", "optim.precision": "32-true",
             "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
+            "log.report": "false",
         }  # fmt: skip
         if "vit" in name:
             small["model.args.img_size"] = size

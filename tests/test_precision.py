@@ -238,3 +238,22 @@ def test_openvino_is_imported_without_its_usage_statistics():
         "sys.exit('openvino_telemetry' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_quantised_network_is_published_and_fetched_with_its_bundle(evaluated, tmp_path):
+    from skinclf.hub import _model_files
+    from skinclf.quantized import KEY, quantized_files
+    from skinclf_training.publish import stage
+
+    folder, target = tmp_path / "bundle", tmp_path / "staged"
+    shutil.copytree(evaluated / "bundle", folder)
+    target.mkdir()
+    (folder / "int8").mkdir()
+    for name in ("model.xml", "model.bin"):
+        (folder / "int8" / name).write_text(name)
+    record = {"quantized": {"files": {}, "made_from": {}}}
+    bundle.write_spec(folder, bundle.read_spec(folder).replace(precisions={KEY: record}))
+    stage(folder, evaluated / "metrics.json", target, repo_id="user/repo")
+    names = [p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()]
+    assert set(quantized_files(bundle.read_spec(target))) <= set(names)
+    assert {"int8/model.xml", "int8/model.bin"} <= set(_model_files(names, "user/repo", None))

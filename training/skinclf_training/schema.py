@@ -24,9 +24,8 @@ class ModelConfig:
         head: Steps between the pooled features and the last layer, such as `dropout=0.5`, `dense=256`, `relu`,
             `batchnorm`; empty for the architecture's own classifier.
         init: Safetensors file with starting weights, or None; a classifier of another shape is dropped.
-        transplant: Safetensors file of a MobileNetV2 whose weights start an EfficientNet-B0
-            (`skinclf_training.transplant`), or None.
-        pretrained: Take ImageNet weights from the framework's own source (needs the network once).
+        transplant: Safetensors file of a MobileNetV2 that starts an EfficientNet-B0, or None.
+        pretrained: Take ImageNet weights from the framework's source (needs the network once).
         drop_rate: Dropout before the classifier, where `head` is empty.
         drop_path_rate: Stochastic depth, 0 for none.
         args: Further arguments of the architecture.
@@ -76,13 +75,9 @@ class PreprocessConfig:
             crop_pct=self.crop_pct if self.fit == "crop" else 1.0,
             interpolation=self.interpolation,
             library=self.library,
-            steps=self.declared_steps(),
-        )
-
-    def declared_steps(self) -> tuple[Step, ...]:
-        """The enhancements as `Preprocess` holds them."""
-        return tuple(
-            Step(str(step["name"]), {k: v for k, v in step.items() if k != "name"}) for step in self.steps
+            steps=tuple(
+                Step(str(x["name"]), {k: v for k, v in x.items() if k != "name"}) for x in self.steps
+            ),
         )
 
 
@@ -95,10 +90,10 @@ class DataConfig:
         store_width: Columns of a stored image.
         batch_size: Images per step.
         val_batch_size: Images per validation step.
-        workers: Threads that decode the store once, and that augment where a preset needs them.
+        workers: Threads that decode the store once.
         sampler: `shuffle` (every image once an epoch) or `weighted` (drawn with replacement, every class
             equally likely; as many draws as there are images).
-        drop_last: Leave an epoch's incomplete last batch out of training.
+        drop_last: Leave out an epoch's incomplete last batch.
     """
 
     store_height: int = 240
@@ -114,12 +109,11 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of a training image.
 
-    With `preset: batch` the numbers below are used, drawn uniformly, a whole batch at once
-    (`skinclf_training.augment`); any other preset is a fixed list of transforms
-    (`skinclf_training.augment_presets`), of which only `size` and the mixing keys below still count.
+    `preset: batch` draws uniformly from the ranges below, a whole batch at once; any other preset is a fixed list
+    (`skinclf_training.augment_presets`), beside which only `size` and the mixing keys count.
 
     Attributes:
-        preset: `batch`, `none`, `light`, `medium`, `heavy`, or a seed system's list.
+        preset: `batch`, `none`, `light`, `medium`, `heavy`, or a published project's list.
         size: Side of the square crop in pixels.
         rotate: Largest turn in degrees, either way.
         scale: Zoom range; above 1 enlarges. Drawn log-uniformly.
@@ -172,8 +166,7 @@ class LossConfig:
         label_smoothing: Share given to all classes alike.
         gamma: Focusing exponent of the focal loss.
         alpha: One factor on the whole focal loss (it balances nothing).
-        focal_pt: The p_t of the focal loss from the `unweighted` cross-entropy, or from the `weighted` one, as
-            one published project has it.
+        focal_pt: The p_t of the focal loss from the `unweighted` or (one published project) `weighted` entropy.
     """
 
     kind: Literal["cross_entropy", "focal", "bce"] = "cross_entropy"
@@ -191,8 +184,7 @@ class DistillConfig:
     Attributes:
         teachers: Bundles with the same labels; their probabilities are averaged.
         weight: Share of the loss that is the divergence from the teachers; the rest is `loss`. 0 for none.
-        temperature: Both sides' logits are divided by it; the divergence is multiplied by its square
-            (Hinton et al. 2015).
+        temperature: Divides both sides' logits; its square multiplies the divergence (Hinton et al. 2015).
         size: Side in pixels at which teachers see the pictures, 0 for the student's own.
     """
 
@@ -230,23 +222,19 @@ class OptimConfig:
         lr: Peak learning rate of the body.
         head_lr: Peak learning rate of the classifier.
         weight_decay: Of `adamw`; not applied to vectors (biases, normalisation).
-        schedule: `cosine` (by step, after warm-up), `constant`, `plateau` (by epoch, on `select`),
-            `warm_restarts` (cosine by epoch, restarted) or `onecycle` (by step).
+        schedule: `cosine` (after warm-up), `constant`, `plateau` (on `select`), `warm_restarts` or `onecycle`.
         warmup_epochs: Linear warm-up of `cosine`; share `warmup_epochs / epochs` of `onecycle`.
         min_lr: Final learning rate of `cosine` as a share of the peak (`plateau`, `warm_restarts`: the floor).
         factor: `plateau` multiplies by it.
-        patience: Epochs without a better figure that `plateau` waits, as each framework counts: PyTorch acts on
-            the first one beyond them, Keras on the last of them.
+        patience: Epochs without a better figure that `plateau` waits, counted as the framework counts them.
         restart_epochs: Length of the first cycle of `warm_restarts`.
         restart_factor: Each further cycle is longer by it.
         phases: Freezing schedule; empty trains everything throughout.
-        batchnorm: Of the backbone: `train`; `frozen` keeps statistics, scales and shifts as they are;
-            `frozen_affine` keeps scales and shifts, and lets the statistics follow.
+        batchnorm: Of the backbone: `train`; `frozen` keeps all of it; `frozen_affine` lets the statistics follow.
         clip: Largest gradient norm, 0 for none.
         accumulate: Batches whose gradients are added up before a step; an epoch's rest makes a step of its own.
         ema: Decay of the averaged weights that are validated and exported; 0 for none.
-        refresh_images: Training images over which batch normalisation is estimated anew for the export, as
-            prediction sees them; 0 keeps the running statistics.
+        refresh_images: Training images over which batch normalisation is estimated anew for the export; 0 for none.
         channels_last: Memory layout of activations.
         compile: Run the network through `torch.compile` (TensorFlow: XLA).
         tf32: Let float32 matrix products use TF32 on GPUs that have it.

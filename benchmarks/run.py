@@ -107,6 +107,7 @@ def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
 def scale(work: Path, sizes: str, model: str | None) -> None:
     """Time and peak memory of `skinclf predict` by number of inputs (links to a few files)."""
     rows = []
+    _compile(work, model)
     for count in map(int, sizes.split(",")):
         folder = work / f"images-{count}"
         make_images(folder, count)
@@ -127,6 +128,7 @@ def resume(work: Path, count: int, model: str | None) -> None:
     folder = work / f"images-{count}"
     make_images(folder, count)
     whole, part = work / "whole.csv", work / "part.csv"
+    _compile(work, model)
     try:
         seconds, _ = _predict(folder, whole, "--overwrite", model=model)
         before, there = _killed(folder, part, count // 2, model)
@@ -209,6 +211,12 @@ def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
 def _command(folder: Path, output: Path, *options: str, model: str | None) -> list[str]:
     arguments = ["-q", "predict", "--image-dir", str(folder), "--output", str(output), *options]
     return [sys.executable, "-c", PREDICT, *arguments, *(["--model", model] if model else [])]
+
+
+def _compile(work: Path, model: str | None) -> None:
+    """Bring the compiled network into the cache, so that no run that is measured has to make it."""
+    make_images(work / "images-10", 10)
+    _predict(work / "images-10", work / "compile.csv", "--overwrite", model=model)
 
 
 def _predict(folder: Path, output: Path, *options: str, model: str | None) -> tuple[float, float]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,20 @@ def test_failed_inputs_are_tried_again_on_request(whole, folder):
     assert whole.with_suffix(".npy").read_bytes() == fresh.with_suffix(".npy").read_bytes()
     with pytest.raises(InvalidInputError, match="--retry-failed"):
         write(whole, folder, retry_failed=True)
+
+
+def test_the_last_line_names_the_bottleneck(folder, tmp_path):
+    slow = write(tmp_path / "network.csv", folder, scorer=FakeScorer(seconds=0.05))
+    assert re.fullmatch(
+        r"30 images, 3 failed; [\d.]+ img/s, waiting mostly for the network, \d+% of the time", str(slow)
+    )
+
+    def names():
+        for name in Inputs([folder]):
+            time.sleep(0.02)
+            yield name
+
+    assert "waiting mostly for finding the inputs" in str(write(tmp_path / "inputs.csv", names()))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])

@@ -10,6 +10,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -85,6 +86,9 @@ def main(
             "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
             "log.report": "false",
         }  # fmt: skip
+        # One phase an epoch, in their order.
+        phases = [asdict(replace(p, epoch=i)) for i, p in enumerate(config.optim.phases[:epochs])]
+        small["optim.phases"] = json.dumps(phases)
         if "vit" in name:
             small["model.args.img_size"] = size
         sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]

@@ -16,7 +16,7 @@ from skinclf.registry import BUILTIN
 from skinclf.runtimes import create_runtime
 from skinclf.synthetic import synthetic_lesion
 from skinclf_training.distill import Teachers, distillation_loss
-from skinclf_training.schema import DistillConfig
+from skinclf_training.schema import DistillConfig, Phase
 
 TEACHER = str(BUILTIN / "ham10000-mobilenetv2")
 
@@ -55,3 +55,33 @@ def test_refuses_no_teacher_and_other_labels():
         Teachers(DistillConfig(weight=0.5), HAM10000)
     with pytest.raises(MismatchError, match="akiec"):
         Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), parse_labels("isic2019"))
+
+
+def test_the_loss_of_a_step_is_shared_between_labels_and_teachers():
+    import timm
+
+    from skinclf_training.config import read_config
+    from skinclf_training.loader import Batch
+    from skinclf_training.module import Classifier
+
+    images = np.stack([synthetic_lesion(i, width=64, height=64) for i in range(4)])
+    targets = torch.tensor([0, 3, 5, 5])
+
+    def step(weight: float) -> float:
+        config = read_config({
+            "distill": {"teachers": [TEACHER], "weight": weight, "temperature": 2.0},
+            "augment": {"size": 64},
+            "model": {"drop_rate": 0.0},
+        })  # fmt: skip
+        torch.manual_seed(0)
+        network = timm.create_model("mobilenetv2_035", num_classes=7)
+        module = Classifier(config, network, HAM10000, np.ones(7, np.float32), batches_per_epoch=1)
+        module.freezer.enter(Phase())
+        if weight:
+            module._teachers = Teachers(config.distill, HAM10000)
+        batch = Batch(torch.from_numpy(images), targets, 0, 0, 7, np.random.default_rng(7))
+        return float(module.training_step(batch, 0))
+
+    labels, mixed, teachers = step(0.0), step(0.25), step(1.0)
+    assert labels != pytest.approx(teachers, rel=0.05)
+    assert mixed == pytest.approx(0.75 * labels + 0.25 * teachers, rel=1e-5)

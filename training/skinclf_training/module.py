@@ -128,8 +128,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         loss: Tensor = self.loss(scores, soft)
         logits = F.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores
         if self._teachers is not None:
-            with torch.autocast(self.device.type, enabled=False):
-                answers = self._teachers.probabilities(pixels)
+            answers = self._teachers.probabilities(pixels)
             share = config.distill.weight
             learnt = distillation_loss(logits, answers, config.distill.temperature)
             loss = (1 - share) * loss + share * learnt

@@ -6,12 +6,17 @@ Sample positions are half-pixel centres; borders repeat.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 _BITS = 11  # OpenCV's INTER_RESIZE_COEF_BITS
+_ROWS = 32
+
+_Rows: TypeAlias = npt.NDArray[np.uint8]
+_Weights: TypeAlias = npt.NDArray[np.float32]
+_Index: TypeAlias = npt.NDArray[np.intp]
 
 
 def _positions(
@@ -53,17 +58,42 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
     kind = np.float64 if fixed_point else np.float32
     y0, y1, wy = _positions(image.shape[0], height, kind)
     x0, x1, wx = _positions(image.shape[1], width, kind)
-    used = np.unique(np.concatenate([y0, y1]))
-    above, below = np.searchsorted(used, y0), np.searchsorted(used, y1)
-    # Whole pixels are picked, rows of plain numbers are computed, in place: six times as fast as with three axes.
-    pixels = np.ascontiguousarray(image[used]).view(f"V{channels}")[..., 0]
-    left, right = (np.take(pixels, x, axis=1).view(np.uint8) for x in (x0, x1))
-    if not fixed_point:
-        across = _between(left.astype(np.float32), right.astype(np.float32), np.repeat(wx, channels))
-        return _between(across[above], across[below], wy[:, None]).reshape(height, width, channels)
+    # Whole pixels are picked and rows of plain numbers computed, a few at a time, so that they stay in the cache:
+    # six times as fast as all rows at once with three axes.
+    pixels = np.ascontiguousarray(image).view(f"V{channels}")[..., 0]
+    result = np.empty((height, width * channels), np.uint8 if fixed_point else np.float32)
+    wide = np.repeat(wx, channels)
+    for start in range(0, height, _ROWS):
+        part = slice(start, start + _ROWS)
+        used = np.unique(np.concatenate([y0[part], y1[part]]))
+        above, below = np.searchsorted(used, y0[part]), np.searchsorted(used, y1[part])
+        rows = pixels[used]
+        left, right = (np.take(rows, x, axis=1).view(np.uint8) for x in (x0, x1))
+        blend = _fixed_point if fixed_point else _floating
+        result[part] = blend(left, right, wide, above, below, wy[part, None])
+    return result.reshape(height, width, channels)
+
+
+def _floating(
+    left: _Rows, right: _Rows, wx: _Weights, above: _Index, below: _Index, wy: _Weights
+) -> _Weights:
+    across = _between(left.astype(np.float32), right.astype(np.float32), wx)
+    return _between(across[above], across[below], wy)
+
+
+def _between(first: _Weights, second: _Weights, weight: _Weights) -> _Weights:
+    """`first + (second - first) * weight`, which overwrites `second`."""
+    second -= first
+    second *= weight
+    second += first
+    return second
+
+
+def _fixed_point(
+    left: _Rows, right: _Rows, wx: _Weights, above: _Index, below: _Index, wy: _Weights
+) -> npt.NDArray[np.int32]:
     one = 1 << _BITS
-    bx = np.repeat(np.rint(wx * one).astype(np.int32), channels)
-    by = np.rint(wy * one).astype(np.int32)[:, None]
+    bx, by = np.rint(wx * one).astype(np.int32), np.rint(wy * one).astype(np.int32)
     rows = right.astype(np.int32)
     rows -= left
     rows *= bx
@@ -77,14 +107,4 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
     top += bottom
     top += 2
     top >>= 2
-    return top.astype(np.uint8).reshape(height, width, channels)
-
-
-def _between(
-    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """`first + (second - first) * weight`, which overwrites `second`."""
-    second -= first
-    second *= weight
-    second += first
-    return second
+    return top

@@ -50,7 +50,7 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
     path = folder / f"{network}-int8"
     if not (path / "config.json").exists():
         from skinclf.loading import load_model
-        from skinclf.quantized import quantize_model
+        from skinclf.quantize import quantize_model
 
         model = load_model(make_keras_model(folder, network), **stated(network))
         quantize_model(model, [str(x) for x in images[:64]], path, calibration=32)

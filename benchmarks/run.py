@@ -183,8 +183,8 @@ def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
     """What bf16 and int8 change in a model's answers, on the same images; int8 is made from 300 others."""
     from skinclf.inputs import Inputs
     from skinclf.loading import load_model
-    from skinclf.precision import choose_images, measure_precision
-    from skinclf.quantized import CALIBRATION, quantize_model
+    from skinclf.precision_measure import choose_images, measure_precision
+    from skinclf.quantize import CALIBRATION, quantize_model
 
     loaded = load_model(model)
     inputs = Inputs([images], recursive=True) if images.is_dir() else Inputs(listing=images)

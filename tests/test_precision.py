@@ -18,7 +18,8 @@ from skinclf import bundle
 from skinclf.calibration import Calibration
 from skinclf.errors import InvalidInputError, MismatchError, ModelError
 from skinclf.loading import load_model
-from skinclf.precision import LEAST_IMAGES, PrecisionLoss, band, choose_images, measure_precision, with_record
+from skinclf.precision import PrecisionLoss, band, with_record
+from skinclf.precision_measure import LEAST_IMAGES, choose_images, measure_precision
 from skinclf.predictor import Predictor
 from skinclf.runtimes import create_runtime
 from skinclf.spec import ModelSpec
@@ -196,7 +197,7 @@ def test_quantised_networks_travel_in_the_bundle_with_their_loss(tiny_bundle, pi
 def test_quantisation_needs_images_and_an_empty_folder(tiny_bundle, pictures, tmp_path):
     pytest.importorskip("nncf")
     from skinclf.errors import OutputError
-    from skinclf.quantized import quantize_model
+    from skinclf.quantize import quantize_model
 
     with pytest.raises(InvalidInputError, match="at least 40"):
         quantize_model(load_model(tiny_bundle), pictures[:10], tmp_path / "new")

@@ -146,7 +146,9 @@ def _merging(op: str) -> Handler:
 
 def _average(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
     if "axis" in layer.config:
-        raise ModelError(f"Layer {layer.name!r} averages along an axis, by weights; skinclf averages tensors.")
+        raise ModelError(
+            f"Layer {layer.name!r} averages along an axis, by weights; skinclf averages tensors."
+        )
     return merge(lowering, layer, "mean", operands)
 
 

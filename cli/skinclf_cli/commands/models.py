@@ -165,7 +165,8 @@ def precision(
     """Measure what a reduced precision changes in the model NAME, against float32 on the same images."""
     from skinclf.bundle import write_spec
     from skinclf.loading import load_model
-    from skinclf.precision import choose_images, measure_precision, with_record
+    from skinclf.precision import with_record
+    from skinclf.precision_measure import choose_images, measure_precision
 
     model = load_model(name, **options)
     if store and (model.folder is None or model.spec.revision is not None):
@@ -201,8 +202,8 @@ def quantize(
     The images should look like those that will be predicted. Afterwards: predict --model FOLDER --precision int8.
     """
     from skinclf.loading import load_model
-    from skinclf.precision import choose_images
-    from skinclf.quantized import quantize_model
+    from skinclf.precision_measure import choose_images
+    from skinclf.quantize import quantize_model
 
     chosen = choose_images(_images(images), limit)
     with _counter(len(chosen)) as count:

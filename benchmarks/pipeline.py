@@ -1,0 +1,79 @@
+"""Is training ever kept waiting for pictures? `python benchmarks/pipeline.py` prints both rates.
+
+Pictures come from the decoded store, as in `skinclf train`; each preset prepares them on all cores, then networks
+take training steps (forward, backward, AdamW) on pictures that are there already.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import click
+import numpy as np
+from common import machine
+
+NETWORKS = ("mobilenetv2_100", "efficientnet_b0", "resnet50")
+
+
+def rate(step: Callable[[int], int], seconds: float) -> float:
+    """Images per second of a step that returns how many it did, after one warm-up step."""
+    step(0)
+    done, start, number = 0, time.perf_counter(), 1
+    while time.perf_counter() - start < seconds:
+        done += step(number)
+        number += 1
+    return done / (time.perf_counter() - start)
+
+
+@click.command()
+@click.option("--size", default=224, show_default=True, help="Pixels.")
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--seconds", default=10.0, show_default=True, help="Per measurement.")
+@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
+    """Print images per second of every preset and of networks that train."""
+    import timm
+    import torch
+
+    from skinclf.synthetic import synthetic_lesion
+    from skinclf_training.augment import augment
+    from skinclf_training.augment_presets import PRESETS
+    from skinclf_training.memory import keep_freed_memory
+    from skinclf_training.schema import AugmentConfig
+
+    keep_freed_memory()
+    print(json.dumps(machine()))
+    store = torch.from_numpy(
+        np.stack([synthetic_lesion(i, width=320, height=240) for i in range(batch_size)])
+    )
+    print(f"\n| pictures of {size} px, preset | images/s |\n|---|---|")
+    for preset in ("batch", *sorted(PRESETS)):
+        config = AugmentConfig(preset=preset, size=size)
+
+        def prepare(number: int, config: AugmentConfig = config) -> int:
+            return len(augment(store, config, np.random.default_rng(number)))
+
+        print(f"| `{preset}` | {rate(prepare, seconds):.0f} |", flush=True)
+    print(f"\n| network that trains, {precision}, batch of {batch_size} | images/s |\n|---|---|")
+    pictures = augment(store, AugmentConfig(size=size), np.random.default_rng(0)) / 127.5 - 1
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    targets = torch.arange(batch_size) % 7
+    for name in NETWORKS:
+        network = timm.create_model(name, num_classes=7).to(memory_format=torch.channels_last).train()
+        optimizer = torch.optim.AdamW(network.parameters())
+
+        def learn(_: int, network=network, optimizer=optimizer) -> int:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+                scores = network(pictures)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(scores.float(), targets).backward()
+            optimizer.step()
+            return batch_size
+
+        print(f"| {name} | {rate(learn, seconds):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -136,7 +136,7 @@ def ray():
 
 def _kill_the_waiting_worker(folder, killed):
     flag = folder / "waiting"
-    for _ in range(1200):
+    for _ in range(12_000):
         if flag.exists():
             killed.append(int(flag.read_text()))
             os.kill(killed[0], signal.SIGKILL)
@@ -171,14 +171,14 @@ def test_every_input_has_one_row_though_workers_are_killed(ray, tmp_path, tiny_b
     folder = tmp_path / "workers"
     folder.mkdir()
     killed: list[int] = []
-    killer = threading.Thread(target=_kill_the_waiting_worker, args=(folder, killed))
+    killer = threading.Thread(target=_kill_the_waiting_worker, args=(folder, killed), daemon=True)
     killer.start()
     out = tmp_path / "out"
     run = predict_with_ray(
         names, out, model=partial(make_scorer, tiny_bundle, folder), batch_size=2, top_k=2,
         concurrency=2, num_cpus=0.5, quiet=True, rows_per_file=20,
     )  # fmt: skip
-    killer.join()
+    killer.join(timeout=10)
 
     assert killed, "nobody was killed"
     workers = {int(p.name.partition("-")[2]) for p in folder.glob("worker-*")}

@@ -173,3 +173,33 @@ def test_folding_batchnorm_changes_no_number(tiny_bundle: Path) -> None:
 def test_importing_the_runtimes_room_imports_no_torch() -> None:
     code = "import sys, skinclf.runtimes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_activations_work_in_place_only_where_nobody_else_looks():
+    import torch
+    from torch import nn
+
+    from skinclf.runtimes.fuse import fuse_batchnorm
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.alone = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU()
+            self.second, self.shared, self.first = nn.Conv2d(4, 4, 1), nn.ReLU(), nn.ReLU()
+
+        def forward(self, x):
+            y = self.second(self.alone(self.norm(self.conv(self.first(x)))))
+            return y + self.shared(y)
+
+    torch.manual_seed(0)
+    network = Net().eval()
+    x = torch.randn(2, 3, 8, 8)
+    before = x.clone()
+    with torch.inference_mode():
+        fused = fuse_batchnorm(network)
+        assert torch.allclose(fused(x), network(x), atol=1e-6)
+    assert torch.equal(x, before)
+    assert fused.alone.inplace
+    assert not fused.shared.inplace
+    assert not fused.first.inplace
+    assert not network.alone.inplace

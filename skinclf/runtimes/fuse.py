@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 logger = logging.getLogger("skinclf")
+_ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.LeakyReLU, nn.ELU)
 
 
 def fuse_batchnorm(network: nn.Module) -> nn.Module:
@@ -47,8 +49,29 @@ def fuse_batchnorm(network: nn.Module) -> nn.Module:
         graph_module.set_submodule(source.target, _fold(modules[source.target], norm))
         # timm's BatchNormAct2d carries its activation; it stays where the norm was.
         graph_module.set_submodule(node.target, getattr(norm, "act", None) or nn.Identity())
+    _work_in_place(graph_module)
     graph_module.recompile()
     return graph_module.eval()
+
+
+def _work_in_place(graph_module: fx.GraphModule) -> None:
+    """Let an activation overwrite what a convolution or normalisation made for it alone: the same numbers."""
+    modules = dict(graph_module.named_modules())
+    for node in graph_module.graph.nodes:
+        if node.op != "call_module" or getattr(modules[node.target], "inplace", None) is not False:
+            continue
+        if not isinstance(modules[node.target], _ACTIVATIONS) or _calls(graph_module, node.target) > 1:
+            continue
+        source: Any = node.args[0] if node.args else None
+        while _own(source) and isinstance(modules[source.target], nn.Identity):
+            source = source.args[0]
+        if _own(source) and isinstance(modules[source.target], (nn.Conv2d, nn.BatchNorm2d)):
+            modules[node.target].inplace = True
+
+
+def _own(node: Any) -> bool:
+    """Whether a node is a module's output with one user."""
+    return isinstance(node, fx.Node) and node.op == "call_module" and len(node.users) == 1
 
 
 class _Tracer(fx.Tracer):

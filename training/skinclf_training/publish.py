@@ -157,7 +157,13 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
             f"{bundle}: no golden sample; `skinclf export` and `models convert` record one."
         )
     card = make_card(bundle, metrics, about=about, repo_id=repo_id)
-    for name in (WEIGHTS, *(golden.file for golden in spec.golden), *quantized_files(spec), PREDICTIONS, _LICENCE):
+    for name in (
+        WEIGHTS,
+        *(golden.file for golden in spec.golden),
+        *quantized_files(spec),
+        PREDICTIONS,
+        _LICENCE,
+    ):
         if name in {PREDICTIONS, _LICENCE} and not (bundle / name).is_file():
             continue
         target = folder / name

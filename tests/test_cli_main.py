@@ -130,3 +130,25 @@ def test_python_m_skinclf():
     )
     assert done.stdout.startswith("skinclf ")
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(("package", "code"), [("lightning", 1), ("json.nothing", None)])
+def test_training_without_its_extra_says_what_to_install(package, code):
+    """Any other missing module is a defect, and is shown as one."""
+    lines = (
+        "import sys",
+        "from skinclf_cli.main import cli, run",
+        f"cli.main = lambda **_: __import__({package!r})",
+        "sys.modules['lightning'] = None",
+        "sys.exit(run(['try']))",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    if code is None:
+        assert "Traceback" in done.stderr
+    else:
+        assert done.returncode == code
+        assert done.stderr.strip() == (
+            "Error: This command needs an optional dependency. Install it with: pip install 'skinclf[train]'"
+        )

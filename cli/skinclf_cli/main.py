@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from skinclf._version import __version__
-from skinclf.errors import SkinclfError
+from skinclf.errors import MissingExtraError, SkinclfError
 from skinclf_cli import console
 
 #: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
@@ -142,6 +142,12 @@ def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:  # noqa: FBT001
     console.setup_logging(ctx.obj)
 
 
+#: What only the extra `train` brings, by import name.
+_TRAINING_PACKAGES = frozenset(
+    {"cv2", "filelock", "lightning", "optuna", "pandas", "pooch", "torchvision", "yaml"}
+)
+
+
 def main(args: list[str] | None = None) -> None:
     """Entry point: run a command and turn what it raises into a message and an exit code."""
     sys.exit(run(args))
@@ -164,6 +170,12 @@ def run(args: list[str] | None = None) -> int:
             raise
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+            raise
+        missing = MissingExtraError("train", "This command")
+        click.echo(f"Error: {missing}", err=True)
+        return missing.exit_code
     except BrokenPipeError:
         # The reader had enough (`| head`), and said so by closing the pipe.
         console.give_up_stdout()

@@ -92,6 +92,10 @@ class AnnotatedScorer:
         """See `Scorer.batch_size`."""
         return self._base.batch_size
 
+    def stage(self, batch: Pixels) -> Pixels:
+        """See `Scorer.stage`."""
+        return self._base.stage(batch)
+
     def score(self, batch: Pixels) -> Scores:
         """See `Scorer.score`."""
         scores = self._base.score(batch)

@@ -27,7 +27,7 @@ from skinclf.images import ImageSource
 from skinclf.scorer import Pixels, Scorer, Scores
 
 logger = logging.getLogger("skinclf")
-#: Batches in flight: one in the network, one decoded or being decoded, one being filled.
+#: Batches in flight: one in the network, one decoded and staged, one being decoded.
 DEPTH = 3
 _MEMORY = re.compile(r"out of memory|allocate memory|not enough memory|bad.alloc", re.IGNORECASE)
 
@@ -172,10 +172,14 @@ def _decode(
 
 
 class _Network:
-    """Calls the scorer, in a thread of its own so that writing and waiting for decoders overlap with it."""
+    """Calls the scorer, in two threads of its own: one stages the next batch while the other scores this one.
+
+    So writing, waiting for decoders and, on an accelerator, the copy to it overlap with the network.
+    """
 
     def __init__(self, scorer: Scorer, *, threaded: bool) -> None:
         self._scorer = scorer
+        self._stager = ThreadPoolExecutor(1, thread_name_prefix="skinclf-stage") if threaded else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="skinclf-network") if threaded else None
         self._limit: int | None = None
 
@@ -187,11 +191,21 @@ class _Network:
         for i in set(range(job.size)).difference(good):
             job.buffer.clear(i)
         batch = tuple(a[: job.size] for a in job.buffer.arrays)
-        if self._thread is not None:
-            job.scoring = self._thread.submit(self.score, batch)
+        if self._thread is not None and self._stager is not None:
+            staged = self._stager.submit(self.stage, batch)
+            job.scoring = self._thread.submit(lambda: self.score(staged.result()))
             return
         job.scoring = Future()
-        job.scoring.set_result(self.score(batch))
+        job.scoring.set_result(self.score(self.stage(batch)))
+
+    def stage(self, batch: Pixels) -> Pixels:
+        """The batch where the network reads it; as it was, when the device's memory does not hold it as well."""
+        try:
+            return self._scorer.stage(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _no_memory(error):
+                raise
+            return batch
 
     def score(self, batch: Pixels) -> Scores:
         """Scores of a batch; halves it, for good, when the device's memory does not hold it."""
@@ -202,13 +216,18 @@ class _Network:
                 parts = [self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)]
                 return Scores.join(parts)
             except (MemoryError, RuntimeError) as error:
-                if step == 1 or not (isinstance(error, MemoryError) or _MEMORY.search(str(error))):
+                if step == 1 or not _no_memory(error):
                     raise
             # Outside the handler: the exception's frames hold the tensors that have to go.
             self._limit = step // 2
             logger.warning("Out of memory with %d images at once; going on with %d.", step, self._limit)
 
     def close(self) -> None:
-        """Stop the thread."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads."""
+        for thread in (self._stager, self._thread):
+            if thread is not None:
+                thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _no_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or bool(_MEMORY.search(str(error)))

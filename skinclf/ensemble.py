@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -119,16 +119,26 @@ class EnsembleScorer:
         """See `Scorer.batch_size`."""
         return min(m.batch_size for m in self._members)
 
+    def stage(self, batch: Pixels) -> Pixels:
+        """See `Scorer.stage`."""
+        return tuple(pixels for member, own in self._shares(batch) for pixels in member.stage(own))
+
     def score(self, batch: Pixels) -> Scores:
         """See `Scorer.score`."""
-        start, parts = 0, []
-        for member, matrix in zip(self._members, self._maps, strict=True):
-            width = len(member.layout)
-            parts.append(member.score(batch[start : start + width]).probabilities @ matrix)
-            start += width
+        parts = [
+            member.score(own).probabilities @ matrix
+            for (member, own), matrix in zip(self._shares(batch), self._maps, strict=True)
+        ]
         values = np.stack(parts)
         mean = self._combined(values.astype(np.float64)).astype(np.float32)
         return Scores(mean, {"disagreement": spread(values, mean, self.spec.labels)})
+
+    def _shares(self, batch: Pixels) -> Iterator[tuple[Scorer, Pixels]]:
+        start = 0
+        for member in self._members:
+            width = len(member.layout)
+            yield member, batch[start : start + width]
+            start += width
 
     def _combined(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         share = self._share[:, None, None]

@@ -99,11 +99,21 @@ class Scorer(Protocol):
     def batch_size(self) -> int:
         """Images per call of `score` when nobody says."""
 
+    def stage(self, batch: Pixels) -> Pixels:
+        """Bring a batch to where `score` reads it: on CUDA a copy there, elsewhere the batch itself.
+
+        Called from another thread than `score`, so that the copy of one batch overlaps with the scores of another.
+
+        Args:
+            batch: See `score`.
+        """
+
     def score(self, batch: Pixels) -> Scores:
         """Probabilities of a batch.
 
         Args:
-            batch: The arrays of `layout`, each with a leading axis of N images. Only valid during the call.
+            batch: The arrays of `layout`, each with a leading axis of N images, as they are or as `stage` gave
+                them. Only valid during the call.
         """
 
 
@@ -179,6 +189,10 @@ class ModelScorer:
         """See `batch_size_for`."""
         return batch_size_for(self.runtime)
 
+    def stage(self, batch: Pixels) -> Pixels:
+        """See `Scorer.stage`."""
+        return stage(self.runtime, batch)
+
     def score(self, batch: Pixels) -> Scores:
         """See `Scorer.score`."""
         (pixels,) = batch
@@ -188,6 +202,12 @@ class ModelScorer:
         else:
             raw = self.runtime.run(pixels)
         return Scores(probabilities(raw, self.spec.activation, self.spec.calibration), {}, vectors)
+
+
+def stage(runtime: Runtime, batch: Pixels) -> Pixels:
+    """A batch where a runtime reads it, for those that can take it ahead of time (`TorchRuntime.stage`)."""
+    ahead = getattr(runtime, "stage", None)
+    return batch if ahead is None else tuple(ahead(pixels) for pixels in batch)
 
 
 def batch_size_for(runtime: Runtime) -> int:

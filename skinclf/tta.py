@@ -122,6 +122,10 @@ class TtaScorer:
         """See `Scorer.batch_size`."""
         return batch_size_for(self._runtime)
 
+    def stage(self, batch: Pixels) -> Pixels:
+        """See `Scorer.stage`; views are made from the host's pixels."""
+        return batch
+
     def score(self, batch: Pixels) -> Scores:
         """See `Scorer.score`."""
         views = np.stack([self._view(pixels, *how) for pixels in batch for how in self._turns])

@@ -57,6 +57,9 @@ class FakeScorer:
     def info(self) -> Mapping[str, Any]:
         return {"runtime": "fake", "device": "cpu", "precision": "fp32"}
 
+    def stage(self, batch: Pixels) -> Pixels:
+        return batch
+
     def score(self, batch: Pixels) -> Scores:
         (pixels,) = batch
         self.calls.append(len(pixels))

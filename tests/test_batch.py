@@ -227,6 +227,43 @@ def test_decoding_goes_on_while_the_network_works():
     assert len(outcomes(["x"] * 12, Waits(prepare=prepare), batch_size=4, workers=1)) == 12
 
 
+def test_the_next_batch_is_staged_while_the_network_works():
+    staged = threading.Semaphore(0)
+
+    class Device(FakeScorer):
+        def stage(self, batch):
+            staged.release()
+            return tuple(255 - pixels for pixels in batch)  # which score undoes
+
+        def score(self, batch):
+            # This batch, and the next one, before this one is done.
+            assert self.calls or all(staged.acquire(timeout=20) for _ in range(2))
+            return super().score(tuple(255 - pixels for pixels in batch))
+
+    pixels = [np.full((16, 16, 3), i, np.uint8) for i in range(12)]
+    ways = {workers: outcomes(pixels, Device(), batch_size=4, workers=workers) for workers in (1, 2)}
+    plain = outcomes(pixels, batch_size=4, workers=0)
+    for found in ways.values():
+        assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(found, plain, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_that_cannot_be_staged_for_want_of_memory_is_scored_in_parts(image_dir, workers):
+    class Full(FakeScorer):
+        def stage(self, batch):
+            raise RuntimeError("CUDA out of memory")
+
+    class Broken(FakeScorer):
+        def stage(self, batch):
+            raise RuntimeError("a bug")
+
+    sources = sorted(image_dir.iterdir())
+    found = outcomes(sources, Full(), workers=workers)
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(found, outcomes(sources), strict=True))
+    with pytest.raises(RuntimeError, match="a bug"):
+        outcomes(sources, Broken(), workers=workers)
+
+
 def test_default_workers_stay_within_the_machine():
     assert 1 <= default_workers() <= 16
 

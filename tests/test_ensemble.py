@@ -44,6 +44,24 @@ def test_mean_of_probabilities_with_members_of_different_size(synthetic_image: n
     np.testing.assert_allclose(scores.columns["disagreement"], np.std([0.6, 0.2]), atol=1e-6)
 
 
+def test_every_member_stages_its_own_pixels(synthetic_image: np.ndarray) -> None:
+    class Device(Fixed):
+        def stage(self, pixels: np.ndarray) -> tuple[str, np.ndarray]:
+            return self.row[0], pixels
+
+        def run(self, pixels: tuple[str, np.ndarray]) -> np.ndarray:
+            assert pixels[0] == self.row[0], "another member's"
+            return super().run(pixels[1])
+
+    def on_device(row: list[float], size: int) -> ModelScorer:
+        return ModelScorer(member(row, size=size).spec, Device(row))
+
+    ensemble = EnsembleScorer([on_device(A, 16), member(A), on_device(B, 24)])
+    batch = tuple(p[None] for p in ensemble.prepare(synthetic_image))
+    found = ensemble.score(ensemble.stage(batch)).probabilities[0]
+    np.testing.assert_allclose(found, (2 * np.array(A) + B) / 3, atol=1e-6)
+
+
 def test_weights_and_logit_average(synthetic_image: np.ndarray) -> None:
     weighted = score(EnsembleScorer([member(A), member(B)], weights=[3, 1]), synthetic_image)
     np.testing.assert_allclose(weighted.probabilities[0], 0.75 * np.array(A) + 0.25 * np.array(B), atol=1e-6)

@@ -84,6 +84,59 @@ def test_bf16_is_close_but_not_the_same(tiny_bundle: Path) -> None:
     assert 0 < gap < 0.1
 
 
+@pytest.mark.parametrize("name", ["torch", "torch-compile"])
+def test_staged_pixels_give_the_same_scores(name: str, tiny_bundle: Path) -> None:
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "torch-compile" and device == "cpu":
+        pytest.skip("compiles for a minute; the path is the same")
+    model = load(tiny_bundle)
+    runtime = create_runtime(model, runtime=name, device=device)
+    batches = [pixels_for(model) for _ in range(3)]
+    staged = [runtime.stage(pixels) for pixels in batches]
+    for pixels, ahead in zip(batches, staged, strict=True):
+        assert str(getattr(ahead, "device", device)).startswith(device)
+        np.testing.assert_array_equal(runtime.run(ahead), runtime.run(pixels))
+        np.testing.assert_array_equal(runtime.embed(ahead)[1], runtime.embed(pixels)[1])
+
+
+def test_staging_pins_copies_and_keeps_the_memory_until_the_network_has_read_it(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps for CUDA, in their order, on a machine without it."""
+    import torch
+
+    steps: list[str] = []
+
+    class Stream:
+        def __enter__(self) -> None:
+            steps.append("enter")
+
+        def __exit__(self, *error: object) -> None:
+            steps.append("leave")
+
+        def synchronize(self) -> None:
+            steps.append("synchronize")
+
+    def note(step: str):  # type: ignore[no-untyped-def]
+        return lambda tensor, *_: steps.append(step) or tensor
+
+    model = load(tiny_bundle)
+    runtime = create_runtime(model, runtime="torch", device="cpu")
+    pixels = pixels_for(model)
+    expected = runtime.run(pixels)
+    monkeypatch.setattr(runtime, "_copies", Stream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the network's")
+    monkeypatch.setattr(torch.Tensor, "pin_memory", note("pin"))
+    monkeypatch.setattr(torch.Tensor, "record_stream", note("record"))
+    staged = runtime.stage(pixels)
+    assert steps == ["enter", "pin", "leave", "synchronize"]
+    np.testing.assert_array_equal(runtime.run(staged), expected)
+    assert steps[4:] == ["record"]
+
+
 def test_auto_is_float32_on_the_cpu(tiny_bundle: Path) -> None:
     runtime = create_runtime(load(tiny_bundle), device="cpu")
     assert (runtime.precision, runtime.device) == ("fp32", "cpu")

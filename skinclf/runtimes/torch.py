@@ -45,6 +45,8 @@ class TorchRuntime:
         self.device = resolve_device(device)
         self.precision = "fp32" if precision == "auto" else precision
         self._device = torch.device(self.device)
+        cuda = self._device.type == "cuda"
+        self._copies = torch.cuda.Stream(self._device) if cuda else None  # type: ignore[no-untyped-call]
         network = _channels_last(fuse_batchnorm(model.torch_network()).to(self._device))
         self._eager = network
         mode = "reduce-overhead" if self._device.type == "cuda" else "default"
@@ -54,15 +56,36 @@ class TorchRuntime:
         self._shift = torch.from_numpy(b).to(self._device).view(1, 3, 1, 1)
         self._bgr = model.spec.preprocess.color == "bgr"
 
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`."""
-        return self._scores(self._network, pixels)
+    def stage(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | torch.Tensor:
+        """Copy a batch to a CUDA device, beside what the network computes there; elsewhere there is nothing to do.
 
-    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Raw scores as `run` gives them, and what enters the last linear layer.
+        Safe to call from another thread than `run`. Returns when the copy is complete, so that the host's buffer
+        is free for the next batch.
 
         Args:
             pixels: See `Runtime.run`.
+
+        Returns:
+            What `run` and `embed` take in place of the pixels.
+        """
+        if self._copies is None:
+            return pixels
+        with torch.cuda.stream(self._copies):
+            staged = torch.from_numpy(pixels).pin_memory().to(self._device, non_blocking=True)
+        self._copies.synchronize()
+        return staged
+
+    def run(self, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
+        """See `Runtime.run`; also what `stage` returned."""
+        return self._scores(self._network, pixels)
+
+    def embed(
+        self, pixels: npt.NDArray[Any] | torch.Tensor
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Raw scores as `run` gives them, and what enters the last linear layer.
+
+        Args:
+            pixels: See `run`.
 
         Returns:
             Shapes (N, `spec.num_outputs`) and (N, D), float32.
@@ -77,13 +100,15 @@ class TorchRuntime:
         vectors: npt.NDArray[np.float32] = last.input.to("cpu", torch.float32).flatten(1).numpy()
         return scores, vectors
 
-    def _scores(self, network: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _scores(self, network: Any, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
+            if not isinstance(pixels, torch.Tensor):
+                pixels = torch.from_numpy(pixels).to(self._device)
+            elif self._copies is not None:
+                # It was allocated on the copying stream, which must not give its memory away before this one is done.
+                pixels.record_stream(torch.cuda.current_stream(self._device))
             # (N, H, W, 3) seen as (N, 3, H, W) is channels_last already: no copy.
-            host = torch.from_numpy(pixels)
-            if self._device.type == "cuda":
-                host = host.pin_memory()
-            x = host.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+            x = pixels.permute(0, 3, 1, 2)
             if self._bgr:
                 x = x.flip(1)
             x = torch.addcmul(self._shift, x.to(torch.float32), self._scale)

@@ -82,7 +82,8 @@ def main(
         small = {
             "labels": "any", "preprocess.height": size, "preprocess.width": size, "augment.size": size,
             "data.store_height": size * 3 // 2, "data.store_width": size * 2, "data.batch_size": batch_size,
-            "optim.epochs": epochs, "optim.accelerator": "cpu", "optim.precision": "32-true",
+            "optim.epochs": epochs, "optim.accelerator": "cpu",
+            "optim.precision": "bf16-mixed" if config.framework == "torch" else "32-true",
             "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
             "log.report": "false",
         }  # fmt: skip

@@ -29,7 +29,7 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | RGBArra
 #: Larger pictures fail with `too_large` (Pillow's own warning level, about 9,459 x 9,459).
 MAX_PIXELS = 89_478_485
 #: Extensions that directory scans take, compared in lower case.
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"})
 
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import IO
 from skinclf.errors import InvalidInputError, SkinclfError
 from skinclf.images import EXTENSIONS
 
+logger = logging.getLogger("skinclf")
 _DIGITS = re.compile(r"\d+")
 #: Names sorted in memory at once; longer listings are sorted in runs of this length on disk.
 _RUN = 20_000
@@ -58,7 +61,8 @@ def sort_names(names: Iterable[str]) -> Iterator[str]:
 def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[str]:
     """Image files of a folder, known by extension, in natural order; hidden files are left out.
 
-    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends.
+    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends. What else lies
+    there is counted in a warning at the end, so that nobody takes a file for predicted that was never looked at.
 
     Yields:
         Paths that begin with the folder as given.
@@ -68,12 +72,12 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
         SkinclfError: A folder inside it cannot be listed.
     """
     top = os.fspath(folder)
-    stack = [top]
+    stack, others = [top], Counter[str]()
     while stack:
         here = stack.pop()
         subfolders: list[str] = []
         try:
-            for name in sort_names(_image_names(here, subfolders)):
+            for name in sort_names(_image_names(here, subfolders, others)):
                 yield os.path.join(here, name)  # noqa: PTH118 - millions of names
         except OSError as error:
             kind = InvalidInputError if here == top else SkinclfError
@@ -81,6 +85,11 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
         if recursive:
             subfolders.sort(key=natural_key, reverse=True)
             stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
+    if others:
+        ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+        kinds = ", ".join(f"{n:,} {kind or 'without an extension'}" for kind, n in ranked[:5])
+        more = ", ..." if len(others) > 5 else ""
+        logger.warning("%s: other files left out: %s%s.", top, kinds, more)
 
 
 def _walk(top: str, *, recursive: bool) -> Iterator[str]:
@@ -93,15 +102,19 @@ def _walk(top: str, *, recursive: bool) -> Iterator[str]:
             stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
 
 
-def _image_names(folder: str, subfolders: list[str]) -> Iterator[str]:
+def _image_names(folder: str, subfolders: list[str], others: Counter[str] | None = None) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122
+                continue
+            kind = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if kind in EXTENSIONS:
                 yield entry.name
+            elif others is not None:
+                others[kind] += 1
 
 
 def read_list(file: IO[bytes]) -> Iterator[str]:

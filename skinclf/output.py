@@ -21,6 +21,8 @@ from skinclf.records import CsvFormat, Format, JsonlFormat, Schema
 FormatName: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[FormatName, ...] = ("csv", "jsonl", "parquet")
 _ENDINGS: Mapping[str, FormatName] = {
+    "": "csv",
+    ".csv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
@@ -34,7 +36,7 @@ class Output:
 
     Attributes:
         path: The table.
-        format: `csv`, `jsonl` or `parquet`; None goes by the ending, else CSV.
+        format: `csv`, `jsonl` or `parquet`; None goes by the ending (none: CSV).
         top_k: Adds the k most probable classes as columns.
         embeddings: `.npy` or `.parquet` file for what enters the network's last layer.
         resume: Complete an interrupted table; start one where there is none.
@@ -91,6 +93,11 @@ class Output:
             raise InvalidInputError("--retry-failed goes with --resume.")
         if self.format is not None and self.format not in FORMATS:
             raise InvalidInputError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
+        if self.format is None and self.path.suffix.lower() not in _ENDINGS:
+            known = " ".join(filter(None, _ENDINGS))
+            raise InvalidInputError(
+                f"{self.path}: no format goes by this ending ({known} do); say which one with --format."
+            )
         if self.embeddings is not None and self.embeddings.suffix.lower() not in {".npy", ".parquet"}:
             raise InvalidInputError(
                 f"{self.embeddings}: embeddings are written to a .npy or a .parquet file."

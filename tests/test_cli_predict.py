@@ -85,6 +85,7 @@ def test_exit_codes(fake, image_dir, tmp_path, damaged_files, capsys):
         ["--image-dir", image_dir, "--resume"],
         ["--image-dir", image_dir, "--json"],
         ["--image-dir", image_dir, "--format", "parquet"],
+        ["--image-dir", image_dir, "-o", tmp_path / "q.xlsx"],
         ["--image-dir", image_dir, "-o", tmp_path / "q.csv", "--format", "text"],
         ["--image-dir", image_dir, "--shard", "5/4"],
         ["--image-dir", image_dir, "--device", "gpu"],

@@ -70,6 +70,20 @@ def test_scan_takes_images_only_files_before_folders(tmp_path):
     assert found == ["b2.JPG", "b10.jpg", "z.webp", "a/c.png", "a/deep/d.tif"]
 
 
+def test_what_a_scan_leaves_out_is_said(tmp_path, caplog):
+    make(tmp_path, "a.jpg", "b.AVIF", "labels.csv", "c.dcm", "d.dcm", "LICENSE", ".hidden", "deep/e.heic")
+    assert list(scan_directory(tmp_path)) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.AVIF")]
+    assert caplog.messages == [f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv."]
+    caplog.clear()
+    assert len(list(scan_directory(tmp_path, recursive=True))) == 2
+    assert "1 .heic" in caplog.text
+    caplog.clear()
+    (tmp_path / "only").mkdir()
+    make(tmp_path / "only", "a.jpg")
+    assert list(scan_directory(tmp_path / "only"))
+    assert not caplog.messages
+
+
 def test_links_to_folders_are_not_followed(tmp_path):
     make(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -12,7 +13,7 @@ from skinclf_cli import console
 @click.command()
 @click.option("--config", help="YAML file, or the name of a configuration that comes with skinclf.")
 @click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="Folder made by `skinclf data prepare`.")  # fmt: skip
+              help="Folder made by `skinclf data prepare`; one made with --folds trains them all.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.SUB=VALUE", help="Override a key of the configuration."
@@ -34,7 +35,7 @@ def train(
     folder: Path | None,
     output: Path | None,
     overrides: tuple[str, ...],
-    resume: str,
+    resume: Literal["auto", "never"],
     max_steps: int | None,
     golden_image: Path | None,
     data_name: str | None,
@@ -44,7 +45,8 @@ def train(
 ) -> None:
     """Train a model and export its best epoch to OUTPUT/bundle.
 
-    The same command goes on after a kill, to the same weights as without it.
+    The same command goes on after a kill, to the same weights as without it. With folds as data, each is a run in
+    OUTPUT/foldN, and OUTPUT/predictions_oof.csv has every image as the one model saw it that did not learn from it.
     """
     from skinclf_training.config import known_configs, load_config
 
@@ -60,13 +62,27 @@ def train(
         return
     if folder is None or output is None:
         raise click.UsageError("Training needs --data and --output.")
+    from skinclf_training.cross_validation import cross_validate, is_folds
+
+    folds = is_folds(folder)
     if push_to is not None:
+        if folds:
+            raise click.UsageError(
+                "--push-to publishes one model; folds give several. Push one: skinclf push."
+            )
         from skinclf_training.upload import Target
 
         Target(push_to)  # a misspelt name is refused before the hours of training, not after
     if console.verbosity() == 0:
         console.setup_logging(1)
     console.talk(resolved.to_yaml())
+    if folds:
+        report = cross_validate(
+            resolved, folder, output, resume=resume, max_steps=max_steps or -1, golden_image=golden_image,
+            data_name=data_name,
+        )  # fmt: skip
+        console.talk(f"Report: {report}")
+        return
     from skinclf_training.data.prepare import read_prepared
     from skinclf_training.frameworks import default_data_name, framework
     from skinclf_training.ranks import rank

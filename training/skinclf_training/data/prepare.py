@@ -13,7 +13,7 @@ from skinclf.jsonable import write_json
 from skinclf.labels import LabelSet, parse_labels
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
 from skinclf_training.data.metadata import Record, Records, read_records
-from skinclf_training.data.prepared import Prepared, read_prepared, relative, write_prepared
+from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative, write_prepared
 from skinclf_training.data.similar import BITS, DISTANCE, merge_groups, near_pairs
 from skinclf_training.data.split import SPLITS, fold_splits, grouped_split, shared_groups, split_hash
 from skinclf_training.data.split_files import ExistingSplit, read_split
@@ -21,7 +21,6 @@ from skinclf_training.data.targets import Targets, to_taxonomy
 
 __all__ = ["SPLITS", "Prepared", "prepare", "read_prepared", "split_table"]
 
-FOLDS = "folds.json"
 _LISTED = 20
 
 

@@ -23,6 +23,7 @@ from skinclf_training.data.split import shared_groups, split_hash
 
 SPLIT_CSV = "split.csv"
 MANIFEST = "split.json"
+FOLDS = "folds.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +103,10 @@ def read_prepared(folder: Path) -> Prepared:
     """Read what `prepare` wrote, and check that it still is what it says.
 
     Raises:
-        InvalidInputError: Not a prepared folder, a changed split, or images that have gone.
+        InvalidInputError: Not a prepared folder, one of folds, a changed split, or images that have gone.
     """
+    if (folder / FOLDS).is_file():
+        raise InvalidInputError(f"{folder}: holds folds; expected one split, such as {folder / 'fold0'}.")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         with (folder / SPLIT_CSV).open(encoding="utf-8", newline="") as file:

@@ -91,6 +91,12 @@ for library, suffix in ((keras, ".keras"), (keras, ".h5"), (tf_keras, ".h5")):
         artifact=folder / ("m" + suffix)), device="cpu")
     p = np.asarray(library.Model(inputs, x)(preprocess.normalize(pixels).transpose(0, 2, 3, 1)))
     found[f"{library.__name__}{suffix} named"] = float(np.abs(probabilities(runtime.run(pixels), "softmax") - p).max())
+import tensorflow as tf
+allowed, whole = tf.config.experimental.tensor_float_32_execution_enabled, []
+graph = runtime._model
+runtime._model = lambda *a, **k: (whole.append(not allowed()), graph(*a, **k))[1]
+runtime.run(pixels)
+found["TF32 in the model"], found["TF32 off after it"] = float(whole != [True]), float(not allowed())
 print(json.dumps(found))
 """
 

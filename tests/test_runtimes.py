@@ -137,6 +137,33 @@ def test_staging_pins_copies_and_keeps_the_memory_until_the_network_has_read_it(
     assert steps[4:] == ["record"]
 
 
+def test_float32_is_whole_whatever_the_process_allows(tiny_bundle: Path) -> None:
+    import torch
+
+    runtime = create_runtime(load(tiny_bundle), runtime="torch", device="cpu")
+    seen = []
+    runtime._network.register_forward_pre_hook(
+        lambda *_: seen.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+    )
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("medium")
+        runtime.run(pixels_for(load(tiny_bundle)))
+        assert seen == [(False, "highest")]
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "medium")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
+def test_onnx_runtime_on_cuda_is_asked_for_float32() -> None:
+    from skinclf.runtimes.onnx import _provider
+
+    chosen = _provider("cuda:1", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert chosen == ("cuda:1", ("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}))
+
+
 def test_auto_is_float32_on_the_cpu(tiny_bundle: Path) -> None:
     runtime = create_runtime(load(tiny_bundle), device="cpu")
     assert (runtime.precision, runtime.device) == ("fp32", "cpu")

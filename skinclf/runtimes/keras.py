@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class KerasRuntime:
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See `Runtime.run`."""
         x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
-        with self._tf.device(self._place):
+        with self._tf.device(self._place), _whole_float32(self._tf):
             result = self._model(self._tf.constant(np.ascontiguousarray(x)), training=False)
         if isinstance(result, Mapping):  # one output with a name; the importer has refused several
             (result,) = result.values()
@@ -101,6 +101,17 @@ def import_tensorflow(what: str) -> Any:
     except ImportError:
         raise MissingExtraError("tensorflow", what) from None
     return tf
+
+
+@contextlib.contextmanager
+def _whole_float32(tf: Any) -> Iterator[None]:
+    """No TF32 in place of float32, as TensorFlow would take it on a GPU; the process's setting is put back."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _load(file: str, name: str) -> Any:

@@ -107,7 +107,8 @@ def _provider(device: str, available: list[str]) -> tuple[str, Any]:
     }
     for name in choices:
         if name in available:
-            options = {"device_id": int(index or 0)} if name == "CUDAExecutionProvider" else {}
+            cuda = {"device_id": int(index or 0), "use_tf32": 0}  # TF32 is its default, and no float32
+            options = cuda if name == "CUDAExecutionProvider" else {}
             return names[name], (name, options)
     raise DeviceError(f"Device {device!r}: ONNX Runtime has only {', '.join(available)}.")
 

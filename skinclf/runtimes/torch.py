@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,24 @@ class TorchRuntime:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
-            return nullcontext()
+            return _whole_float32()
         return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """No TF32 or bfloat16 in place of float32, as convolutions of cuDNN would take it by default.
+
+    These settings are the process's own, so that they are put back.
+    """
+    tf32, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_float32_matmul_precision(precision)
 
 
 class _LastLinear(TorchFunctionMode):

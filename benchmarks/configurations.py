@@ -79,9 +79,10 @@ def main(
             assert skinclf(*words, "--labels", labels, "--output", str(data), log=log) == 0, log.read_text()[
                 -2000:
             ]
+        side = max(size, 96) if "inception" in name else size  # it takes no less than 75
         small = {
-            "labels": "any", "preprocess.height": size, "preprocess.width": size, "augment.size": size,
-            "data.store_height": size * 3 // 2, "data.store_width": size * 2, "data.batch_size": batch_size,
+            "labels": "any", "preprocess.height": side, "preprocess.width": side, "augment.size": side,
+            "data.store_height": side * 3 // 2, "data.store_width": side * 2, "data.batch_size": batch_size,
             "optim.epochs": epochs, "optim.accelerator": "cpu",
             "optim.precision": "bf16-mixed" if config.framework == "torch" else "32-true",
             "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",

@@ -87,6 +87,8 @@ def main(
             "optim.precision": "bf16-mixed" if config.framework == "torch" else "32-true",
             "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
             "log.report": "false",
+            # Frozen statistics of a random network send every picture to the same point.
+            "optim.batchnorm": "train",
         }  # fmt: skip
         # One phase an epoch, in their order.
         phases = [asdict(replace(p, epoch=i)) for i, p in enumerate(config.optim.phases[:epochs])]

@@ -26,7 +26,7 @@ from skinclf.images import EXTENSIONS
 logger = logging.getLogger("skinclf")
 _DIGITS = re.compile(r"\d+")
 #: Names sorted in memory at once; longer listings are sorted in runs of this length on disk.
-_RUN = 20_000
+_RUN = 12_000
 
 
 def natural_key(name: str) -> tuple[str, str]:

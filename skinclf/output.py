@@ -93,17 +93,17 @@ class Output:
             raise InvalidInputError("--retry-failed goes with --resume.")
         if self.format is not None and self.format not in FORMATS:
             raise InvalidInputError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
-        if self.format is None and self.path.suffix.lower() not in _ENDINGS:
-            known = " ".join(filter(None, _ENDINGS))
-            raise InvalidInputError(
-                f"{self.path}: no format goes by this ending ({known} do); say which one with --format."
-            )
         if self.embeddings is not None and self.embeddings.suffix.lower() not in {".npy", ".parquet"}:
             raise InvalidInputError(
                 f"{self.embeddings}: embeddings are written to a .npy or a .parquet file."
             )
         if self.embeddings == self.path:
             raise InvalidInputError(f"{self.path}: the table and the embeddings need two files.")
+        if self.format is None and self.path.suffix.lower() not in _ENDINGS:
+            known = " ".join(filter(None, _ENDINGS))
+            raise InvalidInputError(
+                f"{self.path}: no format goes by this ending ({known} do); say which one with --format."
+            )
         for path in filter(None, (self.path, self.embeddings)):
             check_writable(path)
             if not (self.resume or self.overwrite) and _filled(path):

@@ -79,6 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
         "ham10000": synthetic_data(folder / "ham", images=200),
         "isic2019": synthetic_data(folder / "isic", labels="isic2019", images=56),
         "melanoma": synthetic_data(folder / "melanoma", labels="melanoma", images=200),
+        "malignant": synthetic_data(folder / "malignant", labels="malignant", images=56),
     }
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 import torch
 
 from skinclf.errors import InvalidInputError, MismatchError
-from skinclf.labels import HAM10000, parse_labels
+from skinclf.labels import HAM10000, MALIGNANT, LabelSet, parse_labels
 from skinclf.loading import load_model
 from skinclf.registry import BUILTIN
 from skinclf.runtimes import create_runtime
@@ -48,6 +48,62 @@ def test_teachers_are_averaged_and_see_the_asked_size():
     assert torch.allclose(one.probabilities(small), two.probabilities(small), atol=1e-6)
     assert torch.allclose(one.probabilities(large), one.probabilities(small), atol=0.2)
     assert one.probabilities(large).sum(1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_labels_that_fall_together_are_added_up():
+    pixels = torch.from_numpy(np.stack([synthetic_lesion(i, width=96, height=96) for i in range(3)]))
+    pixels = pixels.permute(0, 3, 1, 2).float()
+    seven = Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), HAM10000).probabilities(pixels)
+    two = Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), MALIGNANT).probabilities(pixels)
+    assert torch.allclose(two[:, 1], seven[:, [0, 1, 4]].sum(1), atol=1e-6)
+    assert torch.allclose(two.sum(1), torch.ones(3), atol=1e-6)
+    backwards = LabelSet("other", HAM10000.labels[::-1])
+    other = Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), backwards).probabilities(pixels)
+    assert torch.equal(other, seven.flip(1))
+
+
+def test_a_smaller_student_sees_the_crop_that_its_teachers_see():
+    from skinclf_training.config import read_config
+    from skinclf_training.loader import Batch
+    from skinclf_training.module import Classifier
+
+    seen: dict[str, torch.Tensor] = {}
+
+    class Student(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(3, 7)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen["student"] = x
+            return self.head(x.mean((2, 3)))
+
+        def get_classifier(self) -> torch.nn.Module:
+            return self.head
+
+    config = read_config({
+        "distill": {"teachers": [TEACHER], "weight": 0.5, "student_size": 32},
+        "preprocess": {"scaling": "raw"},
+        "augment": {"preset": "none", "size": 96},
+    })  # fmt: skip
+    module = Classifier(config, Student(), HAM10000, np.ones(7, np.float32), batches_per_epoch=1)
+    module.freezer.enter(Phase())
+    teachers = Teachers(config.distill, HAM10000)
+
+    class Spy:
+        def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
+            seen["teacher"] = pixels
+            return teachers.probabilities(pixels)
+
+    module._teachers = Spy()  # type: ignore[assignment]
+    images = np.stack([synthetic_lesion(i, width=96, height=96) for i in range(4)])
+    module.training_step(
+        Batch(torch.from_numpy(images), torch.arange(4), 0, 0, 7, np.random.default_rng(7)), 0
+    )
+    assert seen["teacher"].shape == (4, 3, 96, 96)
+    assert seen["student"].shape == (4, 3, 32, 32)
+    blocks = torch.nn.functional.avg_pool2d(seen["teacher"], 3)
+    assert float((seen["student"] - blocks).abs().mean()) < 2
 
 
 def test_refuses_no_teacher_and_other_labels():

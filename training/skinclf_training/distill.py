@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skinclf.errors import InvalidInputError, MismatchError
-from skinclf.labels import LabelSet
+from skinclf.labels import LabelSet, crosswalk
 from skinclf.loading import load_model
 from skinclf.preprocess import Preprocess
 from skinclf.runtimes.fuse import fuse_batchnorm
@@ -24,32 +24,29 @@ class Teachers:
 
     Args:
         config: `teachers`, `temperature` and `size`.
-        labels: The student's labels, which every teacher must share.
+        labels: The student's labels; a teacher has the same in any order, or a declared crosswalk leads from all of its
+            own to all of these. Probabilities of labels that fall together are added up.
         device: Where pixels will be.
 
     Raises:
         InvalidInputError: No teacher is named, or one is no softmax classifier.
-        MismatchError: A teacher has other labels or another order of them.
+        MismatchError: A teacher has other labels, and no crosswalk leads from them to the student's.
     """
 
     def __init__(self, config: DistillConfig, labels: LabelSet, device: torch.device | str = "cpu") -> None:
         if not config.teachers:
             raise InvalidInputError("distill.weight is above 0 but distill.teachers names no model.")
-        self.temperature, self.size = config.temperature, config.size
-        self._members: list[tuple[nn.Module, Tensor, Tensor, bool]] = []
+        self.temperature, self.size, self._classes = config.temperature, config.size, len(labels)
+        self._members: list[tuple[nn.Module, Tensor, Tensor, bool, Tensor]] = []
         for name in config.teachers:
             model = load_model(name)
             spec = model.spec
-            if spec.labels.codes != labels.codes:
-                raise MismatchError(
-                    f"Teacher {name}: its labels are {', '.join(spec.labels.codes)}; "
-                    f"the student's are {', '.join(labels.codes)}."
-                )
+            columns = _columns(name, spec.labels, labels).to(device)
             if spec.activation != "softmax":
                 raise InvalidInputError(f"Teacher {name}: expected a softmax model, found {spec.activation}.")
             network = fuse_batchnorm(model.torch_network()).to(device).requires_grad_(False)
             network = network.to(memory_format=torch.channels_last)
-            self._members.append((network.eval(), *_affine(spec.preprocess, device)))
+            self._members.append((network.eval(), *_affine(spec.preprocess, device), columns))
 
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
@@ -61,18 +58,28 @@ class Teachers:
         Returns:
             Shape (N, K), float32, rows sum to 1.
         """
-        if self.size and pixels.shape[-1] != self.size:
-            pixels = F.interpolate(
-                pixels, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
-            )
+        pixels = resized(pixels, self.size)
         total: Tensor | None = None
-        for network, factor, offset, bgr in self._members:
+        for network, factor, offset, bgr, columns in self._members:
             x = (pixels.flip(1) if bgr else pixels) * factor + offset
             logits = network(x.contiguous(memory_format=torch.channels_last)).float()
-            answer = (logits / self.temperature).softmax(dim=1)
+            own = (logits / self.temperature).softmax(dim=1)
+            answer = own.new_zeros(len(own), self._classes).index_add_(1, columns, own)
             total = answer if total is None else total + answer
         assert total is not None
         return total / len(self._members)
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """Square pictures of another side, antialiased; 0 leaves them as they are.
+
+    Args:
+        pixels: Shape (N, 3, S, S).
+        side: In pixels.
+    """
+    if not side or pixels.shape[-1] == side:
+        return pixels
+    return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -88,6 +95,22 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
     """
     student = (logits.float() / temperature).log_softmax(dim=1)
     return F.kl_div(student, teacher, reduction="batchmean") * temperature**2
+
+
+def _columns(name: str, source: LabelSet, target: LabelSet) -> Tensor:
+    """Which of the student's labels each of the teacher's is, shape (teacher's labels,), int64."""
+    try:
+        same = set(source.codes) == set(target.codes)
+        mapping = {c: c for c in source.codes} if same else crosswalk(source, target).mapping
+    except InvalidInputError:
+        mapping = {}
+    # A label that no teacher could ever answer would be taught away.
+    if set(mapping) != set(source.codes) or set(mapping.values()) != set(target.codes):
+        raise MismatchError(
+            f"Teacher {name}: its labels are {', '.join(source.codes)}, from which no crosswalk leads to all of "
+            f"the student's: {', '.join(target.codes)}."
+        )
+    return torch.tensor([target.position(mapping[code]) for code in source.codes])
 
 
 def _affine(preprocess: Preprocess, device: torch.device | str) -> tuple[Tensor, Tensor, bool]:

@@ -18,7 +18,7 @@ from skinclf.labels import LabelSet
 from skinclf.scores import Activation, softmax, to_logits
 from skinclf_training.augment import augment, mix
 from skinclf_training.config import Config
-from skinclf_training.distill import Teachers, distillation_loss
+from skinclf_training.distill import Teachers, distillation_loss, resized
 from skinclf_training.freezing import Freezer
 from skinclf_training.loader import Batch
 from skinclf_training.losses import build_loss
@@ -123,7 +123,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
                 pixels = augment(pixels, config.augment, batch.rng)
             soft = F.one_hot(batch.targets, len(self.labels)).float()
             soft, pixels = mix(soft, pixels, config.augment, batch.rng)
-            x = self._scaled(pixels)
+            x = self._scaled(resized(pixels, config.distill.student_size))
         scores = self.network(x).float()
         loss: Tensor = self.loss(scores, soft)
         logits = F.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores

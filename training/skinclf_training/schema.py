@@ -182,16 +182,20 @@ class DistillConfig:
     """Learning from the answers of other models to the very same augmented pictures.
 
     Attributes:
-        teachers: Bundles with the same labels; their probabilities are averaged.
+        teachers: Bundles with the same labels, or labels with a declared crosswalk to them; their probabilities are
+            averaged.
         weight: Share of the loss that is the divergence from the teachers; the rest is `loss`. 0 for none.
         temperature: Divides both sides' logits; its square multiplies the divergence (Hinton et al. 2015).
-        size: Side in pixels at which teachers see the pictures, 0 for the student's own.
+        size: Side in pixels at which teachers see the pictures, 0 for that of `augment.size`.
+        student_size: Side in pixels at which the student sees them, 0 for that of `augment.size`. A smaller student
+            learns from teachers that see the same crop in more detail.
     """
 
     teachers: tuple[str, ...] = ()
     weight: float = 0.0
     temperature: float = 1.0
     size: int = 0
+    student_size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,8 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +25,9 @@ from skinclf.images import EXTENSIONS
 logger = logging.getLogger("skinclf")
 _DIGITS = re.compile(r"\d+")
 #: Names sorted in memory at once; longer listings are sorted in runs of this length on disk.
-_RUN = 12_000
+_RUN = 4_000
+#: Bytes read of a run at a time.
+_BLOCK = 4096
 
 
 def natural_key(name: str) -> tuple[str, str]:
@@ -41,21 +42,31 @@ def _ranked(match: re.Match[str]) -> str:
 
 
 def sort_names(names: Iterable[str]) -> Iterator[str]:
-    """Names in natural order; memory stays bounded, as long listings go through temporary files."""
+    """Names in natural order; memory stays bounded, as long listings go through a temporary file."""
     iterator = iter(names)
     run = sorted(islice(iterator, _RUN), key=natural_key)
     if len(run) < _RUN:
         yield from run
         return
-    with ExitStack() as stack:
-        runs = []
+    # One file for all runs: ten million names would need more open files than a process may have.
+    with tempfile.TemporaryFile() as file:
+        ends = [0]
         while run:
-            file = stack.enter_context(tempfile.TemporaryFile("w+", encoding="ascii"))
-            file.writelines(json.dumps(name) + "\n" for name in run)
-            file.seek(0)
-            runs.append(json.loads(line) for line in file)
+            file.writelines(json.dumps(name).encode() + b"\n" for name in run)
+            ends.append(file.tell())
             run = sorted(islice(iterator, _RUN), key=natural_key)
-        yield from heapq.merge(*runs, key=natural_key)
+        yield from heapq.merge(*(_read_run(file, *part) for part in pairwise(ends)), key=natural_key)
+
+
+def _read_run(file: IO[bytes], start: int, end: int) -> Iterator[str]:
+    """The names between two positions, read in small pieces whatever other runs read in between."""
+    rest = b""
+    while start < end:
+        file.seek(start)
+        block = file.read(min(_BLOCK, end - start))
+        start += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        yield from map(json.loads, lines)
 
 
 def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[str]:

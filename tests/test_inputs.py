@@ -49,7 +49,20 @@ def test_long_listings_are_sorted_on_disk(monkeypatch):
     names = [f"i{n}.jpg" for n in range(57)] + ["\udcff.jpg", "line\nbreak.jpg"]
     expected = sorted(names, key=natural_key)
     monkeypatch.setattr(inputs, "_RUN", 7)
+    monkeypatch.setattr(inputs, "_BLOCK", 5)
     assert list(sort_names(iter(reversed(names)))) == expected
+
+
+def test_a_listing_of_any_length_needs_one_open_file(monkeypatch):
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    names = [f"{n}.jpg" for n in range(500)]
+    monkeypatch.setattr(inputs, "_RUN", 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, hard), hard))
+    try:
+        assert list(sort_names(reversed(names))) == names
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_scan_takes_images_only_files_before_folders(tmp_path):

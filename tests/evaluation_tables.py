@@ -67,3 +67,9 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def rows_of(folder: Path, split: str = "test") -> list[dict[str, str]]:
+    """The labels of one part."""
+    with (folder / "labels.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["split"] == split]

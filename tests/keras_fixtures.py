@@ -11,9 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from skinclf.labels import Label, LabelSet
-from skinclf.loaded import Stated
+from skinclf.loaded import LoadedModel, Stated
 from skinclf.preprocess import scaling
 
 Array = npt.NDArray[np.float32]
@@ -281,3 +282,11 @@ def write_keras(
             archive.writestr(name, data)
     inner.unlink()
     return path
+
+
+def scores(model: LoadedModel, images: Array) -> Array:
+    """What the rebuilt network gives for pixels of shape (N, H, W, 3)."""
+    assert model.network is not None
+    with torch.inference_mode():
+        result: Array = model.network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    return result

@@ -183,7 +183,7 @@ def test_every_input_has_one_row_though_workers_are_killed(ray, tmp_path, tiny_b
     assert killed, "nobody was killed"
     workers = {int(p.name.partition("-")[2]) for p in folder.glob("worker-*")}
     assert killed[0] in workers
-    assert len(workers) >= 4, "two actors, and one more for each that was killed"
+    assert len(workers) >= 3, "two were killed, so a third one did the rest"
     assert os.getpid() not in workers
     poisoned = (folder / "poisoned").read_text().split()
     assert len(poisoned) == 3, "once in the actor, then twice in a decode process"

@@ -91,8 +91,7 @@ class DataConfig:
         batch_size: Images per step.
         val_batch_size: Images per validation step.
         workers: Threads that decode the store once.
-        sampler: `shuffle` (every image once an epoch) or `weighted` (drawn with replacement, every class
-            equally likely; as many draws as there are images).
+        sampler: `shuffle` (every image once) or `weighted` (as many draws with replacement, classes equally likely).
         drop_last: Leave out an epoch's incomplete last batch.
     """
 
@@ -161,8 +160,7 @@ class LossConfig:
 
     Attributes:
         kind: `cross_entropy`, `focal`, or `bce` (two classes, one sigmoid output).
-        class_weights: `balanced` (inverse frequency), `sqrt` (its square root), `pos_weight` (two classes:
-            negatives over positives on the positive one) or `none`.
+        class_weights: `none`, `balanced` (inverse frequency), `sqrt` (its root), `pos_weight` (negatives / positives).
         label_smoothing: Share given to all classes alike.
         gamma: Focusing exponent of the focal loss.
         alpha: One factor on the whole focal loss (it balances nothing).
@@ -182,13 +180,11 @@ class DistillConfig:
     """Learning from the answers of other models to the very same augmented pictures.
 
     Attributes:
-        teachers: Bundles with the same labels, or labels with a declared crosswalk to them; their probabilities are
-            averaged.
+        teachers: Bundles with the same labels, or with a declared crosswalk to them; their probabilities average.
         weight: Share of the loss that is the divergence from the teachers; the rest is `loss`. 0 for none.
         temperature: Divides both sides' logits; its square multiplies the divergence (Hinton et al. 2015).
-        size: Side in pixels at which teachers see the pictures, 0 for that of `augment.size`.
-        student_size: Side in pixels at which the student sees them, 0 for that of `augment.size`. A smaller student
-            learns from teachers that see the same crop in more detail.
+        size: Side in pixels at which teachers see the crop, 0 for that of `augment.size`.
+        student_size: Side at which the student sees it, 0 for that of `augment.size`; teachers may see more detail.
     """
 
     teachers: tuple[str, ...] = ()

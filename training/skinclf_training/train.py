@@ -33,6 +33,7 @@ from skinclf_training.callbacks import (
 from skinclf_training.config import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.imbalance import class_weights, stacked
+from skinclf_training.magnification import magnified
 from skinclf_training.memory import keep_freed_memory
 from skinclf_training.metrics import FIGURES
 from skinclf_training.module import Classifier, activation
@@ -92,7 +93,7 @@ def train(
     check_ranks(config)
     if rank() == 0:
         claim_run(run, config, prepared, resume=resume)
-        if warning := stacked(config):
+        for warning in filter(None, (stacked(config), magnified(config))):
             log.warning("%s", warning)
     torch.manual_seed(config.seed)
     classes = len(prepared.labels)

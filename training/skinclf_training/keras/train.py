@@ -26,6 +26,7 @@ from skinclf_training.keras.init import start_from
 from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.loss import build_loss
 from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
+from skinclf_training.magnification import magnified
 from skinclf_training.memory import keep_freed_memory
 from skinclf_training.metrics import validation_metrics
 from skinclf_training.schedule import learning_rates, phase_at, schedule_factor
@@ -72,7 +73,7 @@ def train(
     check_supported(config)
     place = device(config)
     claim_run(run, config, prepared, resume=resume)
-    if warning := stacked(config):
+    for warning in filter(None, (stacked(config), magnified(config))):
         log.warning("%s", warning)
     if config.optim.deterministic:
         tf.config.experimental.enable_op_determinism()

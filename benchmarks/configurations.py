@@ -16,7 +16,11 @@ from pathlib import Path
 import click
 
 SETS = {"malignant": "malignant", "melanoma": "melanoma", "isic2019": "ham10000", "isic2019-7": "ham10000"}
-SKIPPED = ("ham10000-mobilenetv2", "ham10000-efficientnetb0", "devatreya-resnet50-distilled")  # trained in full
+SKIPPED = (
+    "ham10000-mobilenetv2",
+    "ham10000-efficientnetb0",
+    "devatreya-resnet50-distilled",
+)  # trained in full
 
 
 def skinclf(*words: str, log: Path) -> int:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from skinclf.spec import ModelSpec
 
+pytest_plugins = ("hub_fixtures",)
+
 IMAGES_IN_DIR = 8
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skinclf.labels import HAM10000, LabelSet
+from skinclf.labels import HAM10000, MALIGNANT, LabelSet
 
 SHARES = np.array([0.08, 0.1, 0.16, 0.06, 0.16, 0.38, 0.06])
 
@@ -73,3 +73,15 @@ def rows_of(folder: Path, split: str = "test") -> list[dict[str, str]]:
     """The labels of one part."""
     with (folder / "labels.csv").open() as file:
         return [row for row in csv.DictReader(file) if row["split"] == split]
+
+
+def write_folder(path: Path) -> Path:
+    """Labels of all images, and predictions of each part by two models and by a two-class one."""
+    rows = write_labels(path / "labels.csv")
+    write_predictions(path / "all.csv", rows)
+    for split in ("val", "test"):
+        part = [row for row in rows if row["split"] == split]
+        write_predictions(path / f"{split}.csv", part)
+        write_predictions(path / f"{split}_b.csv", part, skill=1.2, seed=2)
+        write_predictions(path / f"{split}_two.csv", part, labels=MALIGNANT)
+    return path

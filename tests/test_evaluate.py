@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_tables import rows_of, write_labels, write_predictions, write_rows
+from evaluation_tables import rows_of, write_folder, write_predictions, write_rows
 from sklearn import metrics as sk
 
 from skinclf.cases import make_cases
@@ -26,15 +26,7 @@ THRESHOLD = 0.3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("evaluation")
-    rows = write_labels(path / "labels.csv")
-    write_predictions(path / "all.csv", rows)
-    for split in ("val", "test"):
-        part = [row for row in rows if row["split"] == split]
-        write_predictions(path / f"{split}.csv", part)
-        write_predictions(path / f"{split}_b.csv", part, skill=1.2, seed=2)
-        write_predictions(path / f"{split}_two.csv", part, labels=MALIGNANT)
-    return path
+    return write_folder(tmp_path_factory.mktemp("evaluation"))
 
 
 @pytest.fixture(scope="module")

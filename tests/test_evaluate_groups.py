@@ -6,11 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from evaluation_tables import rows_of, write_labels, write_predictions, write_rows
+from evaluation_tables import rows_of, write_folder, write_predictions, write_rows
 
 from skinclf.errors import InvalidInputError
 from skinclf.evaluation import Evaluation, evaluate
-from skinclf.labels import MALIGNANT
 from skinclf.subgroups import age_band, subgroups
 
 FEW = {"replicates": 60}
@@ -19,15 +18,7 @@ THRESHOLD = 0.3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("evaluation")
-    rows = write_labels(path / "labels.csv")
-    write_predictions(path / "all.csv", rows)
-    for split in ("val", "test"):
-        part = [row for row in rows if row["split"] == split]
-        write_predictions(path / f"{split}.csv", part)
-        write_predictions(path / f"{split}_b.csv", part, skill=1.2, seed=2)
-        write_predictions(path / f"{split}_two.csv", part, labels=MALIGNANT)
-    return path
+    return write_folder(tmp_path_factory.mktemp("evaluation"))
 
 
 @pytest.fixture(scope="module")

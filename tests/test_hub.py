@@ -8,11 +8,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer, hub_environment, use_hub
+from hub_server import hub_environment
 
 from skinclf import hub
 from skinclf.errors import HubError
@@ -28,23 +27,6 @@ FILES = {
     ".gitattributes": b"*.safetensors filter=lfs\n",
 }
 BUNDLE = ["config.json", "model.safetensors", "golden/*"]
-
-
-@pytest.fixture
-def server() -> Iterator[HubServer]:
-    with HubServer() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return use_hub(monkeypatch, server, tmp_path / "home")
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client waits a second or more between its own retries."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def blob_of(path: Path) -> Path:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from hub_server import HubServer, use_hub
 
 from skinclf import hub
 from skinclf.errors import HubError, ModelError, OutputError
@@ -24,23 +21,6 @@ FILES = {
     "golden/lesion.png": b"\x89PNG not really",
     ".gitattributes": b"*.safetensors filter=lfs\n",
 }
-
-
-@pytest.fixture
-def server() -> Iterator[HubServer]:
-    with HubServer() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return use_hub(monkeypatch, server, tmp_path / "home")
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client waits a second or more between its own retries."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def test_resolve_takes_the_model_files_of_any_repository(server, cache):

@@ -6,14 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import random_network
-from hub_server import HubServer, use_hub
 from keras_fixtures import tiny, tiny_weights, write_h5, write_keras
 
 from skinclf import hub, registry
@@ -24,17 +22,6 @@ from skinclf.preprocess import scaling
 from skinclf.spec import ModelSpec
 
 ABC = {"labels": "a,b,c", "preprocess": scaling("unit", height=16, width=16)}
-
-
-@pytest.fixture
-def server() -> Iterator[HubServer]:
-    with HubServer() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return use_hub(monkeypatch, server, tmp_path / "home")
 
 
 @pytest.fixture

@@ -223,7 +223,9 @@ def _predict(folder: Path, output: Path, *options: str, model: str | None) -> tu
     """Seconds and peak resident memory (MB) of one whole `skinclf predict`."""
     start = time.perf_counter()
     command = _command(folder, output, *options, model=model)
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(f"skinclf predict ended with {done.returncode}: {done.stderr.strip()}")
     return time.perf_counter() - start, int(done.stderr.strip().splitlines()[-1]) / 1024
 
 

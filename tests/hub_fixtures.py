@@ -25,3 +25,11 @@ def cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client waits a second or more between its own retries."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def signed_in(server: HubServer, cache: Path, no_waiting: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has a token that may write; `hf_read` may only read."""
+    server.add_token("hf_write")
+    server.add_token("hf_read", write=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_write")

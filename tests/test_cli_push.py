@@ -6,23 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer, use_hub
 
 from skinclf_cli.main import run
 
 REPO = "user/lesions"
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with HubServer() as running:
-        running.add_token("hf_write")
-        use_hub(monkeypatch, running, tmp_path / "home", token="hf_write")
-        yield running
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 @pytest.fixture

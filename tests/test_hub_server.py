@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer, use_hub
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
@@ -14,14 +12,7 @@ REPO = "user/lesions"
 WEIGHTS = bytes(range(256)) * 100
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with HubServer() as running:
-        running.add_token("hf_write")
-        running.add_token("hf_read", write=False)
-        use_hub(monkeypatch, running, tmp_path / "home", token="hf_write")
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        yield running
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 @pytest.fixture

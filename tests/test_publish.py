@@ -7,13 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hub_server import HubServer, hub_environment, use_hub
+from hub_server import HubServer, hub_environment
 
 from skinclf.bundle import read_spec
 from skinclf.convert import verify_model
@@ -29,14 +28,7 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with HubServer() as running:
-        running.add_token("hf_write")
-        running.add_token("hf_read", write=False)
-        use_hub(monkeypatch, running, tmp_path / "home", token="hf_write")
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        yield running
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 @pytest.fixture(scope="module")

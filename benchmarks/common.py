@@ -21,7 +21,7 @@ def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
     """`count` JPEGs of 600 x 450 (quality 75): `distinct` synthetic pictures and hard links to them."""
     from PIL import Image
 
-    from skinclf.synthetic import synthetic_lesion
+    from skinclf.images.synthetic import synthetic_lesion
 
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(min(count, distinct)):
@@ -49,8 +49,8 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
     """The same network with an int8 one beside it, whose ranges come from synthetic pictures: for speed alone."""
     path = folder / f"{network}-int8"
     if not (path / "config.json").exists():
-        from skinclf.loading import load_model
-        from skinclf.quantize import quantize_model
+        from skinclf.conversion.quantize import quantize_model
+        from skinclf.models.load import load_model
 
         model = load_model(make_keras_model(folder, network), **stated(network))
         quantize_model(model, [str(x) for x in images[:64]], path, calibration=32)
@@ -59,7 +59,7 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
 
 def stated(network: str) -> dict[str, object]:
     """What a Keras file does not say about itself: here the preparation of the seed, with OpenCV's resize."""
-    from skinclf.preprocess import scaling
+    from skinclf.images.preprocess import scaling
 
     name = "caffe" if network == "resnet50" else "raw"
     labels = "malignant" if NETWORKS[network][1] == 2 else "ham10000"

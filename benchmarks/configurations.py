@@ -63,7 +63,7 @@ def main(
     names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Train each configuration briefly and print what came of it."""
-    from skinclf_training.config import config_dirs, load_config
+    from skinclf_training.config.read import config_dirs, load_config
 
     known = sorted(path.stem for path in config_dirs()[0].glob("*.yaml"))
     wanted = [n for n in names or known if names or not n.startswith(SKIPPED)]

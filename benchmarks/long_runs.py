@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from skinclf.bundle import read_spec
+from skinclf.models.bundle import read_spec
 
 CARDS = Path(__file__).parent.parent / "model_cards"
 

@@ -37,11 +37,11 @@ def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
     import timm
     import torch
 
-    from skinclf.synthetic import synthetic_lesion
-    from skinclf_training.augment import augment
-    from skinclf_training.augment_presets import PRESETS
-    from skinclf_training.memory import keep_freed_memory
-    from skinclf_training.schema import AugmentConfig
+    from skinclf.images.synthetic import synthetic_lesion
+    from skinclf_training.augment.batch import augment
+    from skinclf_training.augment.presets import PRESETS
+    from skinclf_training.config.schema import AugmentConfig
+    from skinclf_training.torch.malloc import keep_freed_memory
 
     keep_freed_memory()
     print(json.dumps(machine()))

@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from skinclf.images import load_image
-from skinclf.inputs import scan_directory
-from skinclf.loading import load_model
-from skinclf.preprocess import Preprocess
+from skinclf.images.decode import load_image
+from skinclf.images.discovery import scan_directory
+from skinclf.images.preprocess import Preprocess
+from skinclf.models.load import load_model
+from skinclf.models.probabilities import probabilities
 from skinclf.runtimes import create_runtime
-from skinclf.scores import probabilities
 
 
 def alternatives(own: Preprocess) -> dict[str, Preprocess]:

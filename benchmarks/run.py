@@ -181,10 +181,10 @@ def startup(work: Path, repeat: int) -> None:
 @click.pass_obj
 def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
     """What bf16 and int8 change in a model's answers, on the same images; int8 is made from 300 others."""
-    from skinclf.inputs import Inputs
-    from skinclf.loading import load_model
-    from skinclf.precision_measure import choose_images, measure_precision
-    from skinclf.quantize import CALIBRATION, quantize_model
+    from skinclf.conversion.precision import choose_images, measure_precision
+    from skinclf.conversion.quantize import CALIBRATION, quantize_model
+    from skinclf.images.discovery import Inputs
+    from skinclf.models.load import load_model
 
     loaded = load_model(model)
     inputs = Inputs([images], recursive=True) if images.is_dir() else Inputs(listing=images)

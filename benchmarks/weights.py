@@ -98,8 +98,8 @@ def graphs(
     import numpy as np
     import timm
 
-    from skinclf.loaded import LoadedModel
-    from skinclf.loading import load_model
+    from skinclf.models.load import load_model
+    from skinclf.models.loaded import LoadedModel
     from skinclf.runtimes import create_runtime
 
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)

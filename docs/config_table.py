@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinclf_training.config import load_config
-from skinclf_training.schema import Config
+from skinclf_training.config.read import load_config
+from skinclf_training.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "training.md"

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from skinclf.images import RGBArray
-from skinclf.synthetic import synthetic_lesion
-from skinclf_training.augment import augment
-from skinclf_training.augment_presets import PRESETS
-from skinclf_training.schema import AugmentConfig
+from skinclf.images.decode import RGBArray
+from skinclf.images.synthetic import synthetic_lesion
+from skinclf_training.augment.batch import augment
+from skinclf_training.augment.presets import PRESETS
+from skinclf_training.config.schema import AugmentConfig
 
 SIDE, GAP, LINE, DRAWS = 96, 6, 22, 6
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from skinclf.synthetic import synthetic_lesion
+from skinclf.images.synthetic import synthetic_lesion
 
 SEEDS = (0, 1, 5, 6, 7, 9, 12, 16, 21, 26, 37, 43)  # twelve that differ in tone, structure and artefacts
-NOTE = "synthetic: drawn by skinclf.synthetic, no patient, not for judging accuracy"
+NOTE = "synthetic: drawn by skinclf.images.synthetic, no patient, not for judging accuracy"
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag
 
 

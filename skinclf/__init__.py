@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 from skinclf._version import __version__
 
 if TYPE_CHECKING:
+    from skinclf.decisions.threshold_file import Threshold as Threshold
+    from skinclf.decisions.thresholds import tune_threshold as tune_threshold
     from skinclf.errors import SkinclfError as SkinclfError
-    from skinclf.evaluation import evaluate as evaluate
-    from skinclf.images import load_image as load_image
-    from skinclf.prediction import Prediction as Prediction
-    from skinclf.predictor import Predictor as Predictor
-    from skinclf.preprocess import Preprocess as Preprocess
-    from skinclf.registry import list_models as list_models
-    from skinclf.spec import ModelSpec as ModelSpec
-    from skinclf.threshold_file import Threshold as Threshold
-    from skinclf.thresholds import tune_threshold as tune_threshold
+    from skinclf.evaluation.evaluate import evaluate as evaluate
+    from skinclf.images.decode import load_image as load_image
+    from skinclf.images.preprocess import Preprocess as Preprocess
+    from skinclf.inference.prediction import Prediction as Prediction
+    from skinclf.inference.predictor import Predictor as Predictor
+    from skinclf.models.registry import list_models as list_models
+    from skinclf.models.spec import ModelSpec as ModelSpec
 
 _LAZY = {
     "SkinclfError": "skinclf.errors",
-    "evaluate": "skinclf.evaluation",
-    "load_image": "skinclf.images",
-    "Prediction": "skinclf.prediction",
-    "Predictor": "skinclf.predictor",
-    "Preprocess": "skinclf.preprocess",
-    "list_models": "skinclf.registry",
-    "Threshold": "skinclf.threshold_file",
-    "ModelSpec": "skinclf.spec",
-    "tune_threshold": "skinclf.thresholds",
+    "evaluate": "skinclf.evaluation.evaluate",
+    "load_image": "skinclf.images.decode",
+    "Prediction": "skinclf.inference.prediction",
+    "Predictor": "skinclf.inference.predictor",
+    "Preprocess": "skinclf.images.preprocess",
+    "list_models": "skinclf.models.registry",
+    "Threshold": "skinclf.decisions.threshold_file",
+    "ModelSpec": "skinclf.models.spec",
+    "tune_threshold": "skinclf.decisions.thresholds",
 }
 __all__ = [
     "ModelSpec",

@@ -31,17 +31,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skinclf.images import RGBArray
+from skinclf.images.decode import RGBArray
+from skinclf.images.preprocess import Preprocess, scaling
+from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000, MALIGNANT, LabelSet
-from skinclf.preprocess import Preprocess, scaling
-from skinclf.synthetic import synthetic_lesion
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from skinclf.spec import ModelSpec
+    from skinclf.models.spec import ModelSpec
 
-pytest_plugins = ("hub_fixtures",)
+pytest_plugins = ("support.hub_fixtures",)
 
 IMAGES_IN_DIR = 8
 
@@ -276,11 +276,11 @@ def make_bundle(
     import timm
     import torch
 
-    from skinclf.architectures import load_tensors
-    from skinclf.bundle import write_bundle
-    from skinclf.images import load_image
-    from skinclf.scores import probabilities
-    from skinclf.spec import Golden, ModelSpec
+    from skinclf.images.decode import load_image
+    from skinclf.models.architectures import load_tensors
+    from skinclf.models.bundle import write_bundle
+    from skinclf.models.probabilities import probabilities
+    from skinclf.models.spec import Golden, ModelSpec
 
     spec = ModelSpec(
         name=folder.name, architecture=architecture, labels=labels, preprocess=preprocess,
@@ -320,7 +320,7 @@ def two_label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benign/malignant bundle at 48 x 64 px: one sigmoid output, BGR, OpenCV resize, float16 weights,
     temperature calibration, a default operating point. Read only: copy before changing.
     """
-    from skinclf.calibration import Calibration
+    from skinclf.models.calibration import Calibration
 
     folder = tmp_path_factory.mktemp("bundles") / "two-label"
     make_bundle(
@@ -340,7 +340,7 @@ def two_label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a seven-class `bundle/` and the `metrics.json` of its test predictions. Read only."""
-    from hub_publishing import evaluated_bundle
+    from support.hub_publishing import evaluated_bundle
 
     return evaluated_bundle(tmp_path_factory.mktemp("evaluated"))
 

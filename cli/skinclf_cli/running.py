@@ -15,8 +15,8 @@ from skinclf.errors import OutputError
 from skinclf_cli import console
 
 if TYPE_CHECKING:
-    from skinclf.inputs import Inputs
-    from skinclf.summary import Stop, Summary
+    from skinclf.images.discovery import Inputs
+    from skinclf.jobs.progress import Stop, Summary
 
 INTERRUPTED = 130
 

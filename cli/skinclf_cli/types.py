@@ -11,7 +11,7 @@ import click
 from skinclf.errors import SkinclfError
 
 if TYPE_CHECKING:
-    from skinclf.shards import Shard
+    from skinclf.jobs.shards import Shard
 
 
 class Device(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
@@ -59,7 +59,7 @@ class ShardPart(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 
     def convert(self, value: str | Shard, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
         """Read and check both numbers."""
-        from skinclf.shards import Shard
+        from skinclf.jobs.shards import Shard
 
         try:
             return value if isinstance(value, Shard) else Shard.parse(value)

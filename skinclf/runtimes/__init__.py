@@ -6,7 +6,7 @@ import logging
 from importlib.util import find_spec
 
 from skinclf.errors import InvalidInputError, ModelError
-from skinclf.loaded import LoadedModel
+from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
 
 __all__ = ["PRECISIONS", "RUNTIMES", "Runtime", "create_runtime"]
@@ -27,7 +27,7 @@ def create_runtime(
             torch on an accelerator; on a CPU OpenVINO, then ONNX Runtime, then torch.
         device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
         precision: One of `PRECISIONS`. `auto` is float32, so that the numbers are the same everywhere; `int8`
-            needs a bundle with a quantised network (`skinclf.quantized`).
+            needs a bundle with a quantised network (`skinclf.runtimes.int8`).
 
     Raises:
         InvalidInputError: The runtime or precision is unknown.

@@ -29,6 +29,6 @@ class Runtime(Protocol):
                 dtype uint8 (float32 for TensorFlow's resize).
 
         Returns:
-            Shape (N, `spec.num_outputs`), float32; `skinclf.scores` turns them into probabilities.
+            Shape (N, `spec.num_outputs`), float32; `skinclf.models.probabilities` turns them into probabilities.
         """
         ...

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skinclf._version import __version__
-from skinclf.spec import ModelSpec
+from skinclf.models.spec import ModelSpec
 
 
 def cache_root() -> Path:

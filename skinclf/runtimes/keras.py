@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
-from skinclf.loaded import LoadedModel
-from skinclf.scores import Activation
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.probabilities import Activation
 
 _TINY = float(np.finfo(np.float32).tiny)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.bundle import replace_file
 from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
-from skinclf.loaded import LoadedModel
+from skinclf.models.bundle import replace_file
+from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.cache import artefact_folder, publish
 
 _FILE = "model.onnx"

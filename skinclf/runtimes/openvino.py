@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
-from skinclf.loaded import LoadedModel
-from skinclf.preprocess import Preprocess
-from skinclf.quantized import quantized_network
+from skinclf.images.preprocess import Preprocess
+from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.cache import artefact_folder, publish
+from skinclf.runtimes.int8 import quantized_network
 
 # What is not quantised in an int8 network stays float32.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}

@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from skinclf.errors import InvalidInputError, ModelError
-from skinclf.loaded import LoadedModel
+from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.device import resolve_device
 from skinclf.runtimes.fuse import fuse_batchnorm
 

@@ -30,11 +30,11 @@ def aggregate(
     predictions: Path, groups: Path, by: str, combine: str, threshold: str | None, output: Path
 ) -> None:
     """Combine the images of each lesion or patient into one row."""
-    from skinclf.aggregate import aggregate as combine_images
-    from skinclf.aggregate import group_names
-    from skinclf.bundle import replace_file
-    from skinclf.records import number
-    from skinclf.tables import read_predictions
+    from skinclf.jobs.formats import number
+    from skinclf.models.bundle import replace_file
+    from skinclf.tables.aggregate import aggregate as combine_images
+    from skinclf.tables.aggregate import group_names
+    from skinclf.tables.predictions import read_predictions
 
     table = read_predictions(predictions)
     value = None if threshold is None else _number(threshold)
@@ -54,7 +54,7 @@ def aggregate(
 
 def _number(threshold: str) -> float:
     """A number as it stands, or the value of a threshold file."""
-    from skinclf.threshold_file import read_threshold
+    from skinclf.decisions.threshold_file import read_threshold
 
     try:
         return float(threshold)

@@ -49,10 +49,10 @@ def calibrate(
     skinclf calibrate --model my-bundle --output my-bundle-calibrated
     skinclf calibrate --model my-bundle --predictions p.csv --labels l.csv --output out
     """  # noqa: D301 - click's paragraph mark
-    from skinclf.held_out import read_held_out
-    from skinclf.jsonable import jsonable
-    from skinclf.loading import load_model
-    from skinclf.recalibration import recalibrate, write_recalibrated
+    from skinclf._utils.json import jsonable
+    from skinclf.decisions.held_out import read_held_out
+    from skinclf.decisions.recalibrate import recalibrate, write_recalibrated
+    from skinclf.models.load import load_model
 
     held = read_held_out(predictions=predictions, labels=labels, model=model, split=split)
     folder = held.folder or load_model(model).folder

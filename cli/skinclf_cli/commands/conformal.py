@@ -44,10 +44,10 @@ def conformal(
 
     The report shows coverage and set size on the same images, by class: it checks the fit, it is no test.
     """
-    from skinclf.cases import label_set_of
-    from skinclf.conformal import coverage_by, fit_conformal, write_conformal
+    from skinclf.decisions.conformal import coverage_by, fit_conformal, write_conformal
+    from skinclf.decisions.held_out import read_held_out
     from skinclf.errors import InvalidInputError
-    from skinclf.held_out import read_held_out
+    from skinclf.evaluation.cases import label_set_of
 
     held_out = read_held_out(predictions=predictions, labels=labels, model=model)
     table, truth = held_out.joined.predictions, held_out.joined.labels.codes

@@ -59,9 +59,9 @@ def download(
     skinclf data download ham10000 --output ham10000
     skinclf data download isic2019 --output isic2019 --source kaggle
     """  # noqa: D301 - click's paragraph mark
-    from skinclf_training.data.download import download as run
-    from skinclf_training.data.download import label_tables
-    from skinclf_training.data.sources import find_dataset
+    from skinclf_training.data.sources.catalogue import find_dataset
+    from skinclf_training.data.sources.download import download as run
+    from skinclf_training.data.sources.download import label_tables
 
     dataset = find_dataset(name)
     console.talk(f"{dataset.title}\nLicence: {dataset.licence}\nCite: " + "\n      ".join(dataset.citations))
@@ -95,7 +95,7 @@ def check(context: click.Context, /, *, as_json: bool, metadata: tuple[Path, ...
 
     Exits with 3 when an image is missing or cannot be read.
     """
-    from skinclf_training.data.report import check_data, check_table
+    from skinclf_training.data.check_report import check_data, check_table
 
     if not metadata:
         raise click.UsageError("Name the labels with --metadata.")
@@ -188,7 +188,7 @@ def explore(*, folder: Path, output: Path | None, as_json: bool, **options: Any)
 
     Writes explore.html (one file), explore.json and figures/*.png.
     """
-    from skinclf_training.data.explore import explore as run
+    from skinclf_training.data.explore.explore import explore as run
     from skinclf_training.data.prepared import read_prepared
 
     target = output or folder / "explore"

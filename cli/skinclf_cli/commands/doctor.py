@@ -16,7 +16,7 @@ def doctor(offline: bool, as_json: bool) -> int:  # noqa: FBT001
 
     Exits with 1 when something does not work (FAIL); WARN is worth a look.
     """
-    from skinclf.doctor import examine, failed
+    from skinclf_cli.doctor import examine, failed
 
     findings = examine(offline=offline)
     if as_json:

@@ -11,7 +11,7 @@ from skinclf_cli import console
 from skinclf_cli.options import hub_options, json_option
 
 if TYPE_CHECKING:
-    from skinclf.hub import FetchResult
+    from skinclf.models.hub.fetch import FetchResult
 
 
 @click.command()
@@ -27,7 +27,7 @@ def download(model: str, folder: Path, as_json: bool, **options: Any) -> None:  
     Run again after an interruption, it fetches what is missing or damaged. A private repository needs
     HF_TOKEN or `hf auth login`.
     """
-    from skinclf.hub import download_to
+    from skinclf.models.hub.fetch import download_to
 
     report(download_to(model, folder, **options), as_json=as_json)
     console.talk(f"Use it with: --model {folder}")

@@ -61,7 +61,7 @@ def evaluate(
     skinclf evaluate --predictions preds.csv --labels labels.csv --output evaluation
     skinclf evaluate --predictions preds.csv --labels split.csv --split test --threshold threshold.json
     """  # noqa: D301 - click's paragraph mark
-    from skinclf.evaluation import evaluate as measure
+    from skinclf.evaluation.evaluate import evaluate as measure
 
     result = measure(predictions, labels, label_set=taxonomy, **options)
     files = result.write(output, images=images)

@@ -31,10 +31,10 @@ def export(
     data_name: str | None,
 ) -> None:
     """Write the bundle of RUN's best epoch, with its validation and test predictions and its report."""
-    from skinclf_training.config import load_config
+    from skinclf_training.config.read import load_config
     from skinclf_training.data.prepare import read_prepared
-    from skinclf_training.frameworks import default_data_name, framework
-    from skinclf_training.train import CONFIG, data_folder
+    from skinclf_training.experiments.backends import default_data_name, framework
+    from skinclf_training.torch.trainer import CONFIG, data_folder
 
     prepared = read_prepared(folder or data_folder(run))
     config = load_config(str(run / CONFIG))
@@ -43,7 +43,7 @@ def export(
         data_name=data_name or default_data_name(prepared),
     )  # fmt: skip
     if config.log.report:
-        from skinclf_training.run_report import write_run_report
+        from skinclf_training.experiments.run_report import write_run_report
 
         console.talk(f"Report: {write_run_report(run, output)}")
     console.table(["validation", "value"], [[key, f"{value:.4f}"] for key, value in made.figures.items()])

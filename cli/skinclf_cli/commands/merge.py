@@ -22,7 +22,7 @@ def merge(parts: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
 
     Refuses parts that are incomplete, missing, or of different runs.
     """
-    from skinclf import shards
+    from skinclf.jobs import shards
 
     if str(output) == "-":
         raise click.UsageError("merge needs --output FILE.")

@@ -30,7 +30,7 @@ def models() -> None:
 @json_option
 def list_(as_json: bool) -> None:  # noqa: FBT001
     """List the models that are known by name; the first is the default."""
-    from skinclf.registry import list_models
+    from skinclf.models.registry import list_models
 
     known = list_models()
     if as_json:
@@ -54,7 +54,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001
 @json_option
 def show(name: str, as_json: bool) -> None:  # noqa: FBT001
     """Show what is known of the model NAME."""
-    from skinclf.registry import get_model
+    from skinclf.models.registry import get_model
 
     model = get_model(name)
     if as_json:
@@ -86,7 +86,7 @@ def show(name: str, as_json: bool) -> None:  # noqa: FBT001
 @hub_options
 def download(name: str, folder: Path | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Fetch the model NAME into the cache, or with --to into a folder."""
-    from skinclf.hub import download_to, resolve
+    from skinclf.models.hub.fetch import download_to, resolve
 
     result = resolve(name, **options) if folder is None else download_to(name, folder, **options)
     report(result, as_json=as_json)
@@ -100,7 +100,7 @@ def download(name: str, folder: Path | None, as_json: bool, **options: Any) -> N
 @hub_options
 def verify(name: str | None, as_json: bool, **options: Any) -> int:  # noqa: FBT001
     """Replay the golden samples of the model NAME (a name, folder or Hub repository)."""
-    from skinclf.convert import verify_model
+    from skinclf.conversion.convert import verify_model
 
     found = verify_model(name, **options)
     if as_json:
@@ -137,7 +137,7 @@ def verify(name: str | None, as_json: bool, **options: Any) -> int:  # noqa: FBT
 @hub_options
 def convert(source: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Write SOURCE (a name, file, folder or Hub repository) as a bundle into FOLDER."""
-    from skinclf.convert import convert_model
+    from skinclf.conversion.convert import convert_model
 
     spec = convert_model(source, folder, **options)
     if as_json:
@@ -163,10 +163,10 @@ def precision(
     precision: str, **options: Any,
 ) -> None:  # fmt: skip
     """Measure what a reduced precision changes in the model NAME, against float32 on the same images."""
-    from skinclf.bundle import write_spec
-    from skinclf.loading import load_model
-    from skinclf.precision import with_record
-    from skinclf.precision_measure import choose_images, measure_precision
+    from skinclf.conversion.precision import choose_images, measure_precision
+    from skinclf.models.bundle import write_spec
+    from skinclf.models.load import load_model
+    from skinclf.models.precision import with_record
 
     model = load_model(name, **options)
     if store and (model.folder is None or model.spec.revision is not None):
@@ -201,9 +201,9 @@ def quantize(
 
     The images should look like those that will be predicted. Afterwards: predict --model FOLDER --precision int8.
     """
-    from skinclf.loading import load_model
-    from skinclf.precision_measure import choose_images
-    from skinclf.quantize import quantize_model
+    from skinclf.conversion.precision import choose_images
+    from skinclf.conversion.quantize import quantize_model
+    from skinclf.models.load import load_model
 
     chosen = choose_images(_images(images), limit)
     with _counter(len(chosen)) as count:
@@ -215,7 +215,7 @@ def quantize(
 
 
 def _images(given: Path) -> list[str]:
-    from skinclf.inputs import Inputs
+    from skinclf.images.discovery import Inputs
 
     inputs = Inputs([given], recursive=True) if given.is_dir() else Inputs(listing=given)
     inputs.check()

@@ -14,13 +14,13 @@ from skinclf_cli.running import INTERRUPTED, how_to_resume, progress, stdout_wri
 from skinclf_cli.types import Codes, Device, Numbers, OutputFile, ShardPart
 
 if TYPE_CHECKING:
-    from skinclf.inputs import Inputs
-    from skinclf.output import Output
-    from skinclf.predictor import Predictor
-    from skinclf.records import Encoder
-    from skinclf.shards import Shard
-    from skinclf.summary import Summary
-    from skinclf.work import OnError
+    from skinclf.images.discovery import Inputs
+    from skinclf.inference.predictor import Predictor
+    from skinclf.jobs.formats import Encoder
+    from skinclf.jobs.job import OnError
+    from skinclf.jobs.output import Output
+    from skinclf.jobs.progress import Summary
+    from skinclf.jobs.shards import Shard
 
 PARTLY_FAILED = 3
 _PATH = click.Path(path_type=Path)
@@ -109,7 +109,7 @@ def predict(
     skinclf predict --image-dir imgs/ --output preds.csv
     find . -name '*.jpg' | skinclf predict --from-file - --output preds.csv --resume
     """  # noqa: D301 - click's paragraph mark
-    from skinclf.inputs import Inputs
+    from skinclf.images.discovery import Inputs
 
     inputs = Inputs(*_sources(paths, image_dir, from_file), recursive=recursive)
     inputs.check()
@@ -129,7 +129,7 @@ def predict(
 
 
 def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) -> int:
-    from skinclf.cluster import predict_with_ray
+    from skinclf.jobs.ray import predict_with_ray
 
     local = (
         "resume",
@@ -193,7 +193,7 @@ def _target(
     **_: Any,
 ) -> Output | None:
     """The output, checked before a model is loaded; None for stdout."""
-    from skinclf.output import Output
+    from skinclf.jobs.output import Output
 
     if str(output) == "-":
         if resume or retry_failed or overwrite or embeddings or format_ == "parquet":
@@ -222,18 +222,18 @@ def _predictor(
     *, threshold: str | None, force: bool, embeddings: Path | None, conformal: str | None, **options: Any
 ) -> Predictor:
     """The loaded model, with the threshold that was asked for."""
-    from skinclf.predictor import Predictor
+    from skinclf.inference.predictor import Predictor
 
     arguments = {name: options[name] for name in _MODEL} | {"model": list(options["model"]) or None}
     if conformal is not None:
-        from skinclf.held_out import label_sets
+        from skinclf.decisions.held_out import label_sets
 
         arguments["conformal"] = label_sets(conformal, options["model"])
     predictor = Predictor(**arguments, embeddings=embeddings is not None)
     if options["tta"] != "none" or len(options["model"]) > 1:
         console.talk("Operating points were measured without test-time augmentation or ensembles.")
     if threshold is not None:
-        from skinclf.threshold_file import resolve_threshold
+        from skinclf.decisions.threshold_file import resolve_threshold
 
         chosen, notices = resolve_threshold(threshold, predictor.spec, force=force)
         for notice in notices:
@@ -273,8 +273,8 @@ def _run(
     threshold: str | None,
     **_: Any,
 ) -> Summary:
-    from skinclf.run import write_stream, write_table
-    from skinclf.summary import Stop
+    from skinclf.jobs.progress import Stop
+    from skinclf.jobs.run import write_stream, write_table
 
     stop = Stop()
     with stopping(stop), progress(inputs) as show:
@@ -297,7 +297,7 @@ def _run(
 
 
 def _encoder(predictor: Predictor, format_: str | None, top_k: int) -> Encoder:
-    from skinclf.records import CsvFormat, JsonlFormat, Schema, TextFormat
+    from skinclf.jobs.formats import CsvFormat, JsonlFormat, Schema, TextFormat
 
     schema = Schema(predictor.spec.labels, top_k, predictor.columns)
     kind = format_ or ("text" if sys.stdout.isatty() else "csv")

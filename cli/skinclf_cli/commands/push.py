@@ -33,7 +33,7 @@ def push(source: Path, repo_id: str, dry_run: bool, as_json: bool, **options: An
     What was published is fetched again and its golden sample replayed. The token is HF_TOKEN's or
     `hf auth login`'s.
     """
-    from skinclf_training.publish import push as publish
+    from skinclf_training.publishing.publish import push as publish
 
     made = publish(source, repo_id, dry_run=dry_run, **options)
     if made.left_out:

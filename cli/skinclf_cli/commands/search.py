@@ -55,17 +55,17 @@ def search(
     skinclf search --config ham10000-mobilenetv2-plain --data data/prepared --output runs/search \\
         --space space.yaml --trials 30
     """  # noqa: D301 - click's paragraph mark
-    from skinclf_training.config import load_config
-    from skinclf_training.search_space import load_space
+    from skinclf_training.config.read import load_config
+    from skinclf_training.experiments.search_space import load_space
 
     resolved = load_config(config, overrides)
     space = load_space(space_file, resolved)
     if console.verbosity() == 0:
         console.setup_logging(1)
-    from skinclf.jsonable import jsonable
+    from skinclf._utils.json import jsonable
     from skinclf_training.data.prepare import read_prepared
-    from skinclf_training.search import search as run
-    from skinclf_training.search_report import short
+    from skinclf_training.experiments.search import search as run
+    from skinclf_training.experiments.search_report import short
 
     outcome = run(
         resolved,

@@ -48,7 +48,7 @@ def train(
     The same command goes on after a kill, to the same weights as without it. With folds as data, each is a run in
     OUTPUT/foldN, and OUTPUT/predictions_oof.csv has every image as the one model saw it that did not learn from it.
     """
-    from skinclf_training.config import known_configs, load_config
+    from skinclf_training.config.read import known_configs, load_config
 
     if list_configs:
         rows = [[c.name, c.framework, c.model.architecture, c.labels, c.about] for c in known_configs()]
@@ -62,7 +62,7 @@ def train(
         return
     if folder is None or output is None:
         raise click.UsageError("Training needs --data and --output.")
-    from skinclf_training.cross_validation import cross_validate, is_folds
+    from skinclf_training.experiments.cross_validation import cross_validate, is_folds
 
     folds = is_folds(folder)
     if push_to is not None:
@@ -70,7 +70,7 @@ def train(
             raise click.UsageError(
                 "--push-to publishes one model; folds give several. Push one: skinclf push."
             )
-        from skinclf_training.upload import Target
+        from skinclf_training.publishing.upload import Target
 
         Target(push_to)  # a misspelt name is refused before the hours of training, not after
     if console.verbosity() == 0:
@@ -84,8 +84,8 @@ def train(
         console.talk(f"Report: {report}")
         return
     from skinclf_training.data.prepare import read_prepared
-    from skinclf_training.frameworks import default_data_name, framework
-    from skinclf_training.ranks import rank
+    from skinclf_training.experiments.backends import default_data_name, framework
+    from skinclf_training.torch.distributed import rank
 
     chosen, prepared = framework(resolved.framework), read_prepared(folder)
     chosen.train(resolved, prepared, output, resume=resume, max_steps=max_steps or -1)
@@ -100,11 +100,11 @@ def train(
     )
     console.talk(f"Bundle in {output / 'bundle'}, predictions beside it.")
     if resolved.log.report:
-        from skinclf_training.run_report import write_run_report
+        from skinclf_training.experiments.run_report import write_run_report
 
         console.talk(f"Report: {write_run_report(output, output / 'bundle')}")
     if push_to is not None:
-        from skinclf_training.publish import push
+        from skinclf_training.publishing.publish import push
 
         made = push(output, push_to)
         console.talk(f"Published and replayed. Use it with: --model {push_to}@{made.revision}")

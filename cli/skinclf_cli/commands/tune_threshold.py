@@ -11,8 +11,8 @@ from skinclf_cli import console
 from skinclf_cli.types import Codes, OutputFile
 
 if TYPE_CHECKING:
-    from skinclf.held_out import HeldOut
-    from skinclf.operating_points import Estimate, OperatingPoint
+    from skinclf.decisions.held_out import HeldOut
+    from skinclf.decisions.operating_point import Estimate, OperatingPoint
 
 _FILE = click.Path(path_type=Path, exists=True)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -80,8 +80,8 @@ def tune_threshold(
     skinclf tune-threshold --target-sensitivity 0.9 --grade guaranteed --group-by lesion_id
     skinclf tune-threshold --target-sensitivity 0.95 --predictions preds.csv --labels labels.csv
     """  # noqa: D301 - click's paragraph mark
-    from skinclf.held_out import read_held_out
-    from skinclf.tuning import tune
+    from skinclf.decisions.held_out import read_held_out
+    from skinclf.decisions.tune import tune
 
     criterion = {
         "target_sensitivity": target_sensitivity,
@@ -146,7 +146,7 @@ _EVIDENCE = (
 
 def _store(held: HeldOut, name: str, threshold: float, data: Any) -> None:
     """Make it an operating point of the bundle; the first one becomes the default of `predict`."""
-    from skinclf.bundle import write_spec
+    from skinclf.models.bundle import write_spec
 
     if held.spec is None or held.folder is None:
         raise click.UsageError("--store needs a bundle on this machine: --model FOLDER.")

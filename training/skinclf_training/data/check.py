@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from skinclf._utils.append_files import AppendFile
 from skinclf.errors import ImageError, InvalidInputError, OutputError
-from skinclf.images import EXTENSIONS, load_image
-from skinclf.journal import AppendFile
-from skinclf_training.data.similar import perceptual_hash
+from skinclf.images.decode import EXTENSIONS, load_image
+from skinclf_training.data.near_duplicates import perceptual_hash
 
 log = logging.getLogger("skinclf")
 
@@ -34,7 +34,7 @@ class Facts:
         width: Pixels.
         height: Pixels.
         sha256: Of the file, in hexadecimal.
-        similar: Perceptual hash, see `skinclf_training.data.similar`.
+        similar: Perceptual hash, see `skinclf_training.data.near_duplicates`.
         mean: Mean red, green and blue, 0 to 255.
     """
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.json import write_json
 from skinclf.errors import InvalidInputError, LeakageError
-from skinclf.jsonable import write_json
 from skinclf.labels import LabelSet, parse_labels
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
-from skinclf_training.data.metadata import Record, Records, read_records
+from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative, write_prepared
-from skinclf_training.data.similar import BITS, DISTANCE, merge_groups, near_pairs
+from skinclf_training.data.reading.metadata import Record, Records, read_records
+from skinclf_training.data.reading.split_files import ExistingSplit, read_split
+from skinclf_training.data.reading.targets import Targets, to_taxonomy
 from skinclf_training.data.split import SPLITS, fold_splits, grouped_split, shared_groups, split_hash
-from skinclf_training.data.split_files import ExistingSplit, read_split
-from skinclf_training.data.targets import Targets, to_taxonomy
 
 __all__ = ["SPLITS", "Prepared", "prepare", "read_prepared", "split_table"]
 
@@ -52,7 +52,7 @@ def prepare(
 
     Args:
         metadata: Labels as a table or a folder of classes, then tables with more about the same images, see
-            `skinclf_training.data.metadata.read_records`; empty takes the labels from `use_split`.
+            `skinclf_training.data.reading.metadata.read_records`; empty takes the labels from `use_split`.
         image_dirs: Folders that hold the images, searched with their subfolders.
         output: Folder for `split.csv` and `split.json`; with `folds`, for one such folder per fold.
         labels: Taxonomy to train: that of the source, or one that a declared crosswalk leads to.
@@ -66,9 +66,9 @@ def prepare(
         image_level: Split by image where no lesion ids are known at all.
         folds: Write so many splits, in which every image is tested once; `shares` give the ratio of train
             and val.
-        use_split: Keep the split of this table or folder, see `skinclf_training.data.split_files.read_split`.
+        use_split: Keep the split of this table or folder, see `skinclf_training.data.reading.split_files.read_split`.
         allow_shared_lesions: Keep it although lesions are in several parts.
-        distance: Bits of 256 by which near-duplicates may differ, see `skinclf_training.data.similar`.
+        distance: Bits of 256 by which near-duplicates may differ, see `skinclf_training.data.near_duplicates`.
         merge_duplicates: Keep near-duplicates of different lesions in one part.
         progress: Called with (checked, total) now and then.
 

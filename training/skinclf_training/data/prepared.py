@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.bundle import replace_file
 from skinclf.errors import InvalidInputError, OutputError
 from skinclf.labels import LabelSet
+from skinclf.models.bundle import replace_file
 from skinclf_training.data.check import index_images
-from skinclf_training.data.metadata import Record
+from skinclf_training.data.reading.metadata import Record
 from skinclf_training.data.split import shared_groups, split_hash
 
 SPLIT_CSV = "split.csv"

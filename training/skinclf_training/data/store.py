@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ImageError
-from skinclf.images import load_picture
-from skinclf.preprocess import Preprocess
+from skinclf.images.decode import load_picture
+from skinclf.images.preprocess import Preprocess
 
 log = logging.getLogger("skinclf")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skinclf_training.schedule import Waiting, Watch
-from skinclf_training.schema import Config
+from skinclf_training.config.schema import Config
+from skinclf_training.recipes.schedule import Waiting, Watch
 
 
 @dataclass(slots=True)

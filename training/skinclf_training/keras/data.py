@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from skinclf_training.augment import augment, mix
-from skinclf_training.imbalance import epoch_rows
+from skinclf_training.augment.batch import augment, mix
+from skinclf_training.config.schema import Config
 from skinclf_training.keras.framework import tf
-from skinclf_training.schema import Config
+from skinclf_training.recipes.class_balance import epoch_rows
 
 _AHEAD = 2
 

@@ -14,19 +14,19 @@ import torch
 from torch import nn
 
 from skinclf.errors import ModelError
-from skinclf.images import load_image
-from skinclf.loading import load_model
+from skinclf.images.decode import load_image
+from skinclf.models.load import load_model
+from skinclf.models.probabilities import probabilities
+from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.keras import in_float32
-from skinclf.scores import probabilities
-from skinclf.spec import ModelSpec
+from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
-from skinclf_training.export import Export, provenance, read_run, write_calibrated
 from skinclf_training.keras.checkpoint import read_checkpoint
 from skinclf_training.keras.data import scaled
 from skinclf_training.keras.framework import keras, tf
 from skinclf_training.keras.model import ARCHITECTURE, activation
-from skinclf_training.schema import Config
-from skinclf_training.train import BEST
+from skinclf_training.torch.export import Export, provenance, read_run, write_calibrated
+from skinclf_training.torch.trainer import BEST
 
 KERAS, HDF5 = "model.keras", "model.h5"
 #: Largest difference of a probability between Keras and the bundle.

@@ -9,7 +9,7 @@ from typing import Any
 
 from skinclf.errors import DeviceError, InvalidInputError
 from skinclf.runtimes.keras import import_tensorflow
-from skinclf_training.schema import Config
+from skinclf_training.config.schema import Config
 
 tf: Any = import_tensorflow("Training in TensorFlow")
 import keras  # noqa: E402 - after TensorFlow, in the order that lives together with torch

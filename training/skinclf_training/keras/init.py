@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import InvalidInputError, ModelError
-from skinclf.weights.keras_archive import KerasArchive, open_keras
-from skinclf.weights.keras_config import Layer, parse_model
-from skinclf.weights.keras_variables import Variables, find_variables, variables
+from skinclf.models.formats.keras.archive import KerasArchive, open_keras
+from skinclf.models.formats.keras.config import Layer, parse_model
+from skinclf.models.formats.keras.variables import Variables, find_variables, variables
 from skinclf_training.keras.framework import keras
 from skinclf_training.keras.model import Built
-from skinclf_training.network import InitReport
+from skinclf_training.torch.networks.build import InitReport
 
 log = logging.getLogger("skinclf")
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ModelError
+from skinclf_training.config.schema import Config, Phase
 from skinclf_training.keras.data import scaled
 from skinclf_training.keras.framework import tf
 from skinclf_training.keras.model import Built, set_trainable
 from skinclf_training.keras.optim import make_optimizer
-from skinclf_training.schema import Config, Phase
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Dynamic loss scale of float16, as Keras' LossScaleOptimizer has it.

@@ -1,4 +1,4 @@
-"""The losses of `skinclf_training.losses`, in TensorFlow; a test holds the two together."""
+"""The losses of `skinclf_training.recipes.losses`, in TensorFlow; a test holds the two together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from skinclf_training.config.schema import LossConfig
 from skinclf_training.keras.framework import tf
-from skinclf_training.losses import build_loss as build_torch_loss
-from skinclf_training.schema import LossConfig
+from skinclf_training.recipes.losses import build_loss as build_torch_loss
 
-# As in `skinclf_training.losses`: below it 1 - pt stands still.
+# As in `skinclf_training.recipes.losses`: below it 1 - pt stands still.
 _EPS = 1e-7
 
 
@@ -24,7 +24,7 @@ def build_loss(
 
     Args:
         config: Kind and numbers.
-        weights: One factor per class, shape (K,), from `skinclf_training.imbalance.class_weights`.
+        weights: One factor per class, shape (K,), from `skinclf_training.recipes.class_balance.class_weights`.
         classes: Number of classes K.
 
     Returns:
@@ -32,7 +32,7 @@ def build_loss(
         to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
 
     Raises:
-        InvalidInputError: As `skinclf_training.losses.build_loss`.
+        InvalidInputError: As `skinclf_training.recipes.losses.build_loss`.
     """
     build_torch_loss(config, torch.from_numpy(weights), classes)  # one place checks the numbers
     factors = tf.constant(weights)

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from skinclf.errors import InvalidInputError, ModelError
-from skinclf.preprocess import SCALINGS, Preprocess, scaling
+from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
+from skinclf_training.config.schema import Config, ModelConfig
 from skinclf_training.keras.framework import keras
-from skinclf_training.schema import Config, ModelConfig
 
 SIMPLE_CNN = "simple_cnn"
 #: The model's JSON in a run's folder: exports need no second look at where weights came from.

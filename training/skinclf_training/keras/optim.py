@@ -1,11 +1,11 @@
-"""Optimisers for a phase; the rates are those of `skinclf_training.schedule`."""
+"""Optimisers for a phase; the rates are those of `skinclf_training.recipes.schedule`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from skinclf_training.config.schema import OptimConfig
 from skinclf_training.keras.framework import keras
-from skinclf_training.schema import OptimConfig
 
 
 def make_optimizer(o: OptimConfig, variables: list[Any]) -> Any:

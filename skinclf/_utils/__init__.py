@@ -1,0 +1,1 @@
+"""Files, JSON, text columns and other ground that no room owns; private."""

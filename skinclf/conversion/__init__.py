@@ -1,0 +1,1 @@
+"""Models rewritten and checked: conversion to a bundle, verification, int8, measured precision."""

@@ -1,0 +1,102 @@
+"""Measuring what arithmetic of fewer bits does to a model's probabilities; see `skinclf.models.precision`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from skinclf.errors import InvalidInputError
+from skinclf.inference.predictor import Predictor
+from skinclf.inference.scorer import ModelScorer
+from skinclf.jobs.manifest import versions
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.precision import PrecisionLoss
+from skinclf.models.spec import REDUCED, ModelSpec
+from skinclf.runtimes import create_runtime
+
+#: Fewer images say little about the largest change.
+LEAST_IMAGES = 20
+_SEED = 20
+
+
+def choose_images(images: Iterable[str], limit: int | None) -> list[str]:
+    """At most `limit` of the images, drawn at random but always the same ones, in their order."""
+    found = list(images)
+    if limit is None or len(found) <= limit:
+        return found
+    chosen = random.Random(_SEED).sample(range(len(found)), limit)  # noqa: S311 - no secret
+    return [found[i] for i in sorted(chosen)]
+
+
+def measure_precision(
+    model: LoadedModel,
+    images: Sequence[str],
+    *,
+    precision: str,
+    runtime: str = "auto",
+    device: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> PrecisionLoss:
+    """Compare a precision with float32 on the same runtime.
+
+    Args:
+        model: The model; for `int8` a bundle with a quantised network.
+        images: Paths; unreadable ones are left out. They should look like those that will be predicted, and
+            play no part in quantisation.
+        precision: `bf16`, `fp16` or `int8`.
+        runtime: See `create_runtime`.
+        device: See `create_runtime`.
+        progress: Called with the number of images done.
+
+    Raises:
+        InvalidInputError: The precision is not a reduced one, or there are too few readable images.
+        SkinclfError: The model cannot run that way.
+    """
+    if precision not in REDUCED:
+        raise InvalidInputError(f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.")
+    reduced = create_runtime(model, runtime=runtime, device=device, precision=precision)
+    exact = create_runtime(model, runtime=reduced.name, device=reduced.device, precision="fp32")
+    pairs = zip(
+        *(Predictor(ModelScorer(model.spec, engine)).stream(images) for engine in (exact, reduced)),
+        strict=True,
+    )
+    before, after = [], []
+    for number, (a, b) in enumerate(pairs, start=1):
+        if a.values is not None and b.values is not None:
+            before.append(a.values)
+            after.append(b.values)
+        if progress is not None:
+            progress(number)
+    if len(before) < LEAST_IMAGES:
+        raise InvalidInputError(
+            f"{len(before)} readable images; at least {LEAST_IMAGES} are needed to say what {precision} changes."
+        )
+    return _compare(model.spec, reduced.name, precision, np.asarray(before), np.asarray(after))
+
+
+def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: Any) -> PrecisionLoss:
+    largest = np.abs(after - before).max(axis=1)
+    malignant = spec.labels.malignant_indices
+    changes, changed = largest, None
+    if malignant is not None:
+        # As `Prediction.probability_malignant` and `flagged`: sums and comparison in float32.
+        old, new = (p[:, list(malignant)].astype(np.float32).sum(axis=1) for p in (before, after))
+        changes = np.abs(new.astype(np.float64) - old)
+        cut = np.float32(spec.threshold)
+        changed = int(((old >= cut) != (new >= cut)).sum())
+    return PrecisionLoss(
+        runtime=runtime,
+        precision=precision,
+        images=len(before),
+        band=float(changes.max()) if malignant is not None else None,
+        mean_change=float(changes.mean()),
+        largest_change=float(largest.max()),
+        agreement=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
+        decisions_changed=changed,
+        threshold=spec.threshold,
+        model=spec.fingerprint,
+        versions={k: v for k, v in versions().items() if k in {"skinclf", runtime.partition("-")[0]}},
+    )

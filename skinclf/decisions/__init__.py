@@ -1,0 +1,1 @@
+"""Fitted on held-out predictions: thresholds, calibration, conformal sets, guarantees."""

@@ -1,0 +1,208 @@
+"""Split-conformal label sets, class-conditional: sets that hold the true class at a stated rate.
+
+For label y the set of an image holds y when 1 - p_y is at most the threshold of y's group, the
+ceil((n + 1) * coverage)-th smallest of 1 - p_true over n held-out images whose true class is in that group.
+Within each group the true class is then in the set at least that often, on average over
+exchangeable images (Vovk 2012, Mondrian conformal prediction; Sadinle et al. 2019).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.labels import LabelSet
+from skinclf.models.bundle import replace_file
+from skinclf.models.spec import ModelSpec
+
+Group: TypeAlias = Literal["malignant", "class"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConformalSets:
+    """Fitted label sets.
+
+    Attributes:
+        coverage: Rate at which sets are to hold the true class, in every group.
+        group: What coverage is conditional on: `malignant` (malignant and benign) or `class`.
+        codes: Label codes in output order.
+        limits: Largest 1 - p_y at which label y is in the set, in the order of `codes`, float32;
+            infinite where the group has too few images to exclude anything.
+        counts: Held-out images in each label's group.
+        model: Fingerprint of the model they hold for, or None.
+    """
+
+    coverage: float
+    group: Group
+    codes: tuple[str, ...]
+    limits: tuple[float, ...]
+    counts: tuple[int, ...]
+    model: Mapping[str, Any] | None = None
+
+    def members(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which labels are in the sets, shape (N, K), from probabilities of the same shape."""
+        values = np.asarray(probabilities, np.float32)
+        return np.asarray((np.float32(1) - values) <= np.asarray(self.limits, np.float32))
+
+    def text(self, probabilities: npt.ArrayLike) -> npt.NDArray[Any]:
+        """The sets as text such as `mel|nv`, shape (N,), the most probable first; empty sets are empty."""
+        values = np.asarray(probabilities, np.float32)
+        inside = self.members(values)
+        order = np.argsort(-values, axis=1, kind="stable")
+        rows = ["|".join(self.codes[k] for k in order[i] if inside[i, k]) for i in range(len(values))]
+        return np.asarray(rows, dtype=object)
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuse a model that these sets were not made for.
+
+        Raises:
+            MismatchError: Other labels, weights, preprocessing or calibration.
+        """
+        if self.codes != spec.labels.codes:
+            raise MismatchError(
+                f"The label sets are for {', '.join(self.codes)}; {spec.name} has {', '.join(spec.labels.codes)}."
+            )
+        if self.model is not None and dict(self.model) != spec.fingerprint:
+            other = [k for k, v in spec.fingerprint.items() if self.model.get(k) != v]
+            raise MismatchError(
+                f"The label sets were made for another model than {spec.name} (different: {', '.join(other)}). "
+                "Fit them again: skinclf conformal."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; an infinite limit is null."""
+        limits = [x if math.isfinite(x) else None for x in self.limits]
+        labels = zip(self.codes, limits, self.counts, strict=True)
+        return {
+            "coverage": self.coverage,
+            "group": self.group,
+            "labels": [{"code": c, "limit": x, "n": n} for c, x, n in labels],
+            "model": dict(self.model) if self.model is not None else None,
+        }
+
+
+def fit_conformal(
+    truth: Sequence[str],
+    probabilities: npt.ArrayLike,
+    labels: LabelSet,
+    *,
+    coverage: float = 0.9,
+    group: Group = "malignant",
+    model: Mapping[str, Any] | None = None,
+) -> ConformalSets:
+    """Fit label sets on held-out predictions.
+
+    Args:
+        truth: True class code of each image, length N.
+        probabilities: Shape (N, K), in label order.
+        labels: The model's labels.
+        coverage: In (0, 1).
+        group: See `ConformalSets`.
+        model: The model's fingerprint (`ModelSpec.fingerprint`).
+
+    Raises:
+        InvalidInputError: Coverage out of range, an unknown class, unusable probabilities, or malignancy
+            that the labels do not declare.
+    """
+    if not 0 < coverage < 1:
+        raise InvalidInputError(f"coverage is between 0 and 1; received {coverage}.")
+    values = np.asarray(probabilities, np.float32)
+    if values.shape != (len(truth), len(labels)) or not np.isfinite(values).all():
+        raise InvalidInputError(
+            f"Expected finite probabilities of shape ({len(truth)}, {len(labels)}); received {values.shape}."
+        )
+    true = np.asarray([labels.position(code) for code in truth], np.intp)
+    if group == "class":
+        of_label = np.arange(len(labels))
+    elif group == "malignant":
+        malignant = labels.malignant_indices
+        if malignant is None:
+            raise InvalidInputError(
+                f"{labels.name} does not say which classes are malignant; use group 'class'."
+            )
+        of_label = np.isin(np.arange(len(labels)), malignant).astype(np.intp)
+    else:
+        raise InvalidInputError(f"group is 'malignant' or 'class'; received {group!r}.")
+    score = np.float32(1) - values[np.arange(len(true)), true]
+    limits: list[float] = []
+    counts: list[int] = []
+    for label in range(len(labels)):
+        mine = np.sort(score[of_label[true] == of_label[label]])
+        rank = math.ceil((len(mine) + 1) * coverage - 1e-9)
+        limits.append(float(mine[rank - 1]) if rank <= len(mine) else math.inf)
+        counts.append(len(mine))
+    return ConformalSets(coverage, group, labels.codes, tuple(limits), tuple(counts), model)
+
+
+def write_conformal(path: Path, sets: ConformalSets) -> None:
+    """Write label sets as JSON, atomically."""
+    replace_file(path, (json.dumps(sets.to_dict(), indent=2) + "\n").encode())
+
+
+def read_conformal(path: Path) -> ConformalSets:
+    """Read label sets.
+
+    Raises:
+        InvalidInputError: Not such a file.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = data["labels"]
+        return ConformalSets(
+            float(data["coverage"]),
+            data["group"],
+            tuple(str(x["code"]) for x in rows),
+            tuple(math.inf if x["limit"] is None else float(x["limit"]) for x in rows),
+            tuple(int(x["n"]) for x in rows),
+            data.get("model"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(
+            f"{path}: not a file of label sets (skinclf conformal writes them): {error}."
+        ) from None
+
+
+def coverage_by(
+    sets: ConformalSets,
+    truth: Sequence[str],
+    probabilities: npt.ArrayLike,
+    groups: Mapping[str, Sequence[str]],
+) -> list[dict[str, Any]]:
+    """Coverage and mean set size, by each value of each grouping (class, age band, ...).
+
+    Args:
+        sets: Fitted label sets.
+        truth: True class codes, length N.
+        probabilities: Shape (N, K).
+        groups: Name of a grouping to one value per image.
+
+    Returns:
+        Rows with `group`, `value`, `n`, `covered`, `coverage` and its exact 95 % interval, and `mean_size`.
+    """
+    from skinclf.metrics.intervals import clopper_pearson
+
+    inside = sets.members(probabilities)
+    index = np.asarray([sets.codes.index(code) for code in truth], np.intp)
+    hit = inside[np.arange(len(index)), index]
+    rows: list[dict[str, Any]] = []
+    for name, values in {"all": ["all"] * len(index), **groups}.items():
+        column = np.asarray(values)
+        for value in sorted(set(column.tolist())):
+            mine = column == value
+            n, covered = int(mine.sum()), int(hit[mine].sum())
+            low, high = clopper_pearson(covered, n)
+            rows.append(
+                {
+                    "group": name, "value": value, "n": n, "covered": covered, "coverage": covered / n,
+                    "interval": [float(low), float(high)], "mean_size": float(inside[mine].sum(axis=1).mean()),
+                }
+            )  # fmt: skip
+    return rows

@@ -1,0 +1,208 @@
+"""Labelled predictions to tune and calibrate on, and the model that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skinclf._utils.json import read_json
+from skinclf.decisions.conformal import ConformalSets
+from skinclf.decisions.threshold_file import FINGERPRINT, model_identity
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.jobs.manifest import manifest_path
+from skinclf.labels import LabelSet
+from skinclf.models.bundle import is_bundle, read_spec
+from skinclf.models.spec import ModelSpec
+from skinclf.tables.predictions import Joined, join, malignant_codes, read_labels, read_predictions
+
+#: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
+#: would print them.
+PREDICTIONS = "predictions_val.csv"
+_SEED_PREDICTIONS = "val_probs.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Labelled predictions.
+
+    Attributes:
+        joined: Predictions with their labels.
+        spec: The model's contract, or None when nobody said which model it is.
+        model: Name and fingerprint of the model, from its contract or the run's manifest; None when unknown.
+        folder: The model's folder on this machine, or None.
+        predictions: The table's file.
+        labels: The labels' file; the same when the predictions carry them.
+    """
+
+    joined: Joined
+    spec: ModelSpec | None
+    model: Mapping[str, Any] | None
+    folder: Path | None
+    predictions: Path
+    labels: Path
+
+    @property
+    def label_set(self) -> LabelSet | None:
+        """The model's labels, when the model is known."""
+        return self.spec.labels if self.spec else None
+
+    def positive_codes(self, positive: Sequence[str] | None = None) -> tuple[str, ...] | None:
+        """The codes that count as positive, in column order; None when the table has P(malignant) only."""
+        codes = self.joined.predictions.codes
+        if codes is None:
+            return None if positive is None else tuple(positive)
+        wanted = malignant_codes(codes, self.label_set) if positive is None else positive
+        return tuple(code for code in codes if code in wanted)
+
+    def groups(self, column: str | None = None) -> tuple[str, ...] | None:
+        """The lesion of each row, or another column's value; None when lesions are unknown.
+
+        Raises:
+            InvalidInputError: There is no such column.
+        """
+        table = self.joined.labels
+        if column is None or (column == "lesion_id" and table.lesion_id is not None):
+            return table.lesion_id
+        if column not in table.columns:
+            raise InvalidInputError(f"{self.labels}: no column {column!r}; found {', '.join(table.columns)}.")
+        values = table.columns[column]
+        return tuple(value or f"image:{name}" for value, name in zip(values, table.ids, strict=True))
+
+
+def read_held_out(
+    *,
+    predictions: Path | None = None,
+    labels: Path | None = None,
+    run_dir: Path | None = None,
+    model: str | None = None,
+    split: str | None = None,
+    max_unmatched: float = 0.05,
+) -> HeldOut:
+    """Read labelled predictions: a table, those of a run's folder, or those that travel with a model.
+
+    Args:
+        predictions: Predictions table; its run manifest beside it names the model.
+        labels: Labels table or folder; None when the predictions carry the labels.
+        run_dir: Folder with `predictions_val.csv` or the binary seed's `val_probs.npz`.
+        model: The model that made the predictions. With neither `predictions` nor `run_dir` its own are
+            used, and None means the built-in model.
+        split: Only labels of this split.
+        max_unmatched: Largest tolerated share of predictions without a label.
+
+    Raises:
+        InvalidInputError: No such files, or they do not fit together.
+        MismatchError: The manifest names another model.
+        ModelError: The model cannot be found.
+    """
+    if predictions is not None and run_dir is not None:
+        raise InvalidInputError("State either a predictions table or a run's folder.")
+    spec, folder = None, None
+    if predictions is None and run_dir is None:
+        spec, folder = _model_folder(model)
+        predictions = folder / PREDICTIONS
+        if not predictions.is_file():
+            raise InvalidInputError(
+                f"{spec.name} comes without held-out predictions ({PREDICTIONS}). Predict labelled images, "
+                "then give --predictions and --labels."
+            )
+    elif model is not None:
+        from skinclf.models.load import load_spec
+
+        spec = load_spec(model)
+    if predictions is None:
+        predictions = _of_run(run_dir or Path())
+        if spec is None and run_dir is not None and is_bundle(run_dir):
+            spec, folder = read_spec(run_dir), run_dir
+    made_by = _manifest_model(predictions)
+    if spec is not None:
+        _must_be_same(made_by, spec, predictions)
+    source = labels or predictions
+    label_set = spec.labels if spec else None
+    try:
+        table = read_labels(source, label_set, split=split)
+    except InvalidInputError as error:
+        if labels is None:
+            raise InvalidInputError(
+                f"{error} The labels of these predictions are needed: --labels."
+            ) from None
+        raise
+    return HeldOut(
+        joined=join(read_predictions(predictions), table, max_unmatched=max_unmatched),
+        spec=spec,
+        model=made_by or (model_identity(spec) if spec else None),
+        folder=folder,
+        predictions=predictions,
+        labels=source,
+    )
+
+
+def _model_folder(model: str | None) -> tuple[ModelSpec, Path]:
+    from skinclf.models.load import load_model
+
+    loaded = load_model(model)
+    if loaded.folder is None:
+        raise InvalidInputError(
+            f"{loaded.spec.name} is no bundle and comes without held-out predictions; give --predictions and "
+            "--labels."
+        )
+    return loaded.spec, loaded.folder
+
+
+def _of_run(folder: Path) -> Path:
+    for name in (PREDICTIONS, _SEED_PREDICTIONS):
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidInputError(f"{folder}: expected {PREDICTIONS} or {_SEED_PREDICTIONS} in this folder.")
+
+
+def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
+    """What the run manifest beside a predictions table says about the model; None when unknown."""
+    beside = manifest_path(predictions)
+    if not beside.is_file():
+        return None
+    manifest = read_json(beside)
+    model, made_by = manifest.get("model"), (manifest.get("identity") or {}).get("model")
+    if not isinstance(model, Mapping) or not isinstance(made_by, Mapping):
+        return None
+    # An ensemble has one hash for all that its members are; what else it lists by member is left out.
+    known = {"weights_sha256": model.get("weights_sha256"), **made_by}
+    own = {key: known[key] for key in (*FINGERPRINT, "tta") if key in known}
+    return {"name": model.get("name"), "revision": model.get("revision"), **own}
+
+
+def _must_be_same(made_by: Mapping[str, Any] | None, spec: ModelSpec, predictions: Path) -> None:
+    made_by = made_by or {}
+    wrong = [key for key in FINGERPRINT if key in made_by and made_by[key] != spec.fingerprint[key]]
+    if wrong:
+        raise MismatchError(
+            f"{predictions}: made by {made_by.get('name')}, not by {spec.name}: other {', '.join(wrong)}. "
+            "Name the model that made them."
+        )
+
+
+def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
+    """Label sets from a file, or fitted at a rate on the predictions that travel with the model.
+
+    Args:
+        wish: Path of a file that `skinclf conformal` wrote, or a coverage such as `0.9`.
+        models: What `--model` names; the rate needs at most one.
+
+    Raises:
+        InvalidInputError: Neither a file nor a rate, or a rate for several models.
+    """
+    from skinclf.decisions.conformal import fit_conformal, read_conformal
+
+    try:
+        coverage = float(wish)
+    except ValueError:
+        return read_conformal(Path(wish))
+    if len(models) > 1:
+        raise InvalidInputError("No held-out predictions travel with an ensemble; give --conformal FILE.")
+    held_out = read_held_out(model=models[0] if models else None)
+    table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
+    if table.codes is None or table.probabilities is None or codes is None or spec is None:
+        raise InvalidInputError("The model's held-out predictions have no class codes to fit label sets on.")
+    values = table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]]
+    return fit_conformal(codes, values, spec.labels, coverage=coverage, model=spec.fingerprint)

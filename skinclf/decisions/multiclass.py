@@ -1,0 +1,117 @@
+"""Decisions among several classes: one threshold per class, or costs of every confusion.
+
+Sources: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001 (least expected cost); Collell et
+al., Neurocomputing 2018 (dividing probabilities by per-class thresholds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.columns import parse_float32, read_columns
+from skinclf.decisions.operating_point import OperatingPoint
+from skinclf.decisions.thresholds import tune_threshold
+from skinclf.errors import InvalidInputError
+
+Indices: TypeAlias = npt.NDArray[np.intp]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+def tune_class_thresholds(
+    truth: Sequence[str], probabilities: npt.NDArray[np.float32], codes: Sequence[str], **options: Any
+) -> dict[str, OperatingPoint]:
+    """One operating point per class, each class against the rest.
+
+    Args:
+        truth: Class code of each row, length N.
+        probabilities: Shape (N, K).
+        codes: Class codes in column order, length K.
+        **options: As for `tune_threshold`, the same for every class.
+
+    Raises:
+        InvalidInputError: A class does not occur, or is all there is.
+        TargetError: A class is too rare for the target and grade.
+    """
+    labels = np.asarray(truth)
+    points = {}
+    for column, code in enumerate(codes):
+        present = labels == code
+        if not present.any() or present.all():
+            raise InvalidInputError(
+                f"Class {code} has {int(present.sum())} of {labels.size} rows; it needs both kinds."
+            )
+        points[code] = tune_threshold(present, probabilities[:, column], **options)
+    return points
+
+
+def decide_by_thresholds(probabilities: npt.NDArray[np.float32], thresholds: Sequence[float]) -> Indices:
+    """The class whose probability is the largest multiple of its threshold, shape (N,).
+
+    Where exactly one class reaches its threshold, it is that one; where none does, the nearest to it.
+
+    Args:
+        probabilities: Shape (N, K).
+        thresholds: One per class, length K, none negative.
+
+    Raises:
+        InvalidInputError: Not one threshold per class, or a negative one.
+    """
+    limits = np.asarray(thresholds, np.float64)
+    if limits.shape != (probabilities.shape[1],) or not (limits >= 0).all():
+        raise InvalidInputError(
+            f"Expected {probabilities.shape[1]} thresholds from 0 to 1; received {thresholds}."
+        )
+    tiny = np.finfo(np.float32).tiny
+    return np.asarray((probabilities / np.maximum(limits, tiny)).argmax(axis=1), np.intp)
+
+
+def decide_by_cost(probabilities: npt.NDArray[np.float32], costs: Floats) -> Indices:
+    """The decision of least expected cost, shape (N,); needs calibrated probabilities to be optimal.
+
+    Args:
+        probabilities: Shape (N, K).
+        costs: `costs[i, j]` is the cost of deciding j when i is true, shape (K, K).
+
+    Raises:
+        InvalidInputError: `costs` is not (K, K) of finite numbers.
+    """
+    k = probabilities.shape[1]
+    if costs.shape != (k, k) or not np.isfinite(costs).all():
+        raise InvalidInputError(
+            f"Costs are a {k} by {k} table of finite numbers; received shape {costs.shape}."
+        )
+    return np.asarray((probabilities.astype(np.float64) @ costs).argmin(axis=1), np.intp)
+
+
+def read_costs(path: Path, codes: Sequence[str]) -> Floats:
+    """Read a cost table: a first column with the true class, one column per decided class.
+
+    Args:
+        path: CSV such as `truth,mel,nv` with rows `mel,0,20` and `nv,1,0`.
+        codes: Class codes; rows and columns are put in this order.
+
+    Returns:
+        Shape (K, K); row = truth, column = decision.
+
+    Raises:
+        InvalidInputError: A class is missing, or a cost is no finite number.
+    """
+    columns = read_columns(path)
+    names = list(columns)
+    rows = {code.lower(): i for i, code in enumerate(columns[names[0]])}
+    lower: Mapping[str, str] = {name.lower(): name for name in names[1:]}
+    missing = [code for code in codes if code.lower() not in rows or code.lower() not in lower]
+    if missing:
+        raise InvalidInputError(
+            f"{path}: needs a row and a column for each class; missing: {', '.join(missing)}."
+        )
+    by_column = [parse_float32(columns[lower[c.lower()]], f"{path}: column {c}") for c in codes]
+    costs = np.stack(by_column, axis=1)[[rows[c.lower()] for c in codes]].astype(np.float64)
+    if not np.isfinite(costs).all():
+        raise InvalidInputError(f"{path}: a cost is missing or not finite.")
+    return costs

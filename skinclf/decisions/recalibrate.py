@@ -1,0 +1,279 @@
+"""Giving a bundle a new calibration, with the evidence for it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.columns import read_columns
+from skinclf._utils.json import write_json
+from skinclf.decisions.calibration import cross_fitted, fit_calibration, logits_from
+from skinclf.decisions.held_out import PREDICTIONS, HeldOut
+from skinclf.decisions.operating_point import Estimate
+from skinclf.errors import InvalidInputError, OutputError
+from skinclf.metrics import calibration as cm
+from skinclf.metrics.intervals import Weights, bootstrap_replicates, inflated_interval, percentile_interval
+from skinclf.models.bundle import CONFIG, read_spec, replace_file
+from skinclf.models.calibration import Floats
+from skinclf.models.probabilities import softmax
+from skinclf.models.spec import ModelSpec
+from skinclf.tables.predictions import read_predictions
+
+Choice: TypeAlias = Literal["temperature", "vector", "isotonic", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalibrated:
+    """A new calibration and what it does to held-out predictions.
+
+    Attributes:
+        spec: The contract with the new calibration, without the operating points of the old one.
+        before: Probabilities as they were given, shape (N, K).
+        after: Probabilities of rows that took no part in fitting them (cross-fitted), shape (N, K).
+        truth: Label index, shape (N,), or None when the labels only say 0 or 1.
+        positive: Whether each is malignant, shape (N,).
+        group: Indices of the malignant labels.
+        metrics: Before and after: name to estimate.
+        folds: Of the cross-fit.
+    """
+
+    spec: ModelSpec
+    before: Floats
+    after: Floats
+    truth: npt.NDArray[np.intp] | None
+    positive: npt.NDArray[np.bool_]
+    group: tuple[int, ...]
+    metrics: dict[str, dict[str, Estimate]]
+    folds: int
+
+    def draw(self, path: Path) -> None:
+        """Write the reliability diagram as PNG."""
+        from skinclf.evaluation.report.calibration_figure import draw_calibration
+
+        draw_calibration(path, self)
+
+
+def recalibrate(
+    held: HeldOut,
+    *,
+    method: Choice = "temperature",
+    folds: int = 5,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Recalibrated:
+    """Fit a calibration on labelled predictions of a model.
+
+    The figures `after` come from a cross-fit by lesion, so that they hold for new images; the calibration
+    itself is fitted on all rows.
+
+    Args:
+        held: Predictions of a known model, with its present calibration (as `predict` writes them).
+        method: `temperature`, `vector`, `isotonic` (a curve for P(malignant)), or `none` to remove one.
+        folds: Of the cross-fit.
+        replicates: Of the lesion bootstrap of every figure.
+        confidence: Of the intervals.
+        seed: Of folds and bootstrap.
+
+    Raises:
+        InvalidInputError: The model or its classes are unknown, or the data do not allow a fit.
+    """
+    spec, table = held.spec, held.joined.predictions
+    if spec is None:
+        raise InvalidInputError("A calibration belongs to a model; name it with --model.")
+    group = spec.labels.malignant_indices
+    if not group or len(group) == len(spec.labels):
+        raise InvalidInputError(f"{spec.name} does not say which labels are malignant.")
+    probabilities = _probabilities(held, spec)
+    positive = held.joined.labels.truth(None, spec.labels).astype(np.bool_)
+    truth = _label_indices(held.joined.labels.codes, spec)
+    groups = held.groups() or table.ids
+    logits = logits_from(probabilities, spec.calibration)
+    target: npt.NDArray[Any] | None = positive if truth is None and method == "isotonic" else truth
+    calibration, after = None, softmax(logits)
+    if method != "none":
+        if target is None:
+            raise InvalidInputError(f"The {method} calibration needs labels that name the model's classes.")
+        calibration = fit_calibration(logits, target, method=method, group=group)
+        after = cross_fitted(logits, target, groups, folds=folds, seed=seed, method=method, group=group)
+
+    def summary(values: Floats) -> dict[str, Estimate]:
+        return calibration_summary(
+            values,
+            truth,
+            positive,
+            group=group,
+            groups=groups,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+        )
+
+    metrics = {"before": summary(probabilities), "after": summary(after)}
+    evidence = {
+        "method": method,
+        "images": len(held.joined),
+        "predictions": held.predictions.name,
+        "folds": folds,
+        "ece_bins": cm.BINS,
+        "confidence": confidence,
+        "intervals": f"{replicates} resamples of lesions; the lower bound of an ECE allows for its noise",
+        "before": {key: [e.value, e.low, e.high] for key, e in metrics["before"].items()},
+        "after": {key: [e.value, e.low, e.high] for key, e in metrics["after"].items()},
+    }
+    return Recalibrated(
+        spec=spec.replace(
+            calibration=calibration,
+            operating_points={},
+            default_operating_point=None,
+            training={**spec.training, "calibration": evidence},
+        ),
+        before=probabilities,
+        after=after,
+        truth=truth,
+        positive=positive,
+        group=group,
+        metrics=metrics,
+        folds=folds,
+    )
+
+
+def _probabilities(held: HeldOut, spec: ModelSpec) -> Floats:
+    """Shape (N, K), float64, in label order."""
+    table = held.joined.predictions
+    if table.probabilities is None or table.codes is None:
+        if len(spec.labels) != 2 or table.malignant is None:
+            raise InvalidInputError(f"{held.predictions}: a column p_<code> for each class is needed.")
+        second = table.malignant.astype(np.float64)
+        pair = [1 - second, second] if spec.labels.malignant_indices == (1,) else [second, 1 - second]
+        return np.stack(pair, axis=1)
+    if set(table.codes) != set(spec.labels.codes):
+        own = ", ".join(spec.labels.codes)
+        raise InvalidInputError(
+            f"{held.predictions}: has classes {', '.join(table.codes)}; {spec.name} has {own}."
+        )
+    return table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]].astype(np.float64)
+
+
+def _label_indices(codes: Sequence[str] | None, spec: ModelSpec) -> npt.NDArray[np.intp] | None:
+    """Label index of each row; None when the labels do not name this model's classes."""
+    if codes is None or not set(codes) <= set(spec.labels.codes):
+        return None
+    return np.asarray([spec.labels.codes.index(code) for code in codes], np.intp)
+
+
+def calibration_summary(
+    probabilities: Floats,
+    truth: npt.NDArray[np.intp] | None,
+    positive: npt.NDArray[np.bool_],
+    *,
+    group: Sequence[int],
+    groups: npt.ArrayLike,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Calibration figures with intervals from resampled lesions.
+
+    Args:
+        probabilities: Shape (N, K).
+        truth: Label index, shape (N,), or None to leave out the figures over all classes.
+        positive: Whether each row is malignant, shape (N,).
+        group: Indices of the malignant labels.
+        groups: Lesion of each row, shape (N,).
+        replicates: Of the bootstrap.
+        confidence: Of the intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        `nll`, `brier`, `ece_top_label`, `ece_classwise` over all classes; `malignant_nll`,
+        `malignant_brier`, `malignant_ece`, `malignant_slope`, `malignant_intercept` of P(malignant).
+    """
+    score = np.minimum(probabilities[:, list(group)].sum(axis=1), 1.0)
+    names = ["malignant_nll", "malignant_brier", "malignant_ece", "malignant_slope", "malignant_intercept"]
+    if truth is not None:
+        names = ["nll", "brier", "ece_top_label", "ece_classwise", *names]
+
+    def statistic(weights: Weights) -> Floats:
+        values = [
+            cm.log_loss(score, positive, weights),
+            cm.brier(score, positive, weights),
+            cm.expected_calibration_error(score, positive, weights),
+            *cm.slope_and_intercept(score, positive, weights),
+        ]
+        if truth is not None:
+            right = probabilities.argmax(axis=1) == truth
+            values = [
+                cm.log_loss(probabilities, truth, weights),
+                cm.brier(probabilities, truth, weights),
+                cm.expected_calibration_error(probabilities.max(axis=1), right, weights),
+                cm.classwise_ece(probabilities, truth, weights),
+                *values,
+            ]
+        return np.stack(values, axis=1)
+
+    value = statistic(np.ones((1, len(score)), np.float32))[0]
+    draws = bootstrap_replicates(statistic, groups, replicates=replicates, seed=seed)
+    low, high = percentile_interval(draws, confidence=confidence)
+    inflated = inflated_interval(value, draws, confidence=confidence)
+    noisy = np.asarray(["ece" in name for name in names])
+    low, high = np.where(noisy, inflated[0], low), np.where(noisy, inflated[1], high)
+    return {name: Estimate(*map(float, row)) for name, *row in zip(names, value, low, high, strict=True)}
+
+
+def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None:
+    """Copy a bundle and give the copy the new calibration.
+
+    The held-out predictions that travel with it are recomputed, so that thresholds tuned on them fit;
+    operating points of the old calibration are gone. `calibration.json` holds the evidence.
+
+    Args:
+        source: The bundle.
+        output: Folder of the copy, which must not hold anything yet; or `source` itself.
+        result: From `recalibrate` for this bundle.
+
+    Raises:
+        OutputError: The folder is not empty or cannot be written.
+    """
+    spec, old = result.spec, read_spec(source)
+    in_place = output.resolve() == source.resolve()
+    if not in_place and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output}: not empty; name a new folder, or the bundle itself.")
+    try:
+        if not in_place:
+            shutil.copytree(source, output, dirs_exist_ok=True)
+        carried = output / PREDICTIONS
+        if carried.is_file():
+            replace_file(carried, _recomputed(carried, old, spec).encode())
+        replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
+    except (OSError, shutil.Error) as error:
+        raise OutputError(f"{output}: cannot be written: {error}.") from None
+    write_json(output / "calibration.json", spec.training["calibration"])
+
+
+def _recomputed(path: Path, old: ModelSpec, new: ModelSpec) -> str:
+    """A predictions table with the new calibration in its `p_` columns; other columns as they were."""
+    columns, table = read_columns(path), read_predictions(path)
+    if table.probabilities is None or table.codes is None or set(table.codes) != set(new.labels.codes):
+        raise InvalidInputError(
+            f"{path}: expected a column p_<code> for each of {', '.join(new.labels.codes)}."
+        )
+    order = [table.codes.index(code) for code in new.labels.codes]
+    logits = logits_from(table.probabilities[:, order], old.calibration)
+    values = softmax(logits) if new.calibration is None else new.calibration.apply(logits)
+    for code, column in zip(new.labels.codes, values.astype(np.float32).T, strict=True):
+        columns[f"p_{code}"] = [str(p) for p in column]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()

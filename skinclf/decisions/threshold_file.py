@@ -1,0 +1,330 @@
+"""`Threshold`: an operating point as a file that says which model, data and confidence it stands for.
+
+The first eleven keys are those of the binary seed's `threshold.json`, with the same meaning (0 where a ratio
+is undefined); everything else follows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skinclf._version import __version__
+from skinclf.decisions.operating_point import INTERVAL_METHOD, Estimate, OperatingPoint
+from skinclf.errors import InvalidInputError, MismatchError, OutputError
+from skinclf.models.bundle import replace_file
+from skinclf.models.spec import ModelSpec
+from skinclf.tables.predictions import Joined, stem
+
+SCHEMA = 1
+_MAX_BYTES = 64 * 1024 * 1024
+#: What a threshold is bound to: keys of `ModelSpec.fingerprint`, and how people call them.
+FINGERPRINT = {
+    "weights_sha256": "weights",
+    "preprocess": "preprocessing",
+    "labels": "label map",
+    "calibration": "calibration",
+}
+_RATES = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "lr_positive", "lr_negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A threshold with its evidence.
+
+    Attributes:
+        value: Positive at or above it; compared as float32; between 0 and 1.
+        source: Where it came from, for messages: a file, an operating point's name, or the number as given.
+        data: Content of the file; empty when only a number was given.
+    """
+
+    value: float
+    source: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 1:
+            raise InvalidInputError(
+                f"{self.source}: a threshold lies between 0 and 1; received {self.value}."
+            )
+
+    @property
+    def model(self) -> Mapping[str, Any] | None:
+        """Name and fingerprint of the model it was made for; None when the file does not say."""
+        return self.data.get("model")
+
+    @property
+    def positive(self) -> tuple[str, ...] | None:
+        """Codes whose summed probability it applies to; None when the file does not say."""
+        codes = self.data.get("positive")
+        return None if codes is None else tuple(codes)
+
+    def check(self, spec: ModelSpec, *, force: bool = False) -> tuple[str, ...]:
+        """Refuse a threshold that was made for another model, preprocessing, label map, calibration or class.
+
+        A file that names no model, such as the binary seed's, is accepted with a notice: whoever passes it
+        vouches for it, and refusing would break every existing one.
+
+        Args:
+            spec: The model it shall be used with.
+            force: Return the objections instead of raising.
+
+        Returns:
+            Notices for the user; empty when everything fits.
+
+        Raises:
+            MismatchError: It does not belong to this model.
+        """
+        wrong, notices = self._objections(spec)
+        if wrong and not force:
+            raise MismatchError(
+                f"{self.source}: made for {self._made_for()}, not for {spec.name}: {'; '.join(wrong)}. "
+                "Tune a threshold for this model, or use it all the same with --force."
+            )
+        return (*wrong, *notices)
+
+    def _objections(self, spec: ModelSpec) -> tuple[list[str], list[str]]:
+        wrong: list[str] = []
+        notices: list[str] = []
+        if self.model is not None:
+            for key, found in spec.fingerprint.items():
+                made = self.model.get(key)
+                if key == "weights_sha256" and (made is None or found is None):
+                    notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
+                elif key in self.model and made != found:
+                    wrong.append(f"other {FINGERPRINT[key]}")
+            if self.model.get("tta"):
+                notices.append(f"{self.source}: tuned with test-time augmentation {self.model['tta']}.")
+        elif self.data:
+            notices.append(f"{self.source}: names no model; make sure that it was tuned for {spec.name}.")
+        indices = spec.labels.malignant_indices
+        if self.positive is not None and indices is not None:
+            flagged = {spec.labels.codes[i] for i in indices}
+            if set(self.positive) != flagged:
+                wrong.append(
+                    f"it applies to P({'+'.join(self.positive)}), not P({'+'.join(sorted(flagged))})"
+                )
+        if self.data.get("unit") == "lesion":
+            notices.append(
+                f"{self.source}: tuned for one decision per lesion (the {self.data.get('combine')} of its "
+                "images); single images do not have its sensitivity and specificity."
+            )
+        return wrong, notices
+
+    def _made_for(self) -> str:
+        return str((self.model or {}).get("name") or "another model")
+
+    def seen(self, *, images: Iterable[str] = (), lesions: Iterable[str] = ()) -> tuple[str, ...]:
+        """Those of the images and lesions that the threshold was tuned on, as named here, without repeats."""
+        made = self.data.get("data") or {}
+        known = {kind: set(str(made.get(kind, "")).split()) for kind in ("image_hashes", "lesion_hashes")}
+        hits = [name for name in lesions if _hash(name) in known["lesion_hashes"]]
+        hits += [name for name in images if _hash(stem(name)) in known["image_hashes"]]
+        return tuple(dict.fromkeys(hits))
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        text = json.dumps(self.data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        try:
+            replace_file(path, text.encode())
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from None
+
+    def summary(self) -> dict[str, Any]:
+        """The evidence without its longest parts, to be kept in a bundle as a named operating point."""
+        short = {k: v for k, v in self.data.items() if k not in {"table", "model"}}
+        made = {k: v for k, v in (self.data.get("data") or {}).items() if not k.endswith("_hashes")}
+        return short | {"data": made}
+
+
+def make_threshold(
+    point: OperatingPoint,
+    *,
+    name: str,
+    positive: Sequence[str] | None = None,
+    model: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    table: Mapping[float, OperatingPoint | None] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Threshold:
+    """A threshold from an operating point.
+
+    Args:
+        point: Chosen by `tune_threshold`.
+        name: What people call it.
+        positive: Codes whose summed probability it applies to.
+        model: From `model_identity`, or None when nobody knows the model.
+        data: From `data_identity`.
+        table: Other operating points on the same data.
+        extra: More top-level keys.
+
+    Raises:
+        InvalidInputError: The threshold does not lie between 0 and 1.
+    """
+    content = {
+        "threshold": point.threshold,
+        **{
+            key: _number(getattr(point, key).value) or 0.0
+            for key in ("sensitivity", "specificity", "ppv", "npv")
+        },
+        "accuracy": point.accuracy.value,
+        "f1_score": point.f1_score,
+        "tp": point.tp,
+        "tn": point.tn,
+        "fp": point.fp,
+        "fn": point.fn,
+        "schema": SCHEMA,
+        "skinclf_version": __version__,
+        "name": name,
+        "rule": "positive when the probability is at least the threshold, both as float32",
+        "criterion": point.criterion,
+        "target": point.target,
+        "grade": point.grade,
+        "confidence": point.confidence,
+        "claimed": point.claimed,
+        "lower_bound": _number(point.lower_bound),
+        "claim": point.claim,
+        "unit": point.unit,
+        "combine": point.combine,
+        "n": point.n,
+        "positives": point.tp + point.fn,
+        "negatives": point.tn + point.fp,
+        "lesions": point.lesions,
+        "intervals": {
+            "method": INTERVAL_METHOD,
+            **{key: _estimate(getattr(point, key)) for key in _RATES},
+        },
+        "at_prevalence": _at_prevalence(point),
+        "positive": None if positive is None else list(positive),
+        "model": None if model is None else dict(model),
+        "data": None if data is None else dict(data),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **(extra or {}),
+    }
+    if table is not None:
+        content["table"] = [_row(target, other) for target, other in table.items()]
+    return Threshold(point.threshold, name, content)
+
+
+def read_threshold(path: Path | str) -> Threshold:
+    """Read a threshold file: skinclf's own, or the binary seed's (11 keys, or only some of them).
+
+    Raises:
+        InvalidInputError: No such file, or no JSON object with a `threshold` between 0 and 1.
+    """
+    source = Path(path)
+    try:
+        if source.stat().st_size > _MAX_BYTES:
+            raise InvalidInputError(f"{source}: larger than {_MAX_BYTES:,} bytes; that is no threshold file.")
+        data = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{source}: not a threshold file: {error}.") from None
+    value = data.get("threshold") if isinstance(data, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidInputError(f"{source}: expected a JSON object with a number called 'threshold'.")
+    model, positive = data.get("model"), data.get("positive")
+    if not (model is None or isinstance(model, dict)) or not (positive is None or isinstance(positive, list)):
+        raise InvalidInputError(f"{source}: 'model' is an object and 'positive' a list of codes.")
+    return Threshold(float(value), str(source), data)
+
+
+def resolve_threshold(
+    text: str, spec: ModelSpec, *, force: bool = False
+) -> tuple[Threshold, tuple[str, ...]]:
+    """What `--threshold` means: a number, an operating point of the model, or a file made for it.
+
+    Returns:
+        The threshold, and notices for the user.
+
+    Raises:
+        InvalidInputError: It is none of these.
+        MismatchError: A file that was made for another model.
+    """
+    try:
+        return Threshold(float(text), text), ()
+    except ValueError as error:
+        if isinstance(error, InvalidInputError):
+            raise
+    if text in spec.operating_points:
+        point = spec.operating_points[text]
+        return Threshold(float(point["threshold"]), f"operating point {text}", point), ()
+    if not Path(text).is_file():
+        names = ", ".join(spec.operating_points) or "none"
+        raise InvalidInputError(
+            f"Threshold {text!r}: expected a number between 0 and 1, a threshold file, or one of "
+            f"{spec.name}'s operating points ({names})."
+        )
+    threshold = read_threshold(text)
+    return threshold, threshold.check(spec, force=force)
+
+
+def model_identity(spec: ModelSpec) -> dict[str, Any]:
+    """Name, revision and fingerprint of a model, as threshold files hold them."""
+    return {"name": spec.name, "revision": spec.revision, **spec.fingerprint}
+
+
+def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, labels: str) -> dict[str, Any]:
+    """What a threshold was tuned on: names, counts, and hashes that show any overlap with a test set.
+
+    Args:
+        joined: The rows.
+        truth: 0 or 1 per row, shape (N,).
+        score: Shape (N,), float32.
+        predictions: Name of the predictions' source.
+        labels: Name of the labels' source.
+    """
+    images = [stem(name) for name in joined.predictions.ids]
+    rows = zip(images, truth, score, strict=True)
+    lines = sorted(f"{name}\t{int(y)}\t{np.float32(p)}" for name, y, p in rows)
+    lesions = sorted(set(joined.labels.lesion_id or ()))
+    return {
+        "predictions": predictions,
+        "labels": labels,
+        "images": len(images),
+        "lesions": len(lesions) or None,
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "image_hashes": " ".join(sorted(map(_hash, images))),
+        "lesion_hashes": " ".join(sorted(map(_hash, lesions))),
+    }
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
+
+
+def _number(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": _number(estimate.value), "low": _number(estimate.low), "high": _number(estimate.high)}
+
+
+def _at_prevalence(point: OperatingPoint) -> dict[str, Any] | None:
+    if point.ppv_at_prevalence is None or point.npv_at_prevalence is None:
+        return None
+    return {
+        "prevalence": point.prevalence,
+        "ppv": _estimate(point.ppv_at_prevalence),
+        "npv": _estimate(point.npv_at_prevalence),
+    }
+
+
+def _row(target: float, point: OperatingPoint | None) -> dict[str, Any]:
+    if point is None:
+        return {"target": target, "threshold": None}
+    rates = {key: _estimate(getattr(point, key)) for key in ("sensitivity", "specificity", "ppv", "npv")}
+    return {"target": target, "threshold": point.threshold, "claimed": point.claimed, **rates}

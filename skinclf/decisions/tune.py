@@ -1,0 +1,188 @@
+"""From labelled predictions to a threshold file: the point, its table, its picture, and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.decisions.guarantees import Grade
+from skinclf.decisions.held_out import HeldOut
+from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
+from skinclf.decisions.operating_point import Estimate, OperatingPoint
+from skinclf.decisions.sample import Combine, Sample, make_sample
+from skinclf.decisions.threshold_file import Threshold, data_identity, make_threshold
+from skinclf.decisions.thresholds import operating_point_table, tune_threshold
+from skinclf.errors import InvalidInputError
+from skinclf.metrics.intervals import Floats, Weights, cluster_bootstrap, roc_auc_statistic
+
+#: For the area under the curve and for mean costs.
+REPLICATES = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """What tuning found.
+
+    Attributes:
+        threshold: Ready to be written.
+        point: The operating point.
+        sample: What it was chosen on.
+        table: Operating points of other target sensitivities.
+        auc: Area under the ROC curve.
+        classes: An operating point per class, when asked for.
+    """
+
+    threshold: Threshold
+    point: OperatingPoint
+    sample: Sample
+    table: dict[float, OperatingPoint | None]
+    auc: Estimate
+    classes: dict[str, OperatingPoint]
+
+    def draw(self, path: Path) -> None:
+        """Write the picture as PNG."""
+        from skinclf.evaluation.report.threshold_figure import draw_threshold
+
+        data = self.threshold.data
+        who = (data["model"] or {}).get("name") or data["data"]["predictions"]
+        what = " + ".join(data["positive"] or ["malignant"])
+        draw_threshold(path, self.sample, self.point, title=f"{who}: {what} against the rest", auc=self.auc)
+
+
+def tune(
+    held: HeldOut,
+    *,
+    criterion: Mapping[str, Any],
+    positive: Sequence[str] | None = None,
+    group_by: str | None = None,
+    combine: Combine = "max",
+    grade: Grade = "empirical",
+    confidence: float = 0.95,
+    prevalence: float | None = None,
+    name: str | None = None,
+    per_class: bool = False,
+    cost_matrix: Path | None = None,
+) -> Tuned:
+    """Choose an operating point on labelled predictions.
+
+    Args:
+        held: From `read_held_out`.
+        criterion: One keyword of `tune_threshold` with its value, such as `{"target_sensitivity": 0.9}`.
+        positive: Positive class codes; None means the malignant ones.
+        group_by: Column of lesions (or patients) to decide on; None decides per image.
+        combine: How their images combine.
+        grade: See `tune_threshold`.
+        confidence: Of intervals and of the guarantee.
+        prevalence: Share of positives in the population that is meant.
+        name: Of the operating point.
+        per_class: Also tune each class against the rest, by the same criterion.
+        cost_matrix: Table of costs; the costs of deciding by it are recorded.
+
+    Raises:
+        InvalidInputError: Unusable data or options.
+        TargetError: The data cannot support the target.
+    """
+    truth, score = held.joined.binary(positive, held.label_set)
+    groups = held.groups(group_by)
+    how: dict[str, Any] = {
+        "grade": grade,
+        "confidence": confidence,
+        "groups": groups,
+        "unit": "image" if group_by is None else "lesion",
+        "combine": combine,
+        "prevalence": prevalence,
+    }
+    point = tune_threshold(truth, score, **criterion, **how)
+    table = operating_point_table(truth, score, **how)
+    sample = make_sample(truth, score, groups=groups, unit=how["unit"], combine=combine)
+    auc = _auc(sample, confidence)
+    extra: dict[str, Any] = {"roc_auc": _plain(auc)}
+    classes: dict[str, OperatingPoint] = {}
+    if per_class:
+        codes, values = _multiclass(held, "--per-class")
+        classes = tune_class_thresholds(held.joined.labels.codes or (), values, codes, **criterion, **how)
+        extra["classes"] = {
+            code: {
+                "threshold": p.threshold,
+                "claimed": p.claimed,
+                "sensitivity": _plain(p.sensitivity),
+                "specificity": _plain(p.specificity),
+            }
+            for code, p in classes.items()
+        }
+    if cost_matrix is not None:
+        extra["cost_matrix"] = _costs(held, cost_matrix, groups, confidence)
+    threshold = make_threshold(
+        point,
+        name=name or _name(criterion, grade),
+        positive=held.positive_codes(positive),
+        model=held.model,
+        data=data_identity(
+            held.joined, truth, score, predictions=held.predictions.name, labels=held.labels.name
+        ),
+        table=table,
+        extra=extra,
+    )
+    return Tuned(threshold=threshold, point=point, sample=sample, table=table, auc=auc, classes=classes)
+
+
+def _name(criterion: Mapping[str, Any], grade: Grade) -> str:
+    (key, value), *_ = criterion.items()
+    words = [key.removeprefix("target_").replace("_", "-")]
+    words += [] if value is True else [f"{value:g}"]
+    words += [] if grade == "empirical" else [grade]
+    return "-".join(words)
+
+
+def _plain(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _auc(sample: Sample, confidence: float) -> Estimate:
+    statistic = roc_auc_statistic(sample.truth, sample.score)
+    value = float(statistic(np.ones((1, sample.truth.size), np.float32))[0])
+    clusters = np.arange(sample.truth.size) if sample.clusters is None else sample.clusters
+    low, high = cluster_bootstrap(statistic, clusters, replicates=REPLICATES, seed=0, confidence=confidence)
+    return Estimate(value, float(low), float(high))
+
+
+def _multiclass(held: HeldOut, option: str) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+    table = held.joined.predictions
+    if table.codes is None or table.probabilities is None or held.joined.labels.codes is None:
+        raise InvalidInputError(f"{option} needs a probability per class and labels that name classes.")
+    return table.codes, table.probabilities
+
+
+def _costs(held: HeldOut, path: Path, groups: Sequence[str] | None, confidence: float) -> dict[str, Any]:
+    """Mean cost per image of deciding by cost, and of deciding for the most probable class."""
+    codes, values = _multiclass(held, "--cost-matrix")
+    costs = read_costs(path, codes)
+    unknown = sorted(set(held.joined.labels.codes or ()) - set(codes))
+    if unknown:
+        raise InvalidInputError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
+    truth = np.asarray([codes.index(code) for code in held.joined.labels.codes or ()])
+    clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
+
+    def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float]:
+        paid = costs[truth, decided]
+
+        def statistic(weights: Weights) -> Floats:
+            return np.asarray((weights @ paid) / weights.sum(axis=1))
+
+        low, high = cluster_bootstrap(
+            statistic, clusters, replicates=REPLICATES, seed=0, confidence=confidence
+        )
+        return {"value": float(paid.mean()), "low": float(low), "high": float(high)}
+
+    return {
+        "codes": list(codes),
+        "costs": costs.tolist(),
+        "rule": "decide for the class of least expected cost",
+        "mean_cost": mean_cost(decide_by_cost(values, costs)),
+        "mean_cost_most_probable": mean_cost(values.argmax(axis=1)),
+    }

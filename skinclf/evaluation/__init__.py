@@ -1,0 +1,1 @@
+"""Predictions against reference labels: metrics, comparison, leakage, report."""

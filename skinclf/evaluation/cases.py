@@ -1,0 +1,231 @@
+"""`Cases`: predictions and reference labels brought to one taxonomy, ready to be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import InvalidInputError
+from skinclf.labels import CROSSWALKS, MALIGNANT, TAXONOMIES, Label, LabelSet
+from skinclf.metrics.intervals import cluster_index
+from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """Labelled predictions of N images over K classes.
+
+    Attributes:
+        ids: Image names, as in the predictions.
+        labels: Label set of the predictions.
+        probabilities: Shape (N, K), float64, rows sum to 1.
+        truth: Class index, shape (N,); None when the reference only says malignant or benign.
+        positive: Whether the reference is malignant (or of the chosen classes), shape (N,); None when
+            unknown.
+        score: Probability of these classes, shape (N,), float32; None when `positive` is.
+        positive_codes: The classes that count as positive.
+        groups: Lesion of each image as whole numbers from 0, shape (N,); the image itself when unknown.
+        grouped: Whether lesions are known.
+        columns: The columns of the labels table, as text.
+        note: What bringing the reference to the label set has lost, in words; empty when nothing.
+    """
+
+    ids: tuple[str, ...]
+    labels: LabelSet
+    probabilities: npt.NDArray[np.float64]
+    truth: npt.NDArray[np.intp] | None
+    positive: npt.NDArray[np.bool_] | None
+    score: Float32 | None
+    positive_codes: tuple[str, ...]
+    groups: npt.NDArray[np.intp]
+    grouped: bool
+    columns: Mapping[str, tuple[str, ...]]
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lesions(self) -> int:
+        """Number of different lesions (of images, when lesions are unknown)."""
+        return int(np.unique(self.groups).size)
+
+    def take(self, rows: npt.NDArray[Any]) -> Cases:
+        """The rows that a mask or index selects."""
+        index = np.arange(len(self))[rows]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in index),
+            probabilities=self.probabilities[index],
+            truth=None if self.truth is None else self.truth[index],
+            positive=None if self.positive is None else self.positive[index],
+            score=None if self.score is None else self.score[index],
+            groups=self.groups[index],
+            columns={name: tuple(values[i] for i in index) for name, values in self.columns.items()},
+        )
+
+    def predicted(self, threshold: float) -> npt.NDArray[np.intp]:
+        """Predicted class index, shape (N,), by the rule of `predict`.
+
+        The most probable class, the first of equals; of two classes of which one is malignant, the
+        malignant one when its probability reaches the threshold.
+        """
+        if len(self.labels) == 2 and self.score is not None and len(self.positive_codes) == 1:
+            malignant = self.labels.position(self.positive_codes[0])
+            return np.where(self.score >= np.float32(threshold), malignant, 1 - malignant)
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+
+def make_cases(
+    joined: Joined,
+    *,
+    labels: LabelSet | None = None,
+    positive: Sequence[str] | None = None,
+    group_by: str | None = None,
+) -> Cases:
+    """Bring joined tables to one taxonomy.
+
+    Args:
+        joined: From `skinclf.tables.predictions.join`.
+        labels: Label set of the predictions; None recognises a known taxonomy by its codes.
+        positive: Codes that count as positive in the two-class view; None means malignant.
+        group_by: Column of the labels table that says which images belong together; None uses the lesion
+            column when there is one.
+
+    Raises:
+        InvalidInputError: The codes of predictions and labels cannot be brought together, a column is
+            missing, or probabilities do not sum to 1.
+    """
+    known = labels if labels is not None else label_set_of(joined.predictions)
+    probabilities = _probabilities(joined.predictions, known)
+    truth, note = _truth(joined, known)
+    codes = tuple(dict.fromkeys(positive)) if positive is not None else malignant_of(known)
+    reference: npt.NDArray[np.bool_] | None = None
+    if codes:
+        index = [known.position(code) for code in codes]
+        codes = tuple(known.codes[i] for i in index)
+        if truth is not None:
+            reference = np.isin(truth, index)
+        elif positive is None and joined.labels.binary is not None:
+            reference = joined.labels.binary.astype(np.bool_)
+    score = None
+    if reference is not None:
+        score = joined.predictions.score(positive, known)
+    elif truth is None:
+        raise InvalidInputError(
+            f"The labels say 0 or 1, but nothing says which of {', '.join(known.codes)} are malignant; name "
+            "them, for example --positive mel,bcc."
+        )
+    groups, grouped = _groups(joined, group_by)
+    return Cases(
+        ids=joined.predictions.ids,
+        labels=known,
+        probabilities=probabilities,
+        truth=truth,
+        positive=reference,
+        score=score,
+        positive_codes=codes if reference is not None else (),
+        groups=groups,
+        grouped=grouped,
+        columns=joined.labels.columns,
+        note=note,
+    )
+
+
+def label_set_of(predictions: PredictionTable) -> LabelSet:
+    """The label set of a predictions table: a known taxonomy with the same codes, else just the codes."""
+    codes = predictions.codes
+    if codes is None or len(codes) < 2:
+        return MALIGNANT
+    wanted = sorted(code.lower() for code in codes)
+    for taxonomy in TAXONOMIES.values():
+        if sorted(taxonomy.codes) == wanted:
+            return taxonomy
+    try:
+        flagged = malignant_codes(codes)
+    except InvalidInputError:  # nobody declared them: the two-class view is then left out
+        return LabelSet("custom", tuple(Label(code, code) for code in codes))
+    return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
+
+
+def malignant_of(labels: LabelSet) -> tuple[str, ...]:
+    """Codes of the malignant classes; none when nobody declared them or all are alike."""
+    index = labels.malignant_indices
+    return () if index is None or len(index) in {0, len(labels)} else tuple(labels.codes[i] for i in index)
+
+
+def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArray[np.float64]:
+    if predictions.codes is None or predictions.probabilities is None:
+        malignant = labels.malignant_indices
+        if len(labels) != 2 or malignant is None or len(malignant) != 1 or predictions.malignant is None:
+            raise InvalidInputError(
+                "The predictions hold P(malignant) only; that serves two labels, not "
+                f"{', '.join(labels.codes)}."
+            )
+        p = predictions.malignant.astype(np.float64).clip(0, 1)
+        return np.stack([p if i == malignant[0] else 1 - p for i in range(2)], axis=1)
+    place = {code.lower(): i for i, code in enumerate(predictions.codes)}
+    missing = [code for code in labels.codes if code.lower() not in place]
+    if missing or len(place) != len(labels):
+        raise InvalidInputError(
+            f"The predictions have {', '.join(predictions.codes)}; the label set {labels.name} has "
+            f"{', '.join(labels.codes)}."
+        )
+    values = predictions.probabilities[:, [place[code.lower()] for code in labels.codes]].astype(np.float64)
+    sums = values.sum(axis=1, keepdims=True)
+    if (np.abs(sums - 1) > 1e-3).any():
+        worst = int(np.abs(sums - 1).argmax())
+        raise InvalidInputError(
+            f"{predictions.ids[worst]}: its probabilities ({', '.join(labels.codes)}) sum to "
+            f"{sums[worst, 0]:.4f}; expected 1. Divide each row by its sum first."
+        )
+    return np.asarray(values / sums)
+
+
+def _truth(joined: Joined, labels: LabelSet) -> tuple[npt.NDArray[np.intp] | None, str]:
+    codes = joined.labels.codes
+    if codes is None:
+        binary, malignant = joined.labels.binary, labels.malignant_indices
+        if binary is None or len(labels) != 2 or malignant is None or len(malignant) != 1:
+            return None, ""
+        return np.where(binary == 1, malignant[0], 1 - malignant[0]), ""
+    mapping, note = _mapping(sorted(set(codes)), labels)
+    return np.asarray([labels.position(mapping[code]) for code in codes], np.intp), note
+
+
+def _mapping(codes: Sequence[str], labels: LabelSet) -> tuple[Mapping[str, str], str]:
+    """Reference code to the predictions' code: the same, or by a declared crosswalk."""
+    if set(codes) <= set(labels.codes):
+        return {code: code for code in codes}, ""
+    for taxonomy in TAXONOMIES.values():
+        walk = CROSSWALKS.get((taxonomy.name, labels.name))
+        if walk is not None and set(codes) <= set(walk.mapping):
+            loss = f": {walk.lossy}" if walk.lossy else ""
+            return walk.mapping, f"reference labels of {walk.source} mapped to {walk.target}{loss}"
+    extra = [code for code in codes if code not in labels.codes]
+    raise InvalidInputError(
+        f"The labels hold {', '.join(extra)}, which predictions of {', '.join(labels.codes)} cannot answer; "
+        "no crosswalk is declared. Leave these images out, or evaluate predictions of these classes."
+    )
+
+
+def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], bool]:
+    if group_by is None:
+        lesions: Sequence[str] | None = joined.labels.lesion_id
+        if lesions is None:
+            return np.arange(len(joined)), False
+    else:
+        if group_by not in joined.labels.columns:
+            raise InvalidInputError(
+                f"Group column {group_by!r}: the labels have "
+                f"{', '.join(joined.labels.columns) or 'no columns'}."
+            )
+        cells = joined.labels.columns[group_by]
+        lesions = [cell or f"image:{name}" for cell, name in zip(cells, joined.predictions.ids, strict=True)]
+    return cluster_index(np.asarray(lesions, dtype=object).astype(str)), True

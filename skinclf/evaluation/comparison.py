@@ -1,0 +1,106 @@
+"""Two models on the same images: paired tests, and paired lesion-cluster bootstrap of every difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skinclf.decisions.operating_point import Estimate
+from skinclf.errors import InvalidInputError
+from skinclf.evaluation.cases import Cases
+from skinclf.evaluation.metric_set import Panel
+from skinclf.metrics.intervals import percentile_interval
+from skinclf.metrics.paired_tests import delong, mcnemar
+from skinclf.tables.predictions import stem
+
+
+def on_common_images(a: Cases, b: Cases) -> tuple[Cases, Cases]:
+    """The images that both have, in the order of the first.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    place = {stem(name): i for i, name in enumerate(b.ids)}
+    rows = [i for i, name in enumerate(a.ids) if stem(name) in place]
+    if not rows:
+        raise InvalidInputError("The two predictions tables have no image in common.")
+    return a.take(np.asarray(rows)), b.take(np.asarray([place[stem(a.ids[i])] for i in rows]))
+
+
+def compare(
+    a: Cases,
+    b: Cases,
+    *,
+    thresholds: tuple[float, float],
+    names: tuple[str, str],
+    count: int,
+    seed: int,
+    confidence: float,
+) -> dict[str, Any]:
+    """Compare two models.
+
+    Args:
+        a: The model under test.
+        b: The other, labelled by the same reference.
+        thresholds: Of either model.
+        names: Of either model.
+        count: Bootstrap replicates, the same draws of lesions for both.
+        seed: Of the replicates.
+        confidence: Of the intervals.
+
+    Returns:
+        Counts, `mcnemar` (answers of all classes; flags among positives and negatives), `delong` on the
+        two-class score, and `differences` of every metric that both have, first minus second.
+
+    Raises:
+        InvalidInputError: No image in common.
+    """
+    a, b = on_common_images(a, b)
+    tests: dict[str, Any] = {}
+    same_classes = a.labels.codes == b.labels.codes and a.truth is not None and b.truth is not None
+    panels = Panel(a, thresholds[0]), Panel(b, thresholds[1])
+    if same_classes:
+        tests["answer"] = mcnemar(panels[0].predicted == a.truth, panels[1].predicted == b.truth).to_dict()
+    area = None
+    if a.positive is not None and a.score is not None and b.score is not None:
+        flags = [
+            c.score >= np.float32(t) for c, t in zip((a, b), thresholds, strict=True) if c.score is not None
+        ]
+        for name, rows, wanted in (("sensitivity", a.positive, True), ("specificity", ~a.positive, False)):
+            tests[name] = mcnemar(*(flag[rows] == wanted for flag in flags)).to_dict()
+        if min(a.positive.sum(), (~a.positive).sum()) >= 2:
+            area = delong(a.positive, a.score, b.score, confidence=confidence).to_dict()
+    return {
+        "names": names,
+        "thresholds": thresholds,
+        "n": len(a),
+        "lesions": a.lesions if a.grouped else None,
+        "mcnemar": tests,
+        "delong": area,
+        "differences": _differences(
+            panels, same_classes=same_classes, count=count, seed=seed, confidence=confidence
+        ),
+    }
+
+
+def _differences(
+    panels: tuple[Panel, Panel],
+    *,
+    same_classes: bool,
+    count: int,
+    seed: int,
+    confidence: float,
+) -> dict[str, Any]:
+    values = [panel.values() for panel in panels]
+    # The same seed and the same lesions: replicate for replicate the same draw.
+    draws = [panel.replicates(count=count, seed=seed) for panel in panels]
+    shared = [
+        name for name in values[0] if name in values[1] and (same_classes or name.startswith("binary."))
+    ]
+    result = {}
+    for name in shared:
+        a, b = (one[name] for one in values)
+        low, high = percentile_interval(draws[0][name] - draws[1][name], confidence=confidence)
+        result[name] = {"a": a, "b": b, "difference": Estimate(a - b, float(low), float(high))}
+    return result

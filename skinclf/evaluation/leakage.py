@@ -1,0 +1,126 @@
+"""Whether images under test were seen before, as image or as lesion: by training, tuning or calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skinclf._utils.columns import Columns, find, read_columns
+from skinclf.decisions.threshold_file import Threshold
+from skinclf.errors import InvalidInputError, LeakageError
+from skinclf.tables.predictions import LabelTable, stem
+from skinclf.tables.reference import ID_NAMES
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What one source shares with the data under test.
+
+    Attributes:
+        source: The table, splits or threshold file that was compared.
+        lesions: Lesions in both.
+        images: Images in both.
+    """
+
+    source: str
+    lesions: tuple[str, ...]
+    images: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.lesions or self.images)
+
+    def __str__(self) -> str:
+        parts = []
+        for kind, names in (("lesions", self.lesions), ("images", self.images)):
+            if names:
+                more = ", ..." if len(names) > _SHOWN else ""
+                parts.append(f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{more})")
+        return f"{self.source} shares {' and '.join(parts) or 'nothing'} with the data under test"
+
+
+def find_overlaps(
+    tested: LabelTable,
+    everything: LabelTable,
+    *,
+    split: str | None = None,
+    tuned_on: Iterable[Path] = (),
+    threshold: Threshold | None = None,
+) -> list[Overlap]:
+    """Compare the data under test with all that is known to have been used before.
+
+    Args:
+        tested: Labels of the images under test.
+        everything: The labels table with all its splits; knows the lesions of images named elsewhere.
+        split: The split under test; the table's other splits then count as used.
+        tuned_on: Predictions or labels tables of the data that trained, tuned or calibrated. Rows of such a
+            table that belong to `split` do not count.
+        threshold: A threshold file that may hold hashes of what it was tuned on.
+
+    Returns:
+        One entry per source that could be compared, with or without something shared.
+
+    Raises:
+        InvalidInputError: A table that cannot be read or names no images.
+    """
+    images = {stem(name) for name in tested.ids}
+    lesions = set(tested.lesion_id or ())
+    lesion_of = dict(zip(map(stem, everything.ids), everything.lesion_id or (), strict=False))
+    found = []
+
+    def compare(source: str, names: Iterable[str], known: Iterable[str]) -> None:
+        stems = {stem(name) for name in names}
+        theirs = set(known) | {lesion_of[name] for name in stems if name in lesion_of}
+        found.append(Overlap(source, tuple(sorted(theirs & lesions)), tuple(sorted(stems & images))))
+
+    if split is not None:
+        column = find(everything.columns, ("split",))
+        if column is not None:
+            cells = everything.columns[column]
+            rows = [i for i, cell in enumerate(cells) if cell and cell.lower() != split.lower()]
+            if rows:
+                other = everything.take(rows)
+                names = ", ".join(sorted({cells[i] for i in rows}))
+                compare(f"The other splits of the labels ({names})", other.ids, other.lesion_id or ())
+    for path in tuned_on:
+        columns = read_columns(path)
+        compare(str(path), *_named_in(columns, path, split))
+    if threshold is not None and threshold.data.get("data"):
+        shared = threshold.seen(images=tested.ids, lesions=sorted(lesions))
+        mine = tuple(name for name in shared if name in lesions)
+        found.append(Overlap(threshold.source, mine, tuple(name for name in shared if name not in lesions)))
+    return found
+
+
+def _named_in(columns: Columns, path: Path, split: str | None) -> tuple[list[str], list[str]]:
+    """Images and lesions of a table, without the rows of the split under test."""
+    image, lesion = find(columns, ("image", *ID_NAMES)), find(columns, ("lesion_id", "lesion"))
+    if image is None:
+        raise InvalidInputError(f"{path}: no column names the image; found {', '.join(columns)}.")
+    part = find(columns, ("split",))
+    rows = list(range(len(columns[image])))
+    if part is not None and split is not None:
+        rows = [i for i in rows if columns[part][i].lower() != split.lower()]
+    names = [columns[image][i] for i in rows]
+    return names, [columns[lesion][i] for i in rows if columns[lesion][i]] if lesion is not None else []
+
+
+def refuse(overlaps: Iterable[Overlap], *, allow: bool = False) -> list[str]:
+    """Refuse what is shared, or say it.
+
+    Returns:
+        One sentence per overlap.
+
+    Raises:
+        LeakageError: Something is shared and `allow` is false.
+    """
+    sentences = [f"{overlap}." for overlap in overlaps if overlap]
+    if sentences and not allow:
+        raise LeakageError(
+            " ".join(sentences)
+            + " Figures on data that were seen before flatter the model: evaluate on other data, or go on "
+            "with --allow-leakage, which the report will say."
+        )
+    return sentences

@@ -1,0 +1,271 @@
+"""`Preprocess`: the frozen description of how an image becomes a network's input.
+
+It travels with the weights, is used unchanged by training, evaluation and prediction, and its hash
+is in every output. Geometry runs on the CPU and ends in pixel values 0 to 255 (`uint8`, so that little
+crosses process borders); the affine scaling is left to the runtime, on its device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from skinclf.errors import ImageError, InvalidInputError, ModelError
+from skinclf.images.decode import MAX_PIXELS, RGBArray
+from skinclf.images.resample import bilinear
+
+Fit: TypeAlias = Literal["squash", "crop", "pad"]
+Library: TypeAlias = Literal["pillow", "opencv", "tensorflow"]
+
+_PILLOW = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A named enhancement that runs on the decoded image before resizing (see `skinclf.images.enhance`)."""
+
+    name: str
+    params: Mapping[str, float]
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(sorted(self.params.items()))))
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How an RGB image becomes the input of a network.
+
+    Attributes:
+        height: Rows of the network's input.
+        width: Columns of the network's input.
+        fit: `squash` resizes both sides, ignoring the aspect; `crop` resizes the shorter side to
+            `floor(size / crop_pct)` and takes the centre, as timm does; `pad` resizes the longer
+            side and centres on `fill`.
+        crop_pct: Share of the shorter side that a `crop` keeps, 0.1 to 1.
+        interpolation: `nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`.
+        library: Whose resize semantics: `pillow` (antialiased), `opencv` (bilinear without
+            antialiasing, integer rounding of cv2.INTER_LINEAR) or `tensorflow` (bilinear without
+            antialiasing, not rounded).
+        color: Channel order of the input, `rgb` or `bgr`.
+        scale: Factor on pixel values 0 to 255, before `mean` and `std`.
+        mean: Subtracted after scaling, in the input's channel order.
+        std: Divided by, in the input's channel order.
+        fill: Grey level 0 to 255 of padding.
+        draft: Whether JPEGs may be decoded at reduced size by libjpeg (never below the target).
+        steps: Enhancements before the resize, in order.
+    """
+
+    height: int = 224
+    width: int = 224
+    fit: Fit = "squash"
+    crop_pct: float = 1.0
+    interpolation: str = "bilinear"
+    library: Library = "pillow"
+    color: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    fill: int = 0
+    draft: bool = False
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, what: str) -> None:  # noqa: FBT001
+            if not ok:
+                raise ModelError(f"Preprocess: {what}. Received {self.to_dict()}.")
+
+        need(
+            all(type(x) is int and 8 <= x <= 4096 for x in (self.height, self.width)),
+            "height and width are 8 to 4096",
+        )
+        need(self.fit in {"squash", "crop", "pad"}, "fit is squash, crop or pad")
+        need(0.1 <= self.crop_pct <= 1, "crop_pct is 0.1 to 1")
+        need(self.interpolation in _PILLOW, f"interpolation is one of {', '.join(_PILLOW)}")
+        need(self.library in {"pillow", "opencv", "tensorflow"}, "library is pillow, opencv or tensorflow")
+        need(
+            self.library == "pillow" or self.interpolation == "bilinear",
+            f"{self.library} resizing is bilinear only",
+        )
+        need(self.color in {"rgb", "bgr"}, "color is rgb or bgr")
+        numbers = (self.scale, *self.mean, *self.std)
+        need(len(self.mean) == 3 and len(self.std) == 3, "mean and std have three values")
+        need(all(math.isfinite(x) for x in numbers), "scale, mean and std are finite")
+        need(self.scale != 0 and all(x != 0 for x in self.std), "scale and std are not zero")
+        need(type(self.fill) is int and 0 <= self.fill <= 255, "fill is a whole number, 0 to 255")
+        need(type(self.draft) is bool, "draft is true or false")
+        if self.steps:
+            from skinclf.images.enhance import check_steps
+
+            check_steps(self.steps)
+
+    def pixels(self, image: RGBArray | Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """Enhance, resize and crop or pad one image.
+
+        Args:
+            image: Shape (H, W, 3), dtype uint8, RGB; or an RGB PIL image.
+
+        Returns:
+            Shape (height, width, 3), RGB, values 0 to 255; dtype uint8, or float32 for TensorFlow's
+            resize, which does not round.
+
+        Raises:
+            ImageError: An enhancement step cannot be applied to this image, or a `crop` would blow a very
+                narrow picture up beyond what is read at all.
+            MissingExtraError: A declared enhancement needs OpenCV.
+        """
+        if self.steps:
+            from skinclf.images.enhance import apply_steps
+
+            image = apply_steps(np.asarray(image), self.steps)
+        height, width = self.height, self.width
+        if self.fit == "squash":
+            return self._resize(image, height, width)
+        rows, cols = _sides(image)
+        if self.fit == "crop":
+            target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+            if target_h != target_w:  # timm: both sides are rounded
+                ratio = min(rows / target_h, cols / target_w)
+                new_h, new_w = max(height, round(rows / ratio)), max(width, round(cols / ratio))
+            # torchvision: the side that fits exactly is set, the other truncated
+            elif rows <= cols:
+                new_h, new_w = target_h, max(width, int(target_h * cols / rows))
+            else:
+                new_h, new_w = max(height, int(target_w * rows / cols)), target_w
+            if new_h * new_w > MAX_PIXELS:
+                raise ImageError("unsupported", f"A picture of {cols} x {rows} pixels is too narrow to crop.")
+            resized = self._resize(image, new_h, new_w)
+            top, left = round((new_h - height) / 2.0), round((new_w - width) / 2.0)
+            return np.ascontiguousarray(resized[top : top + height, left : left + width])
+        factor = min(height / rows, width / cols)
+        new_h, new_w = max(1, min(height, round(rows * factor))), max(1, min(width, round(cols * factor)))
+        resized = self._resize(image, new_h, new_w)
+        canvas = np.full((height, width, 3), self.fill, dtype=resized.dtype)
+        top, left = (height - new_h) // 2, (width - new_w) // 2
+        canvas[top : top + new_h, left : left + new_w] = resized
+        return canvas
+
+    def _resize(self, image: RGBArray | Image.Image, height: int, width: int) -> npt.NDArray[Any]:
+        if self.library != "pillow":
+            return bilinear(np.asarray(image), height, width, fixed_point=self.library == "opencv")
+        if _sides(image) == (height, width):
+            return np.asarray(image)
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
+
+    def affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Factors `(a, b)` of input = pixel * a + b, each (3,) float32, in the input's channel order."""
+        mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
+        return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+
+    def normalize(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Scale pixels to the network's input (the reference; runtimes do the same on their device).
+
+        Args:
+            batch: Shape (N, height, width, 3), RGB, values 0 to 255.
+
+        Returns:
+            Shape (N, 3, height, width), float32.
+        """
+        a, b = self.affine()
+        ordered = batch[..., ::-1] if self.color == "bgr" else batch
+        return np.ascontiguousarray((ordered.astype(np.float32) * a + b).transpose(0, 3, 1, 2))
+
+    @property
+    def draft_size(self) -> tuple[int, int] | None:
+        """(width, height) that a scaled JPEG decode may go down to, or None."""
+        if not self.draft or self.steps:
+            return None
+        return (math.ceil(self.width / self.crop_pct), math.ceil(self.height / self.crop_pct))
+
+    @property
+    def pixel_dtype(self) -> type[np.uint8 | np.float32]:
+        """The dtype that `pixels` returns."""
+        return np.float32 if self.library == "tensorflow" else np.uint8
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        data = asdict(self)
+        data["mean"], data["std"] = list(self.mean), list(self.std)
+        data["steps"] = [{"name": s.name, "params": dict(s.params)} for s in self.steps]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Preprocess:
+        """Read the JSON form; an unknown or missing key is an error, never a guess.
+
+        Raises:
+            ModelError: A key is unknown or missing, or a value cannot be used.
+        """
+        if not isinstance(data, Mapping):
+            raise ModelError(f"Preprocess: expected an object, received {type(data).__name__}.")
+        names = {f.name for f in fields(cls)}
+        unknown, missing = sorted(set(data) - names), sorted(names - set(data))
+        if unknown or missing:
+            raise ModelError(f"Preprocess: unknown keys {unknown}, missing keys {missing}.")
+        try:
+            values = dict(data)
+            values["mean"], values["std"] = _triple(data["mean"]), _triple(data["std"])
+            values["steps"] = tuple(Step(str(s["name"]), dict(s["params"])) for s in data["steps"])
+            return cls(**values)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ModelError(f"Preprocess: {error!r}.") from None
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of every field; equal exactly when two preprocessings are the same."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sides(image: RGBArray | Image.Image) -> tuple[int, int]:
+    """Rows and columns."""
+    return (image.height, image.width) if isinstance(image, Image.Image) else (image.shape[0], image.shape[1])
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    r, g, b = (float(v) for v in values)
+    return r, g, b
+
+
+#: Input scalings by the names that Keras' `preprocess_input` and torchvision made common.
+SCALINGS: Mapping[str, Mapping[str, Any]] = {
+    "caffe": {"color": "bgr", "scale": 1.0, "mean": (103.939, 116.779, 123.68)},
+    "tf": {"scale": 1 / 127.5, "mean": (1.0, 1.0, 1.0)},
+    "torch": {"scale": 1 / 255, "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+    "unit": {"scale": 1 / 255},
+    "raw": {"scale": 1.0},
+}
+
+
+def scaling(name: str, **geometry: Any) -> Preprocess:
+    """A `Preprocess` from a scaling's common name: `caffe`, `tf`, `torch`, `unit` or `raw`.
+
+    Args:
+        name: Key of `SCALINGS`.
+        **geometry: Any other field of `Preprocess`, such as `height`, `width`, `fit`.
+
+    Raises:
+        InvalidInputError: The name is unknown.
+    """
+    try:
+        return Preprocess(**{**SCALINGS[name], **geometry})
+    except KeyError:
+        raise InvalidInputError(
+            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}."
+        ) from None

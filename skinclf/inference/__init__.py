@@ -1,0 +1,1 @@
+"""Pixels to predictions in memory: predictor, scorers, batch engine, test-time augmentation, ensembles."""

@@ -1,0 +1,245 @@
+"""Decode workers: images into the slots of reused batch buffers, ahead of the network.
+
+Threads by default: Pillow releases Python's lock while it decodes and resizes. A seventh of the work (0.4 of
+2.8 ms for a 600x450 JPEG) still holds it, so beyond `MAX_THREADS` workers processes take over after the first
+images. Processes are spawned, share the buffers with this process, and an image that kills one costs a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing as mp
+import os
+import signal
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import ImageError, SkinclfError
+from skinclf.images.decode import ImageSource
+from skinclf.inference.scorer import Pixels, Prepare, Slot, failure
+
+logger = logging.getLogger("skinclf")
+#: More workers than this become processes, unless it is said otherwise.
+MAX_THREADS = 6
+MAX_WORKERS = 16
+_START_SECONDS = 120.0
+
+
+def default_workers() -> int:
+    """Decode workers when nothing is said: one per core that this process may use, at most 16."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_WORKERS, usable)
+
+
+def fill(prepare: Prepare, source: ImageSource, targets: Pixels) -> ImageError | None:
+    """Decode one image into its slots; a failure of the image is returned, not raised.
+
+    Raises:
+        SkinclfError: Something that is not the image's fault, such as a missing extra.
+    """
+    try:
+        pixels = prepare(source)
+    except SkinclfError as error:
+        if isinstance(error, ImageError):
+            return error
+        raise
+    except Exception as error:
+        logger.debug("Unexpected error while decoding", exc_info=True)
+        return failure(error, source)
+    for target, value in zip(targets, pixels, strict=True):
+        target[...] = value
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """Pixels of one batch: for every slot of a layout an array of shape (batch size, *shape)."""
+
+    arrays: Pixels
+    memory: SharedMemory | None = None
+
+    def at(self, index: int) -> Pixels:
+        """The places of one image."""
+        # Ellipsis keeps a view where the slot is a scalar.
+        return tuple(a[index, ...] for a in self.arrays)
+
+    def clear(self, index: int) -> None:
+        """Zero one image's places."""
+        for array in self.arrays:
+            array[index] = 0
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        self.arrays = ()
+        if self.memory is not None:
+            with suppress(BufferError):  # somebody still holds a view; the memory goes with it
+                self.memory.close()
+
+
+def _views(layout: tuple[Slot, ...], batch_size: int, memory: SharedMemory | None) -> Pixels:
+    arrays, offset = [], 0
+    for slot in layout:
+        shape = (batch_size, *slot.shape)
+        if memory is None:
+            arrays.append(np.zeros(shape, slot.dtype))
+            continue
+        array: npt.NDArray[Any] = np.ndarray(shape, slot.dtype, memory.buf, offset)
+        arrays.append(array)
+        offset += array.nbytes + -array.nbytes % 64
+    return tuple(arrays)
+
+
+def _size(layout: tuple[Slot, ...], batch_size: int) -> int:
+    sizes = [batch_size * int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in layout]
+    return sum(n + -n % 64 for n in sizes)
+
+
+class Decoder:
+    """A pool of decode workers.
+
+    Args:
+        prepare: What they run.
+        layout: The arrays that it returns.
+        workers: How many; 0 decodes in the calling thread.
+        processes: Whether they are processes instead of threads; None: beyond `MAX_THREADS`, and not
+            for the first few images, which are decoded before a process has started.
+    """
+
+    def __init__(
+        self, prepare: Prepare, layout: tuple[Slot, ...], *, workers: int, processes: bool | None = None
+    ) -> None:
+        self.workers = workers
+        self.processes = bool(workers) and (workers > MAX_THREADS if processes is None else processes)
+        self._prepare, self._layout = prepare, layout
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode") if workers else None
+        self._local = threading.local()
+        self._here_first = 4 * workers if processes is None else 0
+        self._children: list[_Child] = []
+        self._buffers: list[Buffer] = []
+
+    def buffer(self, batch_size: int) -> Buffer:
+        """A new batch buffer that the workers can write to."""
+        memory = None
+        if self.processes:
+            memory = SharedMemory(create=True, size=max(1, _size(self._layout, batch_size)))
+        made = Buffer(_views(self._layout, batch_size, memory), memory)
+        self._buffers.append(made)
+        return made
+
+    def submit(self, source: ImageSource, buffer: Buffer, index: int) -> Future[ImageError | None]:
+        """Start decoding one image into its place in a buffer."""
+        if self._pool is not None:
+            self._here_first -= 1
+            work = self._remote if self.processes and self._here_first < 0 else self._here
+            return self._pool.submit(work, source, buffer, index)
+        done: Future[ImageError | None] = Future()
+        done.set_result(self._here(source, buffer, index))
+        return done
+
+    def _here(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
+        return fill(self._prepare, source, buffer.at(index))
+
+    def _remote(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
+        """Let this thread's process decode an image; a process that dies is replaced, once per image."""
+        code: int | None = None
+        for _ in range(2):
+            child: _Child | None = getattr(self._local, "child", None)
+            if child is None:
+                child = self._local.child = _Child(self._prepare, self._layout)
+                self._children.append(child)
+            try:
+                return child.decode(source, buffer, index)
+            except (EOFError, OSError):
+                code = child.stop()
+                self._children.remove(child)
+                self._local.child = None
+                logger.warning("A decode process died (exit code %s); it is replaced.", code)
+        return ImageError(
+            "worker_died", f"{source!s:.200}: the process that decoded it died twice (exit code {code})."
+        )
+
+    def close(self) -> None:
+        """Stop the workers and free the buffers; what is not started is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        for child in self._children:
+            child.stop()
+        for buffer in self._buffers:
+            if buffer.memory is not None:
+                buffer.memory.unlink()
+            buffer.release()
+
+
+class _Child:
+    """One decode process and the pipe to it."""
+
+    def __init__(self, prepare: Prepare, layout: tuple[Slot, ...]) -> None:
+        context = mp.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, prepare, layout), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            ready = self._pipe.poll(_START_SECONDS) and self._pipe.recv() == "ready"
+        except EOFError:
+            ready = False
+        if not ready:
+            code = self.stop()
+            raise SkinclfError(
+                f"A decode process did not start (exit code {code}). Scripts that use worker processes need "
+                "the `if __name__ == '__main__':` guard; or use threads."
+            )
+
+    def decode(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
+        """Let the process decode one image.
+
+        Raises:
+            EOFError: The process died.
+            OSError: The process died.
+        """
+        name = buffer.memory.name if buffer.memory else ""
+        self._pipe.send((source, name, len(buffer.arrays[0]), index))
+        reply: BaseException | None = self._pipe.recv()
+        if reply is None or isinstance(reply, ImageError):
+            return reply
+        raise reply
+
+    def stop(self) -> int | None:
+        """End the process and return its exit code."""
+        self._pipe.close()
+        self._process.join(1)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        return self._process.exitcode
+
+
+def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...]) -> None:
+    """The body of a decode process: until the pipe closes, decode what it names."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    known: dict[str, Buffer] = {}
+    pipe.send("ready")
+    while True:
+        try:
+            source, name, batch_size, index = pipe.recv()
+        except (EOFError, OSError):
+            break
+        if name not in known:
+            memory = SharedMemory(name)
+            known[name] = Buffer(_views(layout, batch_size, memory), memory)
+        reply: BaseException | None
+        try:
+            reply = fill(prepare, source, known[name].at(index))
+        except Exception as error:
+            reply = error
+        pipe.send(reply)
+    for buffer in known.values():
+        buffer.release()

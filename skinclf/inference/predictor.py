@@ -1,0 +1,335 @@
+"""`Predictor`: the front door of the SDK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+
+from skinclf.errors import ImageError, InvalidInputError
+from skinclf.images.decode import ImageSource
+from skinclf.images.discovery import scan_directory
+from skinclf.images.preprocess import Preprocess
+from skinclf.inference.decode_workers import default_workers
+from skinclf.inference.engine import Batch, Times, stream
+from skinclf.inference.prediction import Prediction
+from skinclf.inference.scorer import Scorer
+from skinclf.labels import LabelSet
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from skinclf.decisions.conformal import ConformalSets
+    from skinclf.inference.ensemble import Average
+    from skinclf.jobs.output import Output
+    from skinclf.jobs.progress import Summary
+
+K = TypeVar("K")
+#: What a model may be given as.
+Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
+
+_SINGLE = (str, bytes, bytearray, os.PathLike)
+
+
+class Predictor:
+    """Classify dermoscopic images with one model.
+
+    For research and education; never a diagnosis.
+
+    Example:
+        >>> from skinclf import Predictor
+        >>> predictor = Predictor()  # the built-in model
+        >>> print(predictor.predict("lesion.jpg"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Model | Sequence[Model] = None,
+        *,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        processes: bool | None = False,
+        embeddings: bool = False,
+        tta: str = "none",
+        average: Average = "probability",
+        weights: Sequence[float] | None = None,
+        conformal: ConformalSets | None = None,
+        refer_below: float | None = None,
+        threshold: float | None = None,
+        labels: LabelSet | str | None = None,
+        preprocess: Preprocess | str | Path | None = None,
+        malignant: Sequence[str] | None = None,
+        architecture: str | None = None,
+        revision: str | None = None,
+        offline: bool = False,
+        cache_dir: Path | None = None,
+        token: str | None = None,
+    ) -> None:
+        """Load a model and put it on its device.
+
+        Args:
+            model: None for the built-in model; a registered name, a Hub repository (`user/repo`), a
+                bundle folder, a model file, a model already loaded, or a `Scorer` (several networks, say),
+                which brings its own runtime. A sequence of them is an ensemble.
+            device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
+            runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
+            precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
+            batch_size: Images per run of the network; None: 16 on a CPU (more on one with many cores), 128 on
+                an accelerator. Halved by itself when memory does not hold it.
+            workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
+            processes: Whether workers are processes, which scale to many cores and survive an image that
+                kills its decoder; None: beyond 6 workers. Scripts then need the `__main__` guard.
+            embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
+            tta: Test-time augmentation: `none`, `flips`, `d4` or `d4+zoom`; see `skinclf.inference.tta`.
+            average: How an ensemble is averaged, `probability` or `logit`.
+            weights: One positive number per member of an ensemble.
+            conformal: Label sets to add; see `skinclf.decisions.conformal`.
+            refer_below: Mark images whose most probable class is less probable than this.
+            threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
+            labels: For files that do not say it: labels in output order, as `LabelSet` or text.
+            preprocess: For files that do not say it: a `Preprocess`, a scaling's name or a JSON file.
+            malignant: Codes that count as malignant, for custom labels.
+            architecture: For bare weights: the network's name.
+            revision: Branch, tag or commit on the Hub.
+            offline: Never use the network.
+            cache_dir: Where downloads are kept; None is the Hub's own cache.
+            token: Hub token; None uses the Hub's own rules.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            DeviceError: The device is not there.
+            InvalidInputError: An argument has an unusable value.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise InvalidInputError(f"batch_size is at least 1; received {batch_size}.")
+        if workers is not None and workers < 0:
+            raise InvalidInputError(f"workers is at least 0; received {workers}.")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
+        given = list(model) if isinstance(model, (list, tuple)) else [model]
+        if len(given) == 1 and not isinstance(given[0], (str, os.PathLike, LoadedModel, NoneType)):
+            scorer: Scorer = given[0]  # type: ignore[assignment]  # what is left of the union
+        else:
+            from skinclf.inference.factory import make_scorer
+            from skinclf.models.load import load_model
+
+            loaded = [
+                m
+                if isinstance(m, LoadedModel)
+                else load_model(
+                    m if m is None else os.fspath(m),  # type: ignore[arg-type]  # a Scorer is no member
+                    labels=labels,
+                    preprocess=preprocess,
+                    malignant=malignant,
+                    architecture=architecture,
+                    revision=revision,
+                    offline=offline,
+                    cache_dir=cache_dir,
+                    token=token,
+                )
+                for m in given
+            ]
+            scorer = make_scorer(
+                loaded,
+                device=device,
+                runtime=runtime,
+                precision=precision,
+                embeddings=embeddings,
+                tta=tta,
+                average=average,
+                weights=weights,
+                conformal=conformal,
+                refer_below=refer_below,
+            )
+        self._scorer: Scorer = scorer
+        self._batch_size = batch_size
+        self._workers = default_workers() if workers is None else workers
+        self._processes = processes
+        self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
+        self._band: float | None = scorer.info.get("band")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's contract."""
+        return self._scorer.spec
+
+    @property
+    def scorer(self) -> Scorer:
+        """What turns images into probabilities."""
+        return self._scorer
+
+    @property
+    def columns(self) -> Mapping[str, type]:
+        """Extra columns of its tables: those of the scorer, and `near_threshold` where a reduced precision has a band.
+
+        `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.models.precision`.
+        """
+        return {**self._scorer.columns, **({} if self._band is None else {"near_threshold": bool})}
+
+    @property
+    def threshold(self) -> float:
+        """Threshold on the probability of malignancy in use."""
+        return self._threshold
+
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same loaded model with another threshold in [0, 1].
+
+        Raises:
+            InvalidInputError: The threshold lies outside.
+        """
+        return Predictor(
+            self._scorer,
+            batch_size=self._batch_size,
+            workers=self._workers,
+            processes=self._processes,
+            threshold=threshold,
+        )
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images per run of the network, if it was stated."""
+        return self._batch_size
+
+    @property
+    def workers(self) -> int:
+        """Decode workers."""
+        return self._workers
+
+    @overload
+    def predict(self, source: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, source: Iterable[ImageSource]) -> list[Prediction]: ...
+    def predict(self, source: ImageSource | Iterable[ImageSource]) -> Prediction | list[Prediction]:
+        """Classify one input, or many in batches.
+
+        Args:
+            source: A path, encoded bytes, PIL image or array (H, W, 3) uint8 RGB; or any iterable of them.
+
+        Returns:
+            One `Prediction`, or a list in input order in which failed inputs have `ok` False.
+
+        Raises:
+            ImageError: A single input could not be read. (In a list, failures are recorded.)
+        """
+        if not _is_single(source):
+            return list(self.stream(source))  # type: ignore[arg-type]
+        named = [(_name(source, 0), source)]
+        (batch,) = stream(named, self._scorer, batch_size=1, workers=0)  # type: ignore[arg-type]
+        (result,) = self.predictions(batch)
+        if not result.ok:
+            raise ImageError(result.status, result.error)
+        return result
+
+    def stream(self, sources: Iterable[ImageSource]) -> Iterator[Prediction]:
+        """Classify inputs lazily: one `Prediction` each, in input order, in bounded memory.
+
+        Failed inputs are recorded (`ok` is False), never skipped and never replaced. Inputs are taken up to
+        three batches ahead.
+        """
+        named = ((_name(source, number), source) for number, source in enumerate(sources))
+        for batch in self.batches(named):
+            yield from self.predictions(batch)
+
+    def predict_dir(self, folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[Prediction]:
+        """Classify the images of a folder, in natural order.
+
+        Raises:
+            InvalidInputError: The folder cannot be listed.
+        """
+        return self.stream(scan_directory(folder, recursive=recursive))
+
+    def to_pandas(self, sources: Iterable[ImageSource], *, top_k: int = 0) -> Any:
+        """Classify inputs into a `pandas.DataFrame` with the columns of the predictions table.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from skinclf.jobs.formats import Schema, to_frame
+
+        return to_frame(Schema(self.spec.labels, top_k, self.columns), self.stream(sources))
+
+    def write(
+        self,
+        inputs: Iterable[str | os.PathLike[str]],
+        output: Output | str | os.PathLike[str],
+        **options: Any,
+    ) -> Summary:
+        """Classify files into a table that survives a kill; see `skinclf.jobs.run.write_table` for the options."""
+        from skinclf.jobs.output import Output
+        from skinclf.jobs.run import write_table
+
+        target = output if isinstance(output, Output) else Output(path=Path(output))
+        return write_table(self, inputs, target, **options)
+
+    def batches(
+        self,
+        inputs: Iterable[tuple[K, ImageSource | None]],
+        *,
+        batch_size: int | None = None,
+        continued: bool = False,
+        times: Times | None = None,
+    ) -> Iterator[Batch[K]]:
+        """The engine under `stream`: see `skinclf.inference.engine.stream`."""
+        return stream(
+            inputs,
+            self._scorer,
+            batch_size=batch_size or self._batch_size or self._scorer.batch_size,
+            workers=self._workers,
+            processes=self._processes,
+            continued=continued,
+            times=times,
+        )
+
+    def predictions(self, batch: Batch[str]) -> list[Prediction]:
+        """Predictions of a batch whose keys are the names of its inputs."""
+        scores = batch.scores
+        if scores is None:
+            return [self._failed(name, error) for name, error in zip(batch.keys, batch.errors, strict=True)]
+        rows = scores.probabilities.tolist()
+        finite = np.isfinite(scores.probabilities.sum(axis=1)).tolist()
+        extra = {name: values.tolist() for name, values in scores.columns.items()}
+        result = []
+        for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
+            if error is not None or not finite[i]:
+                result.append(self._failed(name, error))
+                continue
+            prediction = Prediction(
+                name,
+                self.spec.labels,
+                tuple(rows[i]),
+                self._threshold,
+                extra={key: values[i] for key, values in extra.items()},
+                embedding=None if scores.embeddings is None else scores.embeddings[i],
+            )
+            result.append(prediction if self._band is None else self._marked(prediction, self._band))
+        return result
+
+    def _marked(self, prediction: Prediction, band: float) -> Prediction:
+        p = prediction.probability_malignant
+        near = None if p is None else abs(p - float(np.float32(self._threshold))) <= band
+        return replace(prediction, extra={**prediction.extra, "near_threshold": near})
+
+    def _failed(self, name: str, error: ImageError | None) -> Prediction:
+        if error is None:
+            error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
+        return Prediction(name, self.spec.labels, None, self._threshold, error.code, str(error))
+
+
+def _name(source: Any, number: int) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"image-{number}"
+
+
+def _is_single(source: Any) -> bool:
+    from PIL import Image
+
+    if isinstance(source, np.ndarray):
+        return source.ndim != 4
+    return isinstance(source, (*_SINGLE, Image.Image)) or not isinstance(source, Iterable)

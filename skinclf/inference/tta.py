@@ -1,0 +1,157 @@
+"""Test-time augmentation: the same network on several views of an image, their probabilities averaged.
+
+Dermoscopic images have no upright, so the views are the symmetries of the square, which move pixels
+without resampling them, and a closer look at the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf.errors import InvalidInputError
+from skinclf.images.decode import ImageSource, load_image
+from skinclf.images.preprocess import Preprocess
+from skinclf.inference.scorer import LoadPixels, Pixels, Prepare, Scores, Slot, batch_size_for
+from skinclf.labels import LabelSet
+from skinclf.models.precision import reduced_fingerprint, reduced_info
+from skinclf.models.probabilities import probabilities
+from skinclf.models.spec import ModelSpec
+from skinclf.runtimes.base import Runtime
+
+#: Names of view sets: quarter turns and mirrorings (turns, mirrored), and whether a zoomed copy joins.
+VIEWS: Mapping[str, tuple[tuple[tuple[int, bool], ...], bool]] = {
+    "flips": (((0, False), (0, True), (2, False), (2, True)), False),
+    "d4": (tuple((turn, flip) for turn in range(4) for flip in (False, True)), False),
+    "d4+zoom": (tuple((turn, flip) for turn in range(4) for flip in (False, True)), True),
+}
+#: Share of each side that the zoomed copy shows.
+ZOOM = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadViews:
+    """`prepare` for views that need the original's pixels: the image and its centre."""
+
+    preprocess: Preprocess
+
+    def __call__(self, source: ImageSource) -> Pixels:
+        """Decode one image, and resize all of it and its centre.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        image = load_image(source, draft=self.preprocess.draft_size)
+        rows, cols = image.shape[:2]
+        height, width = max(1, round(ZOOM * rows)), max(1, round(ZOOM * cols))
+        top, left = (rows - height) // 2, (cols - width) // 2
+        centre = np.ascontiguousarray(image[top : top + height, left : left + width])
+        return (self.preprocess.pixels(image), self.preprocess.pixels(centre))
+
+
+class TtaScorer:
+    """One network over several views; see `skinclf.inference.scorer.Scorer`.
+
+    The column `tta_spread` holds the standard deviation over views of the probability of malignancy
+    (of the averaged winner's probability, when the labels declare no malignant class).
+    """
+
+    columns: Mapping[str, type] = {"tta_spread": float}
+
+    def __init__(self, spec: ModelSpec, runtime: Runtime, views: str) -> None:
+        """Choose the views.
+
+        Args:
+            spec: The model's contract.
+            runtime: Its network on a device.
+            views: A key of `VIEWS`.
+
+        Raises:
+            InvalidInputError: Unknown views, or quarter turns of an input that is not square.
+        """
+        if views not in VIEWS:
+            raise InvalidInputError(f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}.")
+        self._turns, self._zoom = VIEWS[views]
+        p = spec.preprocess
+        if p.height != p.width and any(turn % 2 for turn, _ in self._turns):
+            raise InvalidInputError(
+                f"Test-time augmentation {views!r} turns the input, which is {p.height} x {p.width}; use 'flips'."
+            )
+        self.spec = spec
+        self._runtime, self._views = runtime, views
+        self.prepare: Prepare = LoadViews(p) if self._zoom else LoadPixels(p)
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        """See `Scorer.layout`."""
+        p = self.spec.preprocess
+        return (Slot((p.height, p.width, 3), p.pixel_dtype),) * (2 if self._zoom else 1)
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See `Scorer.fingerprint`."""
+        return {
+            **self.spec.fingerprint,
+            "activation": self.spec.activation,
+            "runtime": self._runtime.name,
+            "precision": self._runtime.precision,
+            "device": self._runtime.device.partition(":")[0],
+            "tta": self._views,
+            **reduced_fingerprint(self.spec, self._runtime.name, self._runtime.precision),
+        }
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """See `Scorer.info`."""
+        runtime = self._runtime
+        return {
+            "runtime": runtime.name,
+            "device": runtime.device,
+            "precision": runtime.precision,
+            "tta": self._views,
+            # Holds for every view, hence for their average.
+            **reduced_info(self.spec, runtime.name, runtime.precision),
+        }
+
+    @property
+    def batch_size(self) -> int:
+        """See `Scorer.batch_size`."""
+        return batch_size_for(self._runtime)
+
+    def stage(self, batch: Pixels) -> Pixels:
+        """See `Scorer.stage`; views are made from the host's pixels."""
+        return batch
+
+    def score(self, batch: Pixels) -> Scores:
+        """See `Scorer.score`."""
+        views = np.stack([self._view(pixels, *how) for pixels in batch for how in self._turns])
+        mean = views.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return Scores(mean, {"tta_spread": spread(views, mean, self.spec.labels)})
+
+    def _view(self, pixels: npt.NDArray[Any], turn: int, flip: bool) -> npt.NDArray[np.float32]:  # noqa: FBT001
+        turned = np.rot90(pixels, turn, axes=(1, 2))
+        turned = turned[:, :, ::-1] if flip else turned
+        raw = self._runtime.run(np.ascontiguousarray(turned))
+        return probabilities(raw, self.spec.activation, self.spec.calibration)
+
+
+def spread(
+    values: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], labels: LabelSet
+) -> npt.NDArray[np.float32]:
+    """Standard deviation over views or members, shape (N,), float32.
+
+    Args:
+        values: Probabilities, shape (V, N, K).
+        mean: Their average, shape (N, K).
+        labels: Say which classes are malignant.
+    """
+    indices = labels.malignant_indices
+    if indices is not None:
+        scores = values[:, :, list(indices)].sum(axis=2)
+    else:
+        scores = np.take_along_axis(values, mean.argmax(axis=1)[None, :, None], axis=2)[:, :, 0]
+    return np.asarray(scores.std(axis=0, dtype=np.float64), np.float32)

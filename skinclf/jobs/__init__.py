@@ -1,0 +1,1 @@
+"""Files in, a table out: formats, resume, shards, run manifest, Ray."""

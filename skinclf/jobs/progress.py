@@ -1,0 +1,127 @@
+"""What a run counts and says at its end, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from skinclf.inference.engine import Times
+
+T = TypeVar("T")
+_BOTTLENECKS = {
+    "inputs": "finding the inputs",
+    "decode": "decoding images",
+    "network": "the network",
+    "write": "writing rows",
+}
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts and times of a run; live while it goes on.
+
+    Attributes:
+        statuses: Rows by status, those of a resumed table included.
+        computed: Inputs handled by this process.
+        times: What this process waited for.
+        complete: Whether every input has its row.
+        seconds: From the first input to the last row, by this process.
+    """
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    computed: int = 0
+    times: Times = field(default_factory=Times)
+    complete: bool = False
+    seconds: float = 0.0
+    _start: float = field(default_factory=time.perf_counter)
+
+    def count(self, statuses: Iterable[str], *, computed: int) -> None:
+        """Count rows that are safe, and how many of them this process computed."""
+        self.statuses.update(statuses)
+        self.computed += computed
+        self.seconds = time.perf_counter() - self._start
+
+    @property
+    def rows(self) -> int:
+        """Rows in the table."""
+        return self.statuses.total()
+
+    @property
+    def failed(self) -> int:
+        """Rows of inputs that failed."""
+        return self.rows - self.statuses["ok"]
+
+    @property
+    def images_per_second(self) -> float:
+        """Inputs that this process handled, by time."""
+        return self.computed / self.seconds if self.seconds else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """What the run waited for most, in words; empty when nothing was computed."""
+        shares = self.times.shares()
+        part = max(shares, key=lambda name: shares[name])
+        return f"{_BOTTLENECKS[part]}, {shares[part]:.0%} of the time" if shares[part] else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "complete": self.complete,
+            "counts": {
+                "rows": self.rows,
+                "ok": self.statuses["ok"],
+                "failed": self.failed,
+                "statuses": dict(sorted(self.statuses.items())),
+                "computed": self.computed,
+            },
+            "timings": {
+                "seconds": round(self.seconds, 3),
+                "images_per_second": round(self.images_per_second, 2),
+                "waited_for": {k: round(v, 3) for k, v in self.times.shares().items()},
+            },
+        }
+
+    def __str__(self) -> str:
+        before = self.rows - self.computed
+        text = f"{self.rows:,} image{'' if self.rows == 1 else 's'}, {self.failed:,} failed"
+        if before > 0:
+            text += f" ({before:,} rows were there already)"
+        if self.computed:
+            text += f"; {self.images_per_second:.1f} img/s, waiting mostly for {self.bottleneck}"
+        return text
+
+
+class Stop:
+    """Asks a run to end: no more inputs are taken, and those in hand still get their rows."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._waiting = False
+
+    def request(self) -> None:
+        """Ask; safe to call from a signal handler of the main thread."""
+        self.requested = True
+        if self._waiting:
+            # The run may be blocked on a pipe that says nothing more.
+            raise _StopWaiting
+
+    def guard(self, inputs: Iterable[T]) -> Iterator[T]:
+        """The inputs, until somebody asks to stop."""
+        iterator = iter(inputs)
+        while not self.requested:
+            try:
+                self._waiting = True
+                item = next(iterator)
+                self._waiting = False
+            except (StopIteration, _StopWaiting):
+                return
+            finally:
+                self._waiting = False
+            yield item
+
+
+class _StopWaiting(BaseException):
+    """Leaves a blocked read; no `except Exception` may catch it."""

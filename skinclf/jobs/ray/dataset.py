@@ -1,0 +1,213 @@
+"""Ray datasets of images to Ray datasets of predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from skinclf.errors import InvalidInputError, MissingExtraError
+from skinclf.jobs.ray.listing import find_images
+
+if TYPE_CHECKING:
+    import ray.data
+
+    from skinclf.jobs.ray.worker import Model
+    from skinclf.models.spec import ModelSpec
+
+#: Batches of the network in one call of an actor: enough to decode ahead, few enough to repeat.
+_BATCHES = 8
+_LOADING = frozenset(
+    "labels preprocess malignant architecture revision offline cache_dir token".split()  # noqa: SIM905
+)
+_RUNNING = frozenset({"device", "runtime", "precision"})
+
+
+def predict_dataset(
+    ds: ray.data.Dataset,
+    *,
+    model: Model = None,
+    image_column: str = "path",
+    name_column: str | None = None,
+    index_column: str | None = None,
+    keep: Sequence[str] = (),
+    top_k: int = 0,
+    threshold: float | None = None,
+    batch_size: int | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+    num_cpus: float = 1,
+    num_gpus: float | None = None,
+    filesystem: Any = None,
+    **options: Any,
+) -> ray.data.Dataset:
+    """Classify the rows of a Ray dataset, lazily.
+
+    Example:
+        >>> ds = ray.data.read_binary_files("s3://bucket/lesions/", include_paths=True)  # doctest: +SKIP
+        >>> predict_dataset(ds, image_column="bytes", name_column="path", num_gpus=0.5)  # doctest: +SKIP
+
+    Args:
+        ds: One image a row.
+        model: What `Predictor` takes by name or path, loaded once by every actor; or a function without
+            arguments that makes a `Scorer` there (several networks, test-time augmentation).
+        image_column: Paths or URIs (read by the workers, so that a lost file is a row), encoded bytes, or
+            structs of `bytes` and `path`, as the Hub's image datasets have them.
+        name_column: What the `image` column shall say; None: the path, or `image-<index>` for bytes.
+        index_column: Position of each row, given on as `index`. Ray keeps no order; `predict_paths`,
+            `predict_folder` and `predict_parquet` make one.
+        keep: Further columns to give on.
+        top_k: Adds the k most probable classes as columns.
+        threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
+        batch_size: Images per run of the network; None: 16 on a CPU, 128 on a GPU.
+        concurrency: Number of actors, or (least, most); None: from one to as many as the cluster holds.
+        num_cpus: Cores of one actor, also its decode threads. OpenVINO uses all cores of a machine whatever
+            is said here; with it, one actor per machine and all of its cores is fastest.
+        num_gpus: GPUs of one actor; a fraction lets several share one.
+        filesystem: A `pyarrow.fs.FileSystem` for all paths; None goes by each path's scheme.
+        **options: Further arguments of `Predictor`, such as `runtime`, `precision` or `revision`.
+
+    Returns:
+        A dataset with the columns of the predictions table (`skinclf.jobs.formats.Schema`), then `index` and
+        `keep`.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InvalidInputError: An argument has an unusable value or a column is not there.
+        ModelError: The model's contract cannot be read here.
+    """
+    data = need_ray().data
+    from skinclf.jobs.ray.worker import IN_FLIGHT, Classifier, Plan
+
+    gpu = bool(num_gpus)
+    if options.get("device", "auto") == "auto":
+        options["device"] = "cuda" if gpu else "cpu"
+    elif not gpu and options["device"] != "cpu":
+        raise InvalidInputError(
+            f"Device {options['device']}: say with num_gpus how much of one an actor takes."
+        )
+    plan = Plan(
+        model=model,
+        image_column=image_column,
+        name_column=name_column,
+        index_column=index_column,
+        keep=tuple(keep),
+        top_k=top_k,
+        threshold=threshold,
+        batch_size=batch_size or (128 if gpu else 16),
+        workers=max(1, int(num_cpus)),
+        filesystem=filesystem,
+        options=options,
+    )
+    _check(plan.model, plan.batch_size, threshold, options)
+    known = ds.columns(fetch_if_missing=False)
+    if known is not None:
+        plan.check(known)
+    least, most = concurrency if isinstance(concurrency, tuple) else (concurrency or 1, concurrency)
+    pool = data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=IN_FLIGHT)
+    return ds.map_batches(
+        Classifier,
+        fn_constructor_args=(plan,),
+        batch_format="pyarrow",
+        batch_size=_BATCHES * plan.batch_size,
+        compute=pool,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        udf_modifying_row_count=False,
+    )
+
+
+def predict_paths(paths: Iterable[str | os.PathLike[str]], **options: Any) -> ray.data.Dataset:
+    """Classify files by path or URI; the column `index` of the result says where each one stood.
+
+    Args:
+        paths: Read to the end before anything starts; their names go to Ray's object store.
+        **options: Those of `predict_dataset`.
+
+    Raises:
+        InvalidInputError: There are none; else as `predict_dataset`.
+    """
+    ray = need_ray()
+    import pyarrow as pa
+
+    batch_size = options.get("batch_size") or (128 if options.get("num_gpus") else 16)
+    names, blocks, start = _names(paths), list[Any](), 0
+    # Small blocks first, so that short lists reach every worker; larger ones where there are many.
+    while chunk := list(islice(names, _BATCHES * batch_size * (1 + len(blocks) // 64))):
+        index = pa.array(range(start, start + len(chunk)), pa.int64())
+        blocks.append(ray.put(pa.table({"index": index, "path": pa.array(chunk, pa.string())})))
+        start += len(chunk)
+    if not blocks:
+        raise InvalidInputError("Nothing to predict: no paths were given.")
+    return predict_dataset(ray.data.from_arrow_refs(blocks), index_column="index", **options)
+
+
+def predict_folder(
+    folder: str | os.PathLike[str], *, recursive: bool = False, filesystem: Any = None, **options: Any
+) -> ray.data.Dataset:
+    """Classify the images of a folder, local or in remote storage (`s3://bucket/folder`), in natural order.
+
+    Args:
+        folder: A path that every machine sees, or a URI that pyarrow reads.
+        recursive: Search subfolders too.
+        filesystem: A `pyarrow.fs.FileSystem`; None goes by the scheme.
+        **options: Those of `predict_dataset`.
+
+    Raises:
+        InvalidInputError: The folder cannot be listed or holds no image; else as `predict_dataset`.
+    """
+    found = find_images([folder], recursive=recursive, filesystem=filesystem)
+    return predict_paths(found, filesystem=filesystem, **options)
+
+
+def need_ray() -> Any:
+    """Ray, with Ray Data loaded, and without its usage statistics unless the user asked for them.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray.data
+    except ImportError:
+        raise MissingExtraError("ray", "Prediction on a Ray cluster") from None
+    return ray
+
+
+def _check(model: Model, batch_size: int, threshold: float | None, options: Mapping[str, Any]) -> None:
+    """Find out here what would otherwise stop every worker."""
+    unknown = sorted(options.keys() - _LOADING - _RUNNING)
+    if unknown:
+        known = ", ".join(sorted(_LOADING | _RUNNING))
+        raise InvalidInputError(f"Unknown options {', '.join(unknown)}; expected {known}.")
+    if batch_size < 1:
+        raise InvalidInputError(f"batch_size is at least 1; received {batch_size}.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
+    if not callable(model):
+        contract(model, options)
+
+
+def contract(model: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> ModelSpec:
+    """The contract of the model that the workers will load.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    from skinclf.models.load import load_spec
+
+    said = {key: value for key, value in options.items() if key in _LOADING}
+    return load_spec(None if model is None else os.fspath(model), **said)
+
+
+def _names(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    for given in paths:
+        path = os.fspath(given)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(
+                f"{path!r}: a name that is no UTF-8, which Ray's tables cannot hold; rename the file, or use "
+                "the local engine."
+            ) from None
+        yield path

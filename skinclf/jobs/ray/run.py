@@ -1,0 +1,129 @@
+"""A whole run on a cluster: files in, a folder of Parquet partitions out."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skinclf.errors import SkinclfError
+from skinclf.images.discovery import Inputs
+from skinclf.jobs.ray.dataset import contract, need_ray, predict_paths
+from skinclf.jobs.ray.listing import find_images
+
+_ROWS_PER_FILE = 100_000
+_RAISED = re.compile(r"skinclf\.errors\.\w+: (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRun:
+    """What a run on a cluster did.
+
+    Attributes:
+        statuses: Rows by status.
+        seconds: From the call to the last file.
+    """
+
+    statuses: Mapping[str, int]
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Rows of inputs that failed."""
+        return self.rows - self.statuses.get("ok", 0)
+
+    def __str__(self) -> str:
+        rate = self.rows / max(self.seconds, 1e-9)
+        return f"{self.rows:,} images, {self.failed:,} failed; {rate:.1f} img/s on Ray"
+
+
+def predict_with_ray(
+    inputs: Inputs | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    rows_per_file: int = _ROWS_PER_FILE,
+    **options: Any,
+) -> ClusterRun:
+    """Classify files on a cluster into a folder of Parquet files, and check that no row was lost.
+
+    Connects to the cluster that `RAY_ADDRESS` names, else uses this machine. Beside the partitions stands
+    `_run.json`, the manifest.
+
+    Args:
+        inputs: Files and folders as `Inputs` (URIs too), or the names of images.
+        output: Folder, local or a URI; seen by all machines.
+        overwrite: Replace the partitions that are there.
+        quiet: No progress bars.
+        rows_per_file: Rows of a partition, at least, where there are so many.
+        **options: Those of `predict_dataset`.
+
+    Raises:
+        InvalidInputError: There is no input, or the output is there already.
+        OutputError: The output cannot be written, or rows are missing in it.
+        SkinclfError: The cluster cannot go on.
+    """
+    started = time.perf_counter()
+    ray = need_ray()
+    from skinclf.jobs.ray.output import PartitionedOutput
+
+    model = options.get("model")
+    identity = repr(model) if callable(model) else contract(model, options).fingerprint
+    target = PartitionedOutput.open(os.fspath(output))
+    target.check(overwrite=overwrite)
+    filesystem = options.get("filesystem")
+    if isinstance(inputs, Inputs):
+        paths = list(find_images(inputs.paths, recursive=inputs.recursive, filesystem=filesystem))
+        inputs = [*paths, *Inputs(listing=inputs.listing)]
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False)
+    names = list(inputs)
+    try:
+        ds = predict_paths(names, **options)
+        ds.context.enable_progress_bars = not quiet
+        target.clear()
+        ds.write_parquet(target.root, filesystem=target.filesystem, min_rows_per_file=rows_per_file)
+    except Exception as error:
+        raise _plain(error) from error
+    run = ClusterRun(target.verify(len(names)), time.perf_counter() - started)
+    target.write_manifest(_manifest(run, identity, options))
+    return run
+
+
+def _manifest(run: ClusterRun, identity: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    said = {k: v for k, v in options.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
+    return {
+        "engine": "ray",
+        "identity": {"model": identity},
+        "options": said,
+        "complete": True,
+        "counts": {"rows": run.rows, "failed": run.failed, "statuses": dict(run.statuses)},
+        "timings": {"seconds": round(run.seconds, 3)},
+    }
+
+
+def _plain(error: Exception) -> Exception:
+    """An error of the cluster as one sentence, without the layers and traces that Ray puts around it."""
+    import ray
+
+    layers: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner is not None:
+        layers.append(inner)
+        inner = inner.__cause__
+    if not any(isinstance(x, ray.exceptions.RayError) for x in layers):
+        return error
+    text = "\n".join(map(str, layers))
+    # What a worker raised stands at the end of a trace, as `skinclf.errors.ModelError: message`.
+    said = _RAISED.findall(text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    return SkinclfError(f"A Ray worker failed: {said[-1] if said else lines[0]}")

@@ -1,0 +1,1 @@
+"""Statistics on arrays: intervals, bootstrap, classification and calibration metrics, paired tests."""

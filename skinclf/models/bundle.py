@@ -1,0 +1,138 @@
+"""A bundle: a folder or Hub repository with `config.json`, `model.safetensors`, `README.md` and `golden/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skinclf.errors import ModelError, OutputError
+from skinclf.models.spec import ModelSpec, read_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle's two indispensable files."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def read_spec(folder: Path, *, source: str | None = None, revision: str | None = None) -> ModelSpec:
+    """Read the contract of a bundle; the weights are not touched.
+
+    Raises:
+        ModelError: The configuration is missing, malformed or incomplete.
+    """
+    return ModelSpec.from_config(
+        read_config(folder / CONFIG), source=source or str(folder), revision=revision
+    )
+
+
+def read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
+    """Read a bundle's tensors (as stored, float16 included), checked against the recorded hash.
+
+    Raises:
+        ModelError: Missing, damaged, or not the file that the configuration names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = folder / WEIGHTS
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}.") from None
+    found = hashlib.sha256(data).hexdigest()
+    if spec.weights_sha256 and found != spec.weights_sha256:
+        raise ModelError(
+            f"{path}: SHA-256 is {found[:12]}..., the configuration says {spec.weights_sha256[:12]}.... "
+            "The file is damaged or was replaced; fetch or export it again."
+        )
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{path}: not a complete safetensors file: {error}.") from None
+    return tensors
+
+
+def write_bundle(
+    folder: Path,
+    spec: ModelSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    card: str | None = None,
+    golden: Mapping[str, bytes] | None = None,
+) -> ModelSpec:
+    """Write a bundle; `config.json` comes last, so a folder with one is complete.
+
+    Args:
+        folder: Made when missing; files of the same names are replaced atomically.
+        spec: The contract; `weights_sha256` is set to what was written.
+        tensors: State dict in the dtype to store.
+        card: Text of `README.md`.
+        golden: Image bytes by the file names in `spec.golden`.
+
+    Returns:
+        The spec as written.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"format": "pt"})
+    spec = spec.replace(weights_sha256=hashlib.sha256(data).hexdigest())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / WEIGHTS, data)
+        for name, content in (golden or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / name, content)
+        if card is not None:
+            replace_file(folder / CARD, card.encode())
+        replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+    return spec
+
+
+def write_spec(folder: Path, spec: ModelSpec) -> None:
+    """Replace the contract of a bundle whose weights stay.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

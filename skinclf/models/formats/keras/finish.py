@@ -1,0 +1,170 @@
+"""The last steps from collected operations to a graph: the final activation comes off, padding is folded."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skinclf.errors import ModelError
+from skinclf.models.architectures.graph.activations import NOT_NEGATIVE
+from skinclf.models.architectures.graph.network import VERSION
+from skinclf.models.formats.keras.lower import Lowering, Source, Value
+from skinclf.models.probabilities import Activation
+
+_LOGIT_LOSSES: Mapping[str, Activation] = {
+    "CategoricalCrossentropy": "softmax",
+    "SparseCategoricalCrossentropy": "softmax",
+    "CategoricalFocalCrossentropy": "softmax",
+    "BinaryCrossentropy": "sigmoid",
+    "BinaryFocalCrossentropy": "sigmoid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A complete graph.
+
+    Attributes:
+        graph: See `skinclf.models.architectures.graph`.
+        sources: Where every parameter comes from, by its name in the state dict.
+        outputs: Width of the output.
+        activation: What turns the output into probabilities.
+    """
+
+    graph: dict[str, Any]
+    sources: dict[str, Source]
+    outputs: int
+    activation: Activation
+
+
+def finish(lowering: Lowering, output: Value, training: Any) -> Finished:
+    """Make a graph of what was collected.
+
+    Args:
+        lowering: The collected operations; used up.
+        output: The model's output.
+        training: What the model was compiled with; without a final activation, its loss tells logits.
+
+    Raises:
+        ModelError: The output is no vector, or nothing says how it becomes probabilities.
+    """
+    if len(output.shape) != 1:
+        raise ModelError(
+            f"The model's output has shape {output.shape} per image; expected one number per class."
+        )
+    output, activation = _peel(lowering, output, training)
+    _fold_padding(lowering)
+    return _collect(lowering, output, activation)
+
+
+def _operation(lowering: Lowering, value: int) -> tuple[str, dict[str, Any]]:
+    if value == 0:
+        return "input", {}
+    op, arguments = lowering.layers[lowering.calls[value - 1][0]]
+    return op, arguments
+
+
+def _peel(lowering: Lowering, output: Value, training: Any) -> tuple[Value, Activation]:
+    """Take the final softmax or sigmoid off, so that the network returns logits."""
+    op, _ = _operation(lowering, output.id)
+    if op == "softmax" and output.shape[0] > 1:
+        return lowering.values[lowering.calls[output.id - 1][1][0]], "softmax"
+    if op == "sigmoid" and output.shape[0] == 1:
+        return lowering.values[lowering.calls[output.id - 1][1][0]], "sigmoid"
+    kind = _probabilities(lowering, output.id)
+    if kind == "softmax" and output.shape[0] > 1:
+        return output, "identity"
+    if kind == "sigmoid" and output.shape[0] == 1:
+        lowering.layers["complement"] = ["complement", {}]
+        lowering.calls.append(("complement", (output.id,)))
+        lowering.values.append(Value(len(lowering.calls), (2,)))
+        return lowering.values[-1], "identity"
+    loss = training.get("loss") if isinstance(training, Mapping) else None
+    if (
+        isinstance(loss, Mapping)
+        and isinstance(loss.get("config"), Mapping)
+        and loss["config"].get("from_logits")
+    ):
+        meant = _LOGIT_LOSSES.get(str(loss.get("class_name")))
+        if meant and (meant == "sigmoid") == (output.shape[0] == 1) and op != "sigmoid":
+            return output, meant
+    what = (
+        f"{output.shape[0]} independent sigmoids"
+        if op == "sigmoid"
+        else f"{op!r}, not softmax or one sigmoid"
+    )
+    raise ModelError(
+        f"The model ends in {what}, and nothing in the file says how its outputs become probabilities that "
+        "sum to one. Save it with a final softmax or one sigmoid output, or compiled with a from_logits loss."
+    )
+
+
+def _probabilities(lowering: Lowering, value: int) -> str | None:
+    """Whether a value is a distribution (`softmax`), one probability (`sigmoid`), or neither for sure."""
+    op, arguments = _operation(lowering, value)
+    shape = lowering.values[value].shape
+    if op == "softmax":
+        own = 1 if len(shape) == 3 else len(shape)
+        return "softmax" if arguments["axis"] == own and math.prod(shape) == shape[-1] else None
+    if op == "sigmoid":
+        return "sigmoid" if math.prod(shape) == 1 else None
+    if op not in {"permute", "reshape", "merge"} or (op == "merge" and arguments["op"] != "mean"):
+        return None
+    kinds = {_probabilities(lowering, i) for i in lowering.calls[value - 1][1]}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _fold_padding(lowering: Lowering) -> None:
+    """Give a convolution or pooling the padding before it, where the numbers stay exactly the same."""
+    uses = Counter(i for _, inputs in lowering.calls for i in inputs)
+    called = Counter(name for name, _ in lowering.calls)
+    for step, (name, inputs) in enumerate(lowering.calls):
+        op, arguments = lowering.layers[name]
+        if op not in {"conv", "max_pool"} or called[name] != 1 or "pad" in arguments:
+            continue
+        before, given = _operation(lowering, inputs[0])
+        if before != "pad" or uses[inputs[0]] != 1:
+            continue
+        top, bottom, left, right = given["pad"]
+        if top != bottom or left != right or min(top, left) < 0:
+            continue
+        source = lowering.calls[inputs[0] - 1][1][0]
+        if op == "conv":
+            arguments["pad"] = [top, left]
+        elif _operation(lowering, source)[0] in NOT_NEGATIVE and _fits([top, left], arguments["kernel"]):
+            # Zeros never win over values that are not negative, and torch's own padding never wins at all.
+            arguments["pad"] = [top, bottom, left, right]
+        else:
+            continue
+        lowering.calls[step] = (name, (source,))
+
+
+def _fits(pad: list[int], kernel: list[int]) -> bool:
+    return all(2 * p <= k for p, k in zip(pad, kernel, strict=True))
+
+
+def _collect(lowering: Lowering, output: Value, activation: Activation) -> Finished:
+    """Only what the output needs, numbered anew."""
+    needed, stack = {0}, [output.id]
+    while stack:
+        value = stack.pop()
+        if value not in needed:
+            needed.add(value)
+            stack.extend(lowering.calls[value - 1][1])
+    kept = sorted(needed)
+    number = {value: position for position, value in enumerate(kept)}
+    calls = [lowering.calls[value - 1] for value in kept[1:]]
+    if not calls:
+        raise ModelError("The model computes nothing.")
+    names = dict.fromkeys(name for name, _ in calls)
+    graph = {
+        "version": VERSION,
+        "input": list(lowering.values[0].shape[:2]),
+        "layers": {name: lowering.layers[name] for name in names},
+        "calls": [[name, [number[i] for i in inputs]] for name, inputs in calls],
+    }
+    sources = {key: x for key, x in lowering.sources.items() if key.split(".")[1] in names}
+    return Finished(graph, sources, output.shape[0], activation)

@@ -1,0 +1,217 @@
+"""PyTorch checkpoints, recognised by the names and shapes of their tensors.
+
+Three published training projects are known with their labels and preprocessing; plain timm and
+torchvision networks load when labels and preprocessing are stated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skinclf.errors import ModelError
+from skinclf.images.preprocess import Preprocess, Step, scaling
+from skinclf.labels import HAM10000, ISIC2019, MELANOMA, LabelSet
+from skinclf.models.architectures import restore_network
+from skinclf.models.architectures.efficientnet import VARIANTS, recognise
+from skinclf.models.architectures.published import DESIGNS
+from skinclf.models.bundle import sha256_file
+from skinclf.models.formats.class_names import activation_for
+from skinclf.models.formats.torch_file import Checkpoint, read_checkpoint
+from skinclf.models.loaded import LoadedModel, Stated
+from skinclf.models.spec import ModelSpec
+
+logger = logging.getLogger("skinclf")
+
+#: Blocks per stage, and whether blocks are bottlenecks, of the ResNets that timm and torchvision share.
+_RESNETS = {
+    ((2, 2, 2, 2), False): "resnet18",
+    ((3, 4, 6, 3), False): "resnet34",
+    ((3, 4, 6, 3), True): "resnet50",
+    ((3, 4, 23, 3), True): "resnet101",
+    ((3, 8, 36, 3), True): "resnet152",
+}
+
+
+class _Network(NamedTuple):
+    """What a checkpoint was recognised as; labels and preprocessing when its project documents them."""
+
+    architecture: str
+    args: Mapping[str, Any]
+    outputs: int
+    labels: LabelSet | None = None
+    preprocess: Preprocess | None = None
+
+
+def import_torch(
+    path: Path, stated: Stated, *, name: str, source: str, revision: str | None = None
+) -> LoadedModel:
+    """Load a `.pth`, `.pt`, `.bin` or `.safetensors` file of tensors.
+
+    Args:
+        path: The file.
+        stated: Labels, preprocessing and architecture, where the file does not imply them; what is stated
+            wins over what a known project documents.
+        name: Name for the model.
+        source: Where it came from.
+        revision: Commit sha on the Hub.
+
+    Raises:
+        UnsafeModelError: The file asks for more than tensors and plain values.
+        ModelError: It is damaged, was not recognised, does not fit, or something must be stated.
+    """
+    checkpoint = read_checkpoint(path)
+    known = _recognise(checkpoint, stated, name)
+    labels = stated.labels or known.labels or _no_labels(known, stated, name)
+    spec = ModelSpec(
+        name=name,
+        architecture=known.architecture,
+        labels=labels,
+        preprocess=stated.preprocess or known.preprocess or stated.need_preprocess(name),
+        activation=activation_for(known.outputs, labels, name),
+        model_args=known.args,
+        training=_provenance(checkpoint),
+        source=source,
+        revision=revision,
+        weights_sha256=sha256_file(path),
+    )
+    return LoadedModel(spec=spec, network=restore_network(spec, checkpoint.tensors))
+
+
+def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
+    design = known.args.get("design")
+    if design == "skin-condition-assistant" and known.outputs == len(ISIC2019) + 1:
+        raise ModelError(
+            f"{name}: nine outputs, that is ISIC 2019 with its empty class UNK. State all nine to use it, "
+            f"for example --labels {','.join(ISIC2019.codes)},unk."
+        )
+    return stated.need_labels(name)
+
+
+def _recognise(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:
+    shapes = checkpoint.shapes
+    for design, plan in DESIGNS.items():
+        prefix = f"{plan.attribute}."
+        inner = {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)}
+        if not any(k.startswith("features.") for k in inner) or plan.output not in shapes:
+            continue
+        variant = recognise(inner)
+        _check_dermalyze(checkpoint, variant, name)
+        if variant is None:
+            raise ModelError(
+                f"{name}: laid out like {design}, but the network inside is none of {', '.join(VARIANTS)}."
+            )
+        _agree(stated, {variant, variant.replace("_v2", "v2")}, name)
+        outputs = shapes[plan.output][0]
+        labels, preprocess = _documented(design, outputs, checkpoint, name)
+        args = {"design": design, "variant": variant}
+        return _Network("skinclf/seed-efficientnet", args, outputs, labels, preprocess)
+    return _plain(shapes, stated, name)
+
+
+def _documented(
+    design: str, outputs: int, checkpoint: Checkpoint, name: str
+) -> tuple[LabelSet | None, Preprocess]:
+    """Labels (when the head has their number) and preprocessing of a project, as its own code has them."""
+    if design == "skin-condition-assistant":
+        labels, preprocess = ISIC2019, scaling("torch", steps=_STORED_512)
+    elif design == "melanoma-analyzer":
+        labels, preprocess = MELANOMA, scaling("torch", height=380, width=380)
+    else:
+        size = _model_config(checkpoint).get("image_size", 224)
+        if type(size) is not int:
+            raise ModelError(f"{name}: config.model.image_size is {size!r}; expected a whole number.")
+        labels, preprocess = HAM10000, scaling("torch", height=size, width=size)
+    return (labels if outputs == len(labels) else None), preprocess
+
+
+# The project stored its pictures twice as JPEG files: resized, then enhanced.
+_STORED_512 = (
+    Step("resize", {"height": 512, "width": 512}),
+    Step("jpeg", {"quality": 90}),
+    Step("clahe", {"clip_limit": 2.0, "tile": 8}),
+    Step("hair_removal", {"kernel": 17, "threshold": 10, "dilate": 3, "radius": 3}),
+    Step("jpeg", {"quality": 90}),
+)
+
+
+def _model_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    config = checkpoint.extra.get("config")
+    model = config.get("model") if isinstance(config, Mapping) else None
+    return model if isinstance(model, Mapping) else {}
+
+
+def _check_dermalyze(checkpoint: Checkpoint, variant: str | None, name: str) -> None:
+    """Later revisions of that project keep the names but add backbones, averaged weights and patient data."""
+    if checkpoint.extra.get("metadata_encoder_state"):
+        raise ModelError(
+            f"{name}: this network also reads patient data (metadata_encoder_state); not supported."
+        )
+    backbone = _model_config(checkpoint).get("backbone")
+    if variant is None and backbone is not None:
+        raise ModelError(
+            f"{name}: its backbone {backbone!r} is not supported; skinclf reads this layout with "
+            f"{', '.join(VARIANTS)}."
+        )
+    if checkpoint.extra.get("ema_state_dict"):
+        logger.warning(
+            "%s: the file also holds averaged weights (ema_state_dict); the plain ones are used.", name
+        )
+
+
+def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> _Network:
+    """A timm or torchvision network without anything around it."""
+    variant = recognise(shapes)
+    if variant is not None and (head := shapes.get("classifier.1.weight")) is not None:
+        _agree(stated, {variant, variant.replace("_v2", "v2"), "skinclf/torchvision-efficientnet"}, name)
+        return _Network("skinclf/torchvision-efficientnet", {"variant": variant}, head[0])
+    resnet = _resnet(shapes)
+    architecture = stated.architecture or resnet
+    if architecture is None:
+        raise ModelError(
+            f"{name}: tensors such as {', '.join(list(shapes)[:3])} belong to no network that skinclf "
+            "recognises. If it is a timm network, name it with --architecture."
+        )
+    return _Network(architecture, {}, _timm_outputs(architecture, shapes, name))
+
+
+def _timm_outputs(architecture: str, shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
+    import timm
+
+    if not timm.is_model(architecture):
+        raise ModelError(
+            f"{name}: timm has no network {architecture!r}; `timm.list_models()` lists what it has."
+        )
+    head = timm.get_pretrained_cfg_value(architecture, "classifier")
+    shape = shapes.get(f"{head}.weight") if isinstance(head, str) else None
+    if shape is None:
+        raise ModelError(f"{name}: no classifier {head!r} among the tensors, as {architecture} has one.")
+    return shape[0]
+
+
+def _resnet(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    if shapes.get("conv1.weight") != (64, 3, 7, 7) or shapes.get("layer1.0.conv2.weight") != (64, 64, 3, 3):
+        return None
+    blocks = [{m[1] for k in shapes if (m := re.match(rf"layer{i}\.(\d+)\.", k))} for i in range(1, 5)]
+    depths = (len(blocks[0]), len(blocks[1]), len(blocks[2]), len(blocks[3]))
+    return _RESNETS.get((depths, "layer1.0.conv3.weight" in shapes))
+
+
+def _agree(stated: Stated, names: set[str], name: str) -> None:
+    if stated.architecture is not None and stated.architecture not in names:
+        raise ModelError(
+            f"{name}: the file holds {min(names)}, --architecture says {stated.architecture}. Leave it out."
+        )
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The training facts beside the weights that are plain finite numbers."""
+    facts = {"epoch": checkpoint.extra.get("epoch"), "val_acc": checkpoint.extra.get("val_acc")}
+    metrics = checkpoint.extra.get("metrics")
+    if isinstance(metrics, Mapping):
+        facts.update(metrics)
+    return {str(k): v for k, v in facts.items() if isinstance(v, (int, float)) and math.isfinite(v)}

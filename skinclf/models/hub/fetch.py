@@ -1,0 +1,261 @@
+"""Models from the Hugging Face Hub: pinned to a commit, checked against their hashes, offline when cached.
+
+Everything goes through huggingface_hub, with its cache, its token rules and its environment
+(HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, ...). A commit that is in the cache needs no network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skinclf._version import __version__
+from skinclf.errors import HubError, ModelError, OutputError
+from skinclf.models.hub.repository import FetchResult, Repository, copy_file, digest
+
+if TYPE_CHECKING:
+    from skinclf.models.registry import PublishedModel
+
+__all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "parse_reference", "read_source", "resolve"]
+
+#: Beside the files of a downloaded model: what is known of them, so that nothing need be stated again.
+SOURCE = "skinclf-source.json"
+_MAX_SOURCE_BYTES = 1 << 20
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_SINGLE = (".keras", ".h5", ".hdf5", ".onnx", ".pth", ".pt")
+_BESIDE = ("README.md", "preprocessor_config.json", "golden/*", "int8/*")
+
+
+def fetch(
+    repo_id: str,
+    files: str | Sequence[str],
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+    local_dir: Path | None = None,
+) -> FetchResult:
+    """Fetch files of a repository, all from one commit.
+
+    Args:
+        repo_id: `user/repo`.
+        files: Names, and patterns such as `golden/*`. A name must be there; a pattern may match nothing.
+        revision: Branch, tag or full commit sha; None is the branch `main`.
+        offline: Use the cache alone.
+        cache_dir: None for the Hub's own cache.
+        token: None for the Hub's own rules (HF_TOKEN, `hf auth login`).
+        local_dir: Put the files into this folder instead of the cache.
+
+    Returns:
+        Where they are, and the commit that the revision led to.
+
+    Raises:
+        HubError: Something is not there, not allowed, not reachable or damaged.
+    """
+    wanted = [files] if isinstance(files, str) else list(files)
+    repo = Repository(repo_id, revision or "main", offline, cache_dir, token)
+    return repo.fetch(lambda names: _match(wanted, names, repo_id), local_dir)
+
+
+def resolve(
+    model: PublishedModel | str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+    local_dir: Path | None = None,
+) -> FetchResult:
+    """Fetch what it takes to run a model: configuration first, weights last.
+
+    Args:
+        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
+        revision: Overrides the model's own.
+        offline: Use the cache alone.
+        cache_dir: None for the Hub's own cache.
+        token: None for the Hub's own rules.
+        local_dir: Put the files into this folder instead of the cache.
+
+    Raises:
+        HubError: As `fetch`; or the repository holds no model file, or several and none was named.
+        ModelError: No model is known by that name.
+    """
+    entry, repo_id, filename, own = _aim(model)
+    if entry is not None and entry.repo_id is None:
+        return _builtin(entry, local_dir, revision)
+    repo = Repository(repo_id, revision or own or "main", offline, cache_dir, token)
+    return repo.fetch(lambda names: _model_files(list(names), repo_id, filename), local_dir)
+
+
+def download_to(
+    model: PublishedModel | str,
+    folder: Path,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+) -> FetchResult:
+    """Make a folder that `--model FOLDER` takes on a machine without network.
+
+    Run again after an interruption, it fetches what is missing or damaged.
+
+    Args:
+        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
+        folder: Made when missing; gets the files and `skinclf-source.json`.
+        revision: Overrides the model's own.
+        offline: Copy from the cache alone.
+        cache_dir: None for the Hub's own cache.
+        token: None for the Hub's own rules.
+
+    Raises:
+        HubError: As `resolve`.
+        ModelError: As `resolve`.
+        OutputError: The folder cannot be written.
+    """
+    from skinclf.models.bundle import replace_file
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result = resolve(
+            model, revision=revision, offline=offline, cache_dir=cache_dir, token=token, local_dir=folder
+        )
+        if result.revision is not None:  # a built-in bundle says everything itself
+            entry = _aim(model)[0] or _unknown(result)
+            entry = entry.replace(
+                revision=result.revision,
+                sha256=result.sha256[entry.filename],
+                variants={name: entry.preprocess(name).to_dict() for name in entry.variants},
+            )
+            note = {"schema": 1, "skinclf_version": __version__, **entry.to_dict()}
+            replace_file(folder / SOURCE, (json.dumps(note, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+    return result
+
+
+def read_source(folder: Path) -> PublishedModel | None:
+    """What `download_to` noted beside the files: labels, preprocessing, file name, commit sha and hash.
+
+    Returns:
+        The model, with the full commit sha as its `revision` and this `folder`; None when nothing was noted.
+
+    Raises:
+        ModelError: The note is damaged, or was written by a newer skinclf.
+    """
+    from skinclf.models.registry import PublishedModel
+
+    path = folder / SOURCE
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MAX_SOURCE_BYTES:
+            raise ModelError(f"{path}: larger than {_MAX_SOURCE_BYTES:,} bytes; skinclf did not write that.")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not readable as JSON: {error}.") from None
+    if not isinstance(data, dict) or data.get("schema") != 1:
+        raise ModelError(f"{path}: expected schema 1. Update skinclf, or download the model again.")
+    return PublishedModel.from_dict(data).replace(folder=folder)
+
+
+def parse_reference(text: str) -> tuple[str, str | None, str | None]:
+    """Split `[hf-hub:]user/repo[/file][@revision]` into repository, file and revision.
+
+    Raises:
+        HubError: There is no `user/repo` in it.
+    """
+    rest = re.sub(r"^(hf-hub:|hf_hub:|hf://)", "", text)
+    rest, _, revision = rest.partition("@")
+    parts = rest.split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise HubError(
+            f"{text!r} names no repository; expected user/repo, user/repo@revision or user/repo/file."
+        )
+    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None, revision or None
+
+
+def _aim(model: PublishedModel | str) -> tuple[PublishedModel | None, str, str | None, str | None]:
+    """What is meant: the registry's entry if it has one, repository, file (None: look), revision."""
+    from skinclf.models.registry import find_model, get_model
+
+    own = None
+    if isinstance(model, str):
+        entry = find_model(model)
+        if entry is None and "/" not in model:
+            get_model(model)  # raises, with the names that are spelt alike
+        if entry is None:
+            repo_id, filename, own = parse_reference(model)
+            entry = find_model(repo_id)
+            if entry is None or filename not in {None, entry.filename}:
+                return None, repo_id, filename, own
+    else:
+        entry = model
+    return entry, entry.repo_id or "", entry.filename, own or entry.revision
+
+
+def _match(wanted: Sequence[str], names: Iterable[str], repo_id: str) -> list[str]:
+    """Names and patterns to names, `config.json` first: that is what the Hub counts as a download."""
+    there = list(names)
+    missing = [name for name in wanted if not any(c in name for c in "*?[") and name not in there]
+    found = [name for name in there if any(fnmatchcase(name, pattern) for pattern in wanted)]
+    if missing or not found:
+        listing = ", ".join(there[:20]) or "no file at all"
+        raise HubError(f"{repo_id} has no file {', '.join(missing or wanted)}; it has {listing}.")
+    return sorted(found, key=lambda name: name != "config.json")
+
+
+def _model_files(names: list[str], repo_id: str, filename: str | None) -> list[str]:
+    """The files that make up a model; weights last, so that where they are, the rest is too."""
+    config = ["config.json"] if "config.json" in names else []
+    weights = filename or next((name for name in _WEIGHTS if config and name in names), None)
+    if weights is None:
+        single = [name for name in names if name.endswith(_SINGLE)]
+        if len(single) > 1:
+            choice = ", ".join(f"{repo_id}/{name}" for name in single)
+            raise HubError(f"{repo_id} holds several model files; name one: {choice}.")
+        if not single:
+            raise HubError(
+                f"{repo_id} holds no model file that skinclf knows; it has {', '.join(names[:20])}."
+            )
+        weights = single[0]
+    beside = [name for name in names if any(fnmatchcase(name, pattern) for pattern in _BESIDE)]
+    _match([weights], names, repo_id)
+    return [*(name for name in (*config, *beside) if name != weights), weights]
+
+
+def _unknown(result: FetchResult) -> PublishedModel:
+    """An entry for a repository that no registry knows; its files, or the user, must state the rest."""
+    from skinclf.models.registry import PublishedModel
+
+    return PublishedModel(
+        name=result.repo_id,
+        repo_id=result.repo_id,
+        revision=result.revision,
+        filename=list(result.files)[-1],
+        adapter="auto",
+        license="see the repository",
+        labels=None,
+        variants={},
+        verified=False,
+        description="",
+        task="",
+    )
+
+
+def _builtin(model: PublishedModel, local_dir: Path | None, revision: str | None) -> FetchResult:
+    if model.folder is None or revision is not None:
+        raise HubError(f"{model.name} ships with skinclf: it is in no repository and has no revisions.")
+    folder = model.folder
+    paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    if local_dir is not None:
+        paths = {name: copy_file(path, local_dir / name) for name, path in paths.items()}
+    sha256 = {name: digest(path, None)[0] for name, path in paths.items()}
+    return FetchResult(
+        repo_id="builtin", revision=None, folder=local_dir or folder, files=paths, sha256=sha256
+    )

@@ -1,0 +1,292 @@
+"""One repository of the Hub at one revision: which commit, which files, and whether they are whole.
+
+Files come from huggingface_hub's cache when they are there, and are compared with the hash that the
+Hub declares for them before anybody reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from skinclf._version import __version__
+from skinclf.errors import HubError
+from skinclf.models.hub.errors import translated, unreachable
+
+#: From the names in a commit to the wanted ones in the order of fetching; `HubError` when one is missing.
+Pick: TypeAlias = "Callable[[Iterable[str]], list[str]]"
+
+_FULL_SHA = re.compile(r"[0-9a-f]{40}")
+_logger = logging.getLogger("skinclf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchResult:
+    """Files of one commit, on this machine and checked.
+
+    Attributes:
+        repo_id: Repository; `builtin` for a bundle that ships with skinclf.
+        revision: Full commit sha; None for a built-in bundle.
+        folder: Where the files lie, under their names in the repository.
+        files: Name in the repository to path, in the order of fetching.
+        sha256: Name in the repository to hash of the content.
+    """
+
+    repo_id: str
+    revision: str | None
+    folder: Path
+    files: Mapping[str, Path]
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one commit: name to the hash the Hub declares (SHA-256, git's SHA-1, or None)."""
+
+    revision: str
+    files: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One repository at one revision, seen through cache and network.
+
+    Attributes:
+        repo_id: `user/repo`.
+        revision: Branch, tag or full commit sha.
+        offline: Use the cache alone.
+        cache_dir: None for the Hub's own cache.
+        token: None for the Hub's own rules.
+    """
+
+    repo_id: str
+    revision: str
+    offline: bool
+    cache_dir: Path | None
+    token: str | None
+
+    def fetch(self, pick: Pick, local_dir: Path | None) -> FetchResult:
+        """Bring the picked files of one commit into the cache, or into `local_dir`.
+
+        Raises:
+            HubError: Something is not there, not allowed, not reachable or damaged.
+        """
+        from huggingface_hub import constants
+
+        offline = self.offline or constants.HF_HUB_OFFLINE
+        with translated(self.repo_id, self.revision), _progress():
+            listing, names = self._choose(pick, offline=offline)
+            paths: dict[str, Path] = {}
+            sha256: dict[str, str] = {}
+            for name in names:
+                paths[name], sha256[name] = self._get(name, listing, local_dir, offline=offline)
+            if local_dir is None and not offline:
+                self._remember(names[0], listing.revision)
+        depth = len(PurePosixPath(names[0]).parts)
+        folder = local_dir or paths[names[0]].parents[depth - 1]
+        return FetchResult(
+            repo_id=self.repo_id, revision=listing.revision, folder=folder, files=paths, sha256=sha256
+        )
+
+    def _choose(self, pick: Pick, *, offline: bool) -> tuple[Listing, list[str]]:
+        if offline or _FULL_SHA.fullmatch(self.revision):
+            cached = self._cached(pick)
+            if cached is not None:
+                return cached
+        if offline:
+            raise HubError(
+                f"{self.repo_id} at {self.revision} is not in the cache, or not all of it, and skinclf is "
+                "offline. Fetch it once with network: skinclf models download."
+            )
+        try:
+            listing = self._online()
+        except Exception as error:
+            cached = self._cached(pick) if unreachable(error) else None
+            if cached is None:
+                raise
+            sha = cached[0].revision
+            _logger.warning(
+                "The Hub does not answer; using %s at commit %s from the cache.", self.repo_id, sha
+            )
+            return cached
+        return listing, pick(listing.files)
+
+    def _cached(self, pick: Pick) -> tuple[Listing, list[str]] | None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            # With no pattern at all this only finds the folder of the commit.
+            snapshot = snapshot_download(
+                self.repo_id,
+                revision=self.revision,
+                cache_dir=self.cache_dir,
+                local_files_only=True,
+                allow_patterns=[],
+            )
+        except LocalEntryNotFoundError:
+            return None
+        folder = Path(snapshot)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        found = {path.relative_to(folder).as_posix(): _blob_hash(path) for path in paths}
+        try:
+            return Listing(folder.name, found), pick(found)
+        except HubError:
+            return None
+
+    def _online(self) -> Listing:
+        from huggingface_hub import HfApi, constants
+
+        api = HfApi(token=self.token, library_name="skinclf", library_version=__version__)
+        no_hub = f"{constants.ENDPOINT} does not answer as a Hugging Face Hub does. Check HF_ENDPOINT."
+        try:
+            info = api.model_info(
+                self.repo_id,
+                revision=self.revision,
+                files_metadata=True,
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+            raise HubError(no_hub) from None
+        if not info.sha:
+            raise HubError(no_hub)
+        files = {
+            entry.rfilename: entry.lfs.sha256 if entry.lfs else entry.blob_id
+            for entry in info.siblings or ()
+            if ".." not in PurePosixPath(entry.rfilename).parts
+        }
+        return Listing(info.sha, files)
+
+    def _get(self, name: str, listing: Listing, local_dir: Path | None, *, offline: bool) -> tuple[Path, str]:
+        from huggingface_hub import try_to_load_from_cache
+
+        declared = listing.files[name]
+        target = None if local_dir is None else local_dir / name
+        if target is not None and declared is not None and target.is_file():
+            sha256, ok = digest(target, declared)
+            if ok:
+                return target, sha256
+            target.unlink()
+        cached = try_to_load_from_cache(
+            self.repo_id, name, cache_dir=self.cache_dir, revision=listing.revision
+        )
+        if isinstance(cached, str):
+            path = Path(cached)
+            sha256, ok = digest(path, declared or _blob_hash(path))
+            if ok:
+                return path if target is None else copy_file(path, target), sha256
+            if offline:
+                raise HubError(
+                    f"{path}: half-written or damaged: its SHA-256 {sha256[:12]}... is not what the Hub "
+                    "declared. Run once with network to fetch it again."
+                )
+            _logger.warning("%s: half-written or damaged; fetching it again.", path)
+            _remove(path)
+        path = self._download(name, listing.revision, local_dir)
+        sha256, ok = digest(path, declared or _blob_hash(path))
+        if not ok:
+            _remove(path)
+            raise HubError(
+                f"{self.repo_id}: {name} arrived with a wrong checksum (SHA-256 {sha256[:12]}...): something "
+                "on the way, such as a proxy or a mirror, changes it. Nothing was kept; check HF_ENDPOINT."
+            )
+        return path, sha256
+
+    def _download(self, name: str, revision: str, local_dir: Path | None = None) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        return Path(
+            hf_hub_download(
+                self.repo_id,
+                name,
+                revision=revision,
+                cache_dir=self.cache_dir,
+                local_dir=local_dir,
+                token=self.token,
+                library_name="skinclf",
+                library_version=__version__,
+            )
+        )
+
+    def _remember(self, name: str, sha: str) -> None:
+        """Let the cache note at which commit a branch is, so that the branch is found without network."""
+        from huggingface_hub import try_to_load_from_cache
+
+        known = try_to_load_from_cache(self.repo_id, name, cache_dir=self.cache_dir, revision=self.revision)
+        if not isinstance(known, str) or sha not in Path(known).parts:
+            self._download(name, self.revision)
+
+
+def digest(path: Path, declared: str | None) -> tuple[str, bool]:
+    """SHA-256 of a file in hex, and whether the file has the declared hash.
+
+    Args:
+        path: The file.
+        declared: 64 digits: SHA-256 of the content; 40: git's SHA-1 of it as a blob; None: nothing declared.
+    """
+    sha256 = hashlib.sha256()
+    git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    hashers = (sha256, git) if declared is not None and len(declared) == 40 else (sha256,)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            for hasher in hashers:
+                hasher.update(block)
+    return sha256.hexdigest(), declared is None or declared == hashers[-1].hexdigest()
+
+
+def copy_file(source: Path, target: Path) -> Path:
+    """Copy a file so that `target` is whole or absent."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _blob_hash(path: Path) -> str | None:
+    """The declared hash of a cached file: the name of the blob that it links to (None without links)."""
+    if not path.is_symlink():
+        return None
+    name = path.readlink().name
+    return name if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name) else None
+
+
+def _remove(path: Path) -> None:
+    """Drop a file whose content is wrong, with every link that leads to it."""
+    while path.is_symlink():
+        target = path.parent / path.readlink()
+        path.unlink()
+        path = target
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """The Hub's own bars on stderr; none with `-q` or when stderr is no terminal."""
+    from huggingface_hub import constants
+
+    utils: Any = import_module("huggingface_hub.utils")
+    shown = sys.stderr is not None and sys.stderr.isatty() and _logger.isEnabledFor(logging.WARNING)
+    decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or utils.are_progress_bars_disabled()
+    hide = not shown and not decided
+    if hide:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            utils.enable_progress_bars()

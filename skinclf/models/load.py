@@ -1,0 +1,237 @@
+"""From what a user calls a model, and what they state about it, to a model or its contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skinclf.errors import InvalidInputError, ModelError
+from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
+from skinclf.labels import LabelSet, parse_labels
+from skinclf.models.bundle import read_spec, read_weights, sha256_file
+from skinclf.models.formats.class_names import with_malignant
+from skinclf.models.formats.detect import file_kind, folder_kind
+from skinclf.models.loaded import LoadedModel, Stated
+from skinclf.models.locate import Place, locate
+from skinclf.models.spec import ModelSpec, read_config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from skinclf.models.registry import PublishedModel
+
+# Imported when needed: some of them import torch.
+_READERS = {
+    "timm": ("skinclf.models.formats.timm", "import_timm_folder", "read_timm_spec"),
+    "transformers": (
+        "skinclf.models.formats.transformers",
+        "import_transformers_folder",
+        "read_transformers_spec",
+    ),
+    "torch": ("skinclf.models.formats.torch", "import_torch", None),
+    "onnx": ("skinclf.models.formats.onnx.file", "import_onnx", None),
+    "keras": ("skinclf.models.formats.keras.file", "import_keras", None),
+}
+
+
+def load_model(
+    model: str | Path | None = None,
+    *,
+    labels: LabelSet | str | None = None,
+    preprocess: Preprocess | str | Path | None = None,
+    malignant: Sequence[str] | None = None,
+    architecture: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        model: None for the built-in model; a registered name; `user/repo`, `user/repo@revision` or
+            `user/repo/file` on the Hub; a folder (a bundle, a downloaded model, timm's or transformers'
+            format) or a model file. Something that exists on this machine is never looked for on the Hub,
+            unless it is written `hf-hub:user/repo`.
+        labels: For files that do not say it: labels in output order, as `LabelSet` or text.
+        preprocess: For files that do not say it: a `Preprocess`, a scaling's name (its size then follows
+            the file's input), a registered model's variant, or a JSON file.
+        malignant: Codes that count as malignant.
+        architecture: For bare weights: the network's name.
+        revision: Branch, tag or commit on the Hub.
+        offline: Never use the network.
+        cache_dir: Where downloads are kept; None is the Hub's own cache.
+        token: Hub token; None uses the Hub's own rules.
+
+    Raises:
+        ModelError: The model is not there, damaged, unsafe, incomplete, or contradicts what was stated.
+        InvalidInputError: A statement has an unusable value.
+    """
+    said = _Said(labels, preprocess, malignant, architecture)
+    place = locate(
+        model, revision=revision, config_only=False, offline=offline, cache_dir=cache_dir, token=token
+    )
+    loaded = _load(place, said)
+    expected = place.entry.sha256 if place.entry else None
+    same = expected is None or expected == loaded.spec.weights_sha256
+    if not same and expected != _file_hash(place):
+        raise ModelError(
+            f"{place.name}: the file's SHA-256 is not {str(expected)[:12]}..., which was noted for it. "
+            "It is damaged or was replaced; download it again."
+        )
+    return loaded
+
+
+def load_spec(
+    model: str | Path | None = None,
+    *,
+    labels: LabelSet | str | None = None,
+    preprocess: Preprocess | str | Path | None = None,
+    malignant: Sequence[str] | None = None,
+    architecture: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+) -> ModelSpec:
+    """The contract of a model, by the least effort.
+
+    For a bundle and for timm's and transformers' formats the configuration is enough: torch is not
+    imported, and no weights are fetched. Arguments and errors are those of `load_model`.
+    """
+    said = _Said(labels, preprocess, malignant, architecture)
+    place = locate(
+        model, revision=revision, config_only=True, offline=offline, cache_dir=cache_dir, token=token
+    )
+    if place.path.is_dir():
+        kind = folder_kind(place.path)
+        reader = None if kind == "bundle" else _READERS[kind][2]
+        if reader is not None and not place.complete:
+            module = import_module(_READERS[kind][0])
+            return _finish(
+                getattr(module, reader)(place.path, _stated(place, said), **_origin(place)), place, said
+            )
+    return _load(place, said).spec
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the caller states, as it was given."""
+
+    labels: LabelSet | str | None
+    preprocess: Preprocess | str | Path | None
+    malignant: Sequence[str] | None
+    architecture: str | None
+
+
+def _load(place: Place, said: _Said) -> LoadedModel:
+    kind = folder_kind(place.path) if place.path.is_dir() else file_kind(place.path)
+    if kind == "bundle":
+        return _bundle(place, said)
+    module, reader, _ = _READERS[kind]
+    loaded: LoadedModel = getattr(import_module(module), reader)(
+        place.path, _stated(place, said), **_origin(place)
+    )
+    return replace(loaded, spec=_finish(loaded.spec, place, said))
+
+
+def _file_hash(place: Place) -> str | None:
+    file = place.path / place.entry.filename if place.path.is_dir() and place.entry else place.path
+    return sha256_file(file) if file.is_file() else None
+
+
+def _origin(place: Place) -> dict[str, Any]:
+    return {"name": place.name, "source": place.source, "revision": place.revision}
+
+
+def _finish(spec: ModelSpec, place: Place, said: _Said) -> ModelSpec:
+    """What holds for every foreign format."""
+    if said.malignant is not None:
+        spec = spec.replace(labels=with_malignant(spec.labels, said.malignant))
+    known = place.entry is not None and place.entry.adapter != "auto"
+    if place.entry is not None and (known or not spec.license):
+        spec = spec.replace(license=place.entry.license)
+    return spec
+
+
+def _stated(place: Place, said: _Said) -> Stated:
+    """What the caller says, and where the caller is silent, what the registry says."""
+    entry = place.entry
+    labels = parse_labels(said.labels) if isinstance(said.labels, str) else said.labels
+    if labels is None and entry is not None:
+        labels = entry.labels
+    if said.preprocess is not None:
+        preprocess: Preprocess | None = _read_preprocess(said.preprocess, entry)
+    else:
+        preprocess = entry.preprocess() if entry is not None and entry.variants else None
+    return Stated(
+        labels=labels,
+        preprocess=preprocess,
+        architecture=said.architecture,
+        any_size=_is_scaling(said.preprocess),
+    )
+
+
+def _is_scaling(given: Any) -> bool:
+    return isinstance(given, str) and given in SCALINGS
+
+
+def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | None) -> Preprocess:
+    """A `Preprocess` from itself, a registered variant's name, a scaling's name or a JSON file."""
+    if isinstance(given, Preprocess):
+        return given
+    variants = list(entry.variants) if entry is not None else []
+    if entry is not None and given in variants:
+        return entry.preprocess(str(given))
+    if _is_scaling(given):
+        return scaling(str(given))
+    path = Path(given).expanduser()
+    if not path.is_file():
+        names = ", ".join([*variants, *SCALINGS])
+        raise InvalidInputError(
+            f"--preprocess {given}: expected {names}, or a JSON file with the fields of Preprocess."
+        )
+    return Preprocess.from_dict(read_config(path))
+
+
+def _bundle(place: Place, said: _Said) -> LoadedModel:
+    """A bundle says everything itself; what is stated beside it may only agree."""
+    spec = read_spec(place.path, source=place.source, revision=place.revision)
+    if said.labels is not None:
+        labels = parse_labels(said.labels) if isinstance(said.labels, str) else said.labels
+        _must_agree(place, "--labels", ",".join(labels.codes), ",".join(spec.labels.codes))
+    if said.architecture is not None:
+        _must_agree(place, "--architecture", said.architecture, spec.architecture)
+    if said.preprocess is not None:
+        preprocess = _read_preprocess(said.preprocess, None)
+        if _is_scaling(said.preprocess):
+            changes = {key: getattr(preprocess, key) for key in ("color", "scale", "mean", "std")}
+            preprocess = replace(spec.preprocess, **changes)
+        _must_agree(
+            place, "--preprocess", json.dumps(preprocess.to_dict()), json.dumps(spec.preprocess.to_dict())
+        )
+    if said.malignant is not None:
+        labels = with_malignant(spec.labels, said.malignant)
+        if spec.labels.malignant_indices is not None:
+            own = ",".join(x.code for x in spec.labels if x.malignant)
+            _must_agree(place, "--malignant", ",".join(x.code for x in labels if x.malignant), own)
+        spec = spec.replace(labels=labels)
+    return LoadedModel(spec=spec, build=partial(_network, place.path, spec), folder=place.path)
+
+
+def _network(folder: Path, spec: ModelSpec) -> nn.Module:
+    from skinclf.models.architectures import restore_network
+
+    return restore_network(spec, read_weights(folder, spec))
+
+
+def _must_agree(place: Place, option: str, given: str, own: str) -> None:
+    if given != own:
+        raise ModelError(
+            f"{place.name} says {own} itself; {option} {given} contradicts it. Leave {option} out."
+        )

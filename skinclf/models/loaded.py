@@ -1,0 +1,105 @@
+"""What importers take and give: what is stated about a foreign file, and a model ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skinclf.errors import ModelError
+from skinclf.images.preprocess import Preprocess
+from skinclf.labels import LabelSet
+from skinclf.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What is said about a model file that cannot say it itself (by the registry or by the user).
+
+    Attributes:
+        labels: Labels in output order.
+        preprocess: How images become its input.
+        architecture: Needed for bare weights, such as a timm name.
+        any_size: Whether `preprocess` was stated by the name of a scaling alone, so that its height and width
+            follow the file's input.
+    """
+
+    labels: LabelSet | None = None
+    preprocess: Preprocess | None = None
+    architecture: str | None = None
+    any_size: bool = False
+
+    def need_labels(self, name: str) -> LabelSet:
+        """The labels, or an error that says how to state them."""
+        if self.labels is None:
+            raise ModelError(
+                f"{name}: the file does not say which output is which class. State the labels in output "
+                "order, for example --labels ham10000 or --labels benign,malignant."
+            )
+        return self.labels
+
+    def need_preprocess(self, name: str, *, size: tuple[int, int] | None = None) -> Preprocess:
+        """The preprocessing, or an error that says how to state it.
+
+        Args:
+            name: Model, for messages.
+            size: (height, width) that the file's input is fixed to, or None.
+
+        Raises:
+            ModelError: None was stated, or one for another size.
+        """
+        if self.preprocess is None:
+            raise ModelError(
+                f"{name}: the file does not say how images were prepared. State it with "
+                "--preprocess caffe|tf|torch|unit|raw or a JSON file."
+            )
+        if size is None or size == (self.preprocess.height, self.preprocess.width):
+            return self.preprocess
+        if self.any_size:
+            return replace(self.preprocess, height=size[0], width=size[1])
+        raise ModelError(
+            f"{name}: the file takes {size[1]} x {size[0]} pixels; the stated preprocessing makes "
+            f"{self.preprocess.width} x {self.preprocess.height}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model ready for a runtime.
+
+    Attributes:
+        spec: Its contract.
+        network: Torch module in eval mode, float32: input (N, 3, H, W), output raw scores
+            (N, `spec.num_outputs`).
+        build: Makes that module when it is first needed; a runtime with a compiled artefact in its
+            cache never asks, and then torch is not even imported.
+        artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
+        folder: The bundle's folder, where its golden samples lie; None for anything but a bundle.
+    """
+
+    spec: ModelSpec
+    network: nn.Module | None = None
+    build: Callable[[], nn.Module] | None = None
+    artifact: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a torch network, built or not."""
+        return self.network is not None or self.build is not None
+
+    def torch_network(self) -> nn.Module:
+        """The torch network, built now if it was not.
+
+        Raises:
+            ModelError: The model has none; only another runtime can run it.
+        """
+        if self.network is not None:
+            return self.network
+        if self.build is None:
+            raise ModelError(f"{self.spec.name}: this model has no torch network; choose another --runtime.")
+        return self.build()

@@ -1,0 +1,92 @@
+"""What arithmetic of fewer bits does to a model's probabilities, as its contract records it.
+
+A record is bound to the model's contract, its runtime and its precision. Its `band` is the largest change of the
+probability of malignancy that was seen; a prediction that is nearer to the threshold than that might have been
+decided otherwise in float32, and is marked. Of images like those measured, at most one in `images` + 1 is expected
+to move by more (the largest of n exchangeable values is exceeded by the next with probability 1 / (n + 1)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from skinclf.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionLoss:
+    """The difference between one precision and float32 on the same images and the same runtime.
+
+    Attributes:
+        runtime: Which runtime was measured.
+        precision: `bf16`, `fp16` or `int8`.
+        images: How many images could be read and were measured.
+        band: Largest absolute change of the probability of malignancy; None when the labels declare none.
+        mean_change: Mean of that change (of the largest change of any probability, when there is no band).
+        largest_change: Largest absolute change of the probability of any class.
+        agreement: Share of images whose most probable class stays the same.
+        decisions_changed: Images on the other side of `threshold`; None without malignant labels.
+        threshold: The model's own threshold on the probability of malignancy.
+        model: `ModelSpec.fingerprint` of the model that was measured.
+        versions: Versions of what decided the numbers.
+    """
+
+    runtime: str
+    precision: str
+    images: int
+    band: float | None
+    mean_change: float
+    largest_change: float
+    agreement: float
+    decisions_changed: int | None
+    threshold: float
+    model: Mapping[str, str | None]
+    versions: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Under which a contract keeps it, such as `openvino:bf16`."""
+        return f"{self.runtime}:{self.precision}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = f"{self.key} on {self.images:,} images: "
+        if self.band is not None:
+            text += f"P(malignant) moves by {self.mean_change:.2g} on average and {self.band:.2g} at most; "
+            text += f"{self.decisions_changed:,} decisions at {self.threshold:.3f} change; "
+        return text + f"the most probable class is the same in {self.agreement:.1%}"
+
+
+def measured(spec: ModelSpec, runtime: str, precision: str) -> Mapping[str, Any] | None:
+    """The record for a runtime and precision; None for float32, and when this very contract has none."""
+    record = spec.precisions.get(f"{runtime}:{precision}")
+    return record if record is not None and record.get("model") == spec.fingerprint else None
+
+
+def band(spec: ModelSpec, runtime: str, precision: str) -> float | None:
+    """How near to a threshold a probability of malignancy is in doubt; None when that is not known."""
+    record = measured(spec, runtime, precision)
+    return None if record is None or record.get("band") is None else float(record["band"])
+
+
+def reduced_info(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any]:
+    """What a scorer's `info` says beside the precision: its band, where it is known."""
+    found = band(spec, runtime, precision)
+    return {} if found is None else {"band": found}
+
+
+def reduced_fingerprint(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any]:
+    """What decides a table beside the precision's name: which quantised network, and which rows are marked."""
+    record = spec.precisions.get(f"{runtime}:{precision}", {}) if precision == "int8" else {}
+    files = record.get("quantized", {}).get("files")
+    return reduced_info(spec, runtime, precision) | ({} if files is None else {"quantized": dict(files)})
+
+
+def with_record(spec: ModelSpec, loss: PrecisionLoss, **more: Any) -> ModelSpec:
+    """The contract with a record added, and with `more` keys in it."""
+    return spec.replace(precisions={**spec.precisions, loss.key: {**loss.to_dict(), **more}})

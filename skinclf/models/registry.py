@@ -1,0 +1,266 @@
+"""Published models by short name: where they live, and what their files cannot say themselves.
+
+Nothing heavy is imported, so that `skinclf models list` answers at once: preprocessing is kept as
+plain mappings and becomes a `Preprocess` when it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+from skinclf.errors import InvalidInputError, ModelError
+from skinclf.labels import HAM10000, MALIGNANT, LabelSet
+
+if TYPE_CHECKING:
+    from skinclf.images.preprocess import Preprocess
+
+Adapter: TypeAlias = Literal["bundle", "keras", "torch", "timm", "onnx", "auto"]
+
+#: Name of the model that is used when none is named; `default` means the same.
+DEFAULT = "ham10000-mobilenetv2"
+#: Bundles that ship with skinclf; every folder with a `config.json` is a model.
+BUILTIN = Path(__file__).parent / "builtin"
+DISCLAIMER = "For research and education only; not a medical device and never a diagnosis."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedModel:
+    """A model that is known by name.
+
+    Attributes:
+        name: Short name.
+        repo_id: Hub repository; None for a built-in bundle.
+        revision: Full commit sha where one is known, else a branch. Outputs record the sha it led to.
+        filename: Weights file in the repository or folder.
+        adapter: Which loader reads the file: `bundle`, `keras`, `torch`, `timm`, `onnx`, or `auto` when
+            the files themselves decide.
+        license: SPDX id or words for the weights.
+        labels: Labels in output order with malignant flags; None when nobody stated them.
+        variants: Preprocessing by name, default first: either every field of `Preprocess`, or the name of
+            a `scaling` with the fields that differ from its defaults. Empty when nobody stated any.
+        disclaimer: What every surface that shows this model says.
+        verified: Whether labels and preprocessing come from the authors' own code; False where only third
+            parties state them.
+        description: One or two sentences.
+        task: `binary` or `multiclass`.
+        folder: Where its files lie on this machine; None when they are on the Hub.
+        sha256: Hash of the weights file, when known.
+    """
+
+    name: str
+    repo_id: str | None
+    revision: str | None
+    filename: str
+    adapter: Adapter
+    license: str
+    labels: LabelSet | None
+    variants: Mapping[str, Mapping[str, Any]]
+    disclaimer: str = DISCLAIMER
+    verified: bool
+    description: str
+    task: str
+    folder: Path | None = None
+    sha256: str | None = None
+
+    @property
+    def source(self) -> str:
+        """`builtin`, or the repository id."""
+        return self.repo_id or "builtin"
+
+    def preprocess(self, variant: str | None = None) -> Preprocess:
+        """How images become this model's input.
+
+        Args:
+            variant: Key of `variants`; None takes the default.
+
+        Raises:
+            InvalidInputError: There is no such variant.
+            ModelError: Nobody stated any preprocessing.
+        """
+        from skinclf.images.preprocess import Preprocess, scaling
+
+        if not self.variants:
+            raise ModelError(
+                f"{self.name}: nobody stated how images are prepared. State it with --preprocess."
+            )
+        name = next(iter(self.variants)) if variant is None else variant
+        if name not in self.variants:
+            raise InvalidInputError(
+                f"{self.name} has no preprocessing {name!r}; expected one of {', '.join(self.variants)}."
+            )
+        fields = dict(self.variants[name])
+        if "scaling" not in fields:
+            return Preprocess.from_dict(fields)
+        try:
+            return scaling(fields.pop("scaling"), **fields)
+        except TypeError as error:
+            raise ModelError(f"{self.name}: preprocessing {name!r} is malformed: {error}.") from None
+
+    def replace(self, **changes: Any) -> PublishedModel:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form (`folder` stays out: it holds on one machine only)."""
+        return {
+            "name": self.name,
+            "repo_id": self.repo_id,
+            "revision": self.revision,
+            "filename": self.filename,
+            "sha256": self.sha256,
+            "adapter": self.adapter,
+            "task": self.task,
+            "verified": self.verified,
+            "license": self.license,
+            **(self.labels.to_dict() if self.labels else {"taxonomy": None, "labels": None}),
+            "preprocess": {key: dict(value) for key, value in self.variants.items()},
+            "disclaimer": self.disclaimer,
+            "description": self.description,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PublishedModel:
+        """Read the JSON form.
+
+        Raises:
+            ModelError: A field is missing or has an unusable value.
+        """
+        try:
+            labels = LabelSet.from_dict(data) if data["labels"] else None
+            variants = {str(key): dict(value) for key, value in data["preprocess"].items()}
+            texts = {
+                key: str(data[key])
+                for key in ("name", "filename", "license", "disclaimer", "description", "task")
+            }
+            optional = {
+                key: None if data[key] is None else str(data[key])
+                for key in ("repo_id", "revision", "sha256")
+            }
+            adapter, verified = data["adapter"], bool(data["verified"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"The description of a published model is incomplete or malformed: {error!r}."
+            ) from None
+        if adapter not in get_args(Adapter):
+            raise ModelError(f"adapter is one of {', '.join(get_args(Adapter))}; received {adapter!r}.")
+        path = PurePosixPath(texts["filename"])
+        if path.is_absolute() or ".." in path.parts or "\\" in texts["filename"] or not path.parts:
+            raise ModelError(f"filename {texts['filename']!r} does not stay in the model's folder.")
+        return cls(
+            **cast("dict[str, Any]", {**texts, **optional}),
+            adapter=adapter,
+            verified=verified,
+            labels=labels,
+            variants=variants,
+        )
+
+
+def list_models() -> tuple[PublishedModel, ...]:
+    """Every model known by name: built-in ones first, the default before all.
+
+    Raises:
+        ModelError: The configuration of a built-in model is damaged.
+    """
+    builtin = [_builtin(path.parent) for path in sorted(BUILTIN.glob("*/config.json"))]
+    return (*sorted(builtin, key=lambda model: model.name != DEFAULT), *_PUBLISHED)
+
+
+def find_model(name: str) -> PublishedModel | None:
+    """The model of this short name or repository id, or None."""
+    wanted = DEFAULT if name == "default" else name
+    return next((model for model in list_models() if wanted in {model.name, model.repo_id}), None)
+
+
+def get_model(name: str) -> PublishedModel:
+    """The model of this short name or repository id.
+
+    Raises:
+        ModelError: No such model is known; the message names those that are spelt alike.
+    """
+    model = find_model(name)
+    if model is None:
+        known = [key for entry in list_models() for key in (entry.name, entry.repo_id) if key]
+        by_lower = {key.lower(): key for key in known}
+        close = [by_lower[key] for key in get_close_matches(name.lower(), by_lower, n=3)]
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
+        raise ModelError(
+            f"No model is known by the name {name!r}. {hint} A repository on the Hub is user/repo, "
+            "a file or a folder is its path."
+        )
+    return model
+
+
+def _builtin(folder: Path) -> PublishedModel:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        own = config["skinclf"]
+        labels = LabelSet.from_dict(own)
+        architecture, domain = config["architecture"], own["domain"]
+        return PublishedModel(
+            name=folder.name,
+            repo_id=None,
+            revision=None,
+            filename="model.safetensors",
+            adapter="bundle",
+            license=str(own["license"]),
+            labels=labels,
+            variants={"default": own["preprocess"]},
+            verified=True,
+            description=f"Ships with skinclf and works offline: {architecture} for {domain}.",
+            task="binary" if len(labels) == 2 else "multiclass",
+            folder=folder,
+            sha256=own.get("weights_sha256"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}: the built-in model is damaged ({error!r}). Install skinclf again."
+        ) from None
+
+
+def _variants(**named: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return MappingProxyType({key.replace("_", "-"): MappingProxyType(value) for key, value in named.items()})
+
+
+_SQUASH = {"height": 224, "width": 224, "fit": "squash"}
+_PUBLISHED = (
+    PublishedModel(
+        name="skin-lesion-resnet50",
+        repo_id="devatreya/skin-lesion-resnet50",
+        revision="main",
+        filename="resnet50_best.h5",
+        adapter="keras",
+        license="see the repository",
+        labels=MALIGNANT,
+        variants=_variants(
+            # The resize that the network was trained with, and the one of its author's README script.
+            opencv={"scaling": "caffe", **_SQUASH, "library": "opencv", "interpolation": "bilinear"},
+            pillow_bicubic={"scaling": "caffe", **_SQUASH, "library": "pillow", "interpolation": "bicubic"},
+        ),
+        verified=True,
+        description="ResNet50, benign or malignant, trained on HAM10000 split by lesion. Its author "
+        "reports ROC-AUC 0.890 and sensitivity 0.806 on 1,505 test images.",
+        task="binary",
+    ),
+    PublishedModel(
+        name="efficientnetv2s-skin-cancer-classifier",
+        repo_id="Miguel764/efficientnetv2s-skin-cancer-classifier",
+        revision="main",
+        filename="efficientnetv2s.h5",
+        adapter="keras",
+        license="MIT",
+        labels=HAM10000,
+        variants=_variants(
+            pillow_bicubic={"scaling": "tf", **_SQUASH, "library": "pillow", "interpolation": "bicubic"},
+        ),
+        verified=False,
+        description="Third-party EfficientNetV2-S for the seven classes of HAM10000. Unverified: label "
+        "order and preprocessing are what its users state.",
+        task="multiclass",
+    ),
+)

@@ -1,0 +1,304 @@
+"""`ModelSpec`: everything a model must say about itself before skinclf will run it.
+
+On disk it is `config.json`: top-level keys in timm's Hub format, so that plain timm reads it too,
+and everything of skinclf's own in one `"skinclf"` block.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, cast, get_args
+
+from skinclf._version import __version__
+from skinclf.errors import ModelError
+from skinclf.images.preprocess import Preprocess
+from skinclf.labels import LabelSet
+from skinclf.models.calibration import Calibration
+from skinclf.models.probabilities import Activation
+
+SCHEMA = 1
+#: Larger config files are refused before they are parsed.
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
+#: Precisions below float32.
+REDUCED = ("bf16", "fp16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A recorded input with the probabilities it must give.
+
+    Attributes:
+        file: Image path inside the bundle.
+        probabilities: Expected probabilities in label order (uncalibrated, float32 runtime).
+        tolerance: Largest absolute difference allowed.
+        source: Which framework computed them.
+    """
+
+    file: str
+    probabilities: tuple[float, ...]
+    tolerance: float
+    source: str
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.file)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.file or not path.name:
+            raise ModelError(f"A golden sample lies inside its bundle; received the path {self.file!r}.")
+        if not all(map(math.isfinite, (*self.probabilities, self.tolerance))) or self.tolerance <= 0:
+            raise ModelError(
+                f"Golden sample {self.file!r}: probabilities and a positive tolerance are finite numbers."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a model is and how it is to be used; immutable, comparable and without weights.
+
+    Attributes:
+        name: Short name or repository id that people use.
+        architecture: timm name (`mobilenetv2_100`) or a skinclf builder (`skinclf/...`).
+        labels: Ordered labels; as many as the network has outputs (one sigmoid output serves two).
+        preprocess: How an image becomes the input.
+        activation: What the network's outputs are, see `skinclf.models.probabilities`.
+        model_args: Keyword arguments of the builder.
+        calibration: Applied to the logits at prediction, or None.
+        operating_points: Named thresholds on P(malignant): name to `{"threshold": ..., evidence}`.
+        default_operating_point: Which of them `predict` uses when nothing is said; None means 0.5.
+        golden: Recorded samples that `skinclf models verify` replays.
+        precisions: What reduced precisions change, as measured: `runtime:precision` to a record, see
+            `skinclf.models.precision`.
+        training: Provenance: data, split hash, seed, code version, and so on.
+        license: SPDX id or words for the weights.
+        domain: What images the model is meant for.
+        source: Where it came from: `builtin`, a repository id or a path.
+        revision: Commit sha on the Hub, when it came from there.
+        weights_sha256: Hash of the weights file; what thresholds and resumed runs are bound to.
+    """
+
+    name: str
+    architecture: str
+    labels: LabelSet
+    preprocess: Preprocess
+    activation: Activation = "softmax"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default_operating_point: str | None = None
+    golden: tuple[Golden, ...] = ()
+    precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
+    domain: str = "dermoscopic images of pigmented skin lesions"
+    source: str = ""
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.activation not in get_args(Activation):
+            raise ModelError(f"activation is one of {get_args(Activation)}; received {self.activation!r}.")
+        if self.activation == "sigmoid" and len(self.labels) != 2:
+            raise ModelError(f"A single sigmoid output serves two labels; received {self.labels.codes}.")
+        count = len(self.labels)
+        for sample in self.golden:
+            if len(sample.probabilities) != count:
+                raise ModelError(
+                    f"Golden sample {sample.file!r} has {len(sample.probabilities)} of {count} probabilities."
+                )
+        if self.calibration is not None:
+            self.calibration.check(count)
+        known = self.default_operating_point is None or self.default_operating_point in self.operating_points
+        if not known:
+            raise ModelError(f"Default operating point {self.default_operating_point!r} is not among them.")
+        for name, point in self.operating_points.items():
+            value = point.get("threshold")
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ModelError(f"Operating point {name!r} has no finite threshold.")
+        for name, record in self.precisions.items():
+            band = record.get("band")
+            number = isinstance(band, (int, float)) and 0 <= band <= 1
+            if name.partition(":")[2] not in REDUCED or not (band is None or number):
+                raise ModelError(
+                    f"Precision record {name!r}: a reduced precision and a band of 0 to 1 belong to it."
+                )
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's last layer."""
+        return 1 if self.activation == "sigmoid" else len(self.labels)
+
+    @property
+    def threshold(self) -> float:
+        """Threshold on P(malignant) that `predict` uses when nothing is said."""
+        if self.default_operating_point is None:
+            return 0.5
+        return float(self.operating_points[self.default_operating_point]["threshold"])
+
+    @property
+    def fingerprint(self) -> dict[str, str | None]:
+        """What decides the numbers; artefacts such as thresholds and partial outputs are bound to it."""
+        return {
+            "weights_sha256": self.weights_sha256,
+            "preprocess": self.preprocess.fingerprint,
+            "labels": self.labels.fingerprint,
+            "calibration": self.calibration.fingerprint if self.calibration else None,
+        }
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_config(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        size = [3, self.preprocess.height, self.preprocess.width]
+        own = {
+            "schema": SCHEMA,
+            "min_version": "0.1.0",
+            "skinclf_version": __version__,
+            "name": self.name,
+            **self.labels.to_dict(),
+            "activation": self.activation,
+            "preprocess": self.preprocess.to_dict(),
+            "calibration": self.calibration.to_dict() if self.calibration else None,
+            "operating_points": {k: dict(v) for k, v in self.operating_points.items()},
+            "default_operating_point": self.default_operating_point,
+            "golden": [
+                {
+                    "file": g.file,
+                    "probabilities": list(g.probabilities),
+                    "tolerance": g.tolerance,
+                    "source": g.source,
+                }
+                for g in self.golden
+            ],
+            "precisions": {k: dict(v) for k, v in self.precisions.items()},
+            "training": dict(self.training),
+            "license": self.license,
+            "domain": self.domain,
+            "weights_sha256": self.weights_sha256,
+        }
+        config: dict[str, Any] = {
+            "architecture": self.architecture,
+            "num_classes": self.num_outputs,
+            "label_names": list(self.labels.codes),
+            "label_descriptions": {x.code: x.name for x in self.labels},
+            "model_args": dict(self.model_args),
+        }
+        if not self.architecture.startswith("skinclf/"):
+            config["pretrained_cfg"] = self._pretrained_cfg(size)
+        config["skinclf"] = own
+        return config
+
+    def _pretrained_cfg(self, size: list[int]) -> dict[str, Any]:
+        p = self.preprocess
+        # timm scales by 1/255 first; its mean and std are those of the same affine map.
+        mean = [m / (255 * p.scale) for m in p.mean]
+        std = [s / (255 * p.scale) for s in p.std]
+        return {
+            "tag": "skinclf",
+            "custom_load": False,
+            "input_size": size,
+            "test_input_size": None,
+            "fixed_input_size": False,
+            "interpolation": p.interpolation,
+            "crop_pct": p.crop_pct if p.fit == "crop" else 1.0,
+            "test_crop_pct": None,
+            "crop_mode": {"squash": "squash", "crop": "center", "pad": "border"}[p.fit],
+            "mean": mean,
+            "std": std,
+            "num_classes": self.num_outputs,
+            "license": self.license,
+            "origin_url": None,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, source: str, revision: str | None = None) -> ModelSpec:
+        """Read `config.json`.
+
+        Raises:
+            ModelError: The `skinclf` block is missing, from a newer schema, or incomplete.
+        """
+        own = config.get("skinclf")
+        if not isinstance(own, Mapping):
+            raise ModelError(
+                f"{source}: config.json has no 'skinclf' block, hence no labels or preprocessing to trust. "
+                "State them with --labels and --preprocess."
+            )
+        if own.get("schema") != SCHEMA or _version(str(own.get("min_version", "0"))) > _version(__version__):
+            raise ModelError(
+                f"{source}: for schema {own.get('schema')}, skinclf {own.get('min_version')} or later; "
+                f"this is schema {SCHEMA}, skinclf {__version__}. Update skinclf."
+            )
+        try:
+            golden = tuple(
+                Golden(
+                    str(g["file"]),
+                    tuple(map(float, g["probabilities"])),
+                    float(g["tolerance"]),
+                    str(g["source"]),
+                )
+                for g in own.get("golden", ())
+            )
+            spec = cls(
+                name=str(own["name"]),
+                architecture=str(config["architecture"]),
+                labels=LabelSet.from_dict(own),
+                preprocess=Preprocess.from_dict(own["preprocess"]),
+                activation=cast("Activation", own["activation"]),
+                model_args=dict(config.get("model_args") or {}),
+                calibration=Calibration.from_dict(own["calibration"]) if own.get("calibration") else None,
+                operating_points={str(k): dict(v) for k, v in (own.get("operating_points") or {}).items()},
+                default_operating_point=own.get("default_operating_point"),
+                golden=golden,
+                precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
+                training=dict(own.get("training") or {}),
+                license=str(own.get("license", "")),
+                domain=str(own.get("domain", "")),
+                source=source,
+                revision=revision,
+                weights_sha256=own.get("weights_sha256"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{source}: config.json is incomplete or malformed: {error!r}.") from None
+        codes = list(spec.labels.codes)
+        if config.get("label_names", codes) != codes:
+            raise ModelError(
+                f"{source}: label_names are {config['label_names']}, but the 'skinclf' block has {codes}."
+            )
+        if config.get("num_classes") != spec.num_outputs:
+            raise ModelError(
+                f"{source}: num_classes is {config.get('num_classes')} but the labels and activation ask for "
+                f"{spec.num_outputs} outputs."
+            )
+        return spec
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Parse a `config.json`, within a size limit.
+
+    Raises:
+        ModelError: Missing, too large or no JSON object.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError(
+                f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; that is no model configuration."
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not readable as JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: expected a JSON object, found {type(data).__name__}.")
+    return data
+
+
+def _version(text: str) -> tuple[int, ...]:
+    numbers = []
+    for part in text.split("."):
+        digits = "".join(ch for ch in part if ch.isdigit())
+        numbers.append(int(digits) if digits else 0)
+    return tuple(numbers)

@@ -1,0 +1,51 @@
+"""Networks in 8-bit integers that travel in a bundle, beside the float32 weights, for OpenVINO.
+
+What they compute depends on the images that set their ranges, so they are made on purpose and once
+(`skinclf.conversion.quantize`), never from the images of a run. The bundle's contract holds their hashes and what
+was lost.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skinclf.errors import ModelError
+from skinclf.models.bundle import sha256_file
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.spec import ModelSpec
+
+#: In the bundle's folder: OpenVINO's graph, and its numbers.
+GRAPH, NUMBERS = "int8/model.xml", "int8/model.bin"
+KEY = "openvino:int8"
+
+
+def quantized_files(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the quantised network's files inside a bundle; empty when it has none."""
+    return (GRAPH, NUMBERS) if "quantized" in spec.precisions.get(KEY, {}) else ()
+
+
+def quantized_network(model: LoadedModel) -> Path:
+    """The graph of a bundle's quantised network, checked against the contract.
+
+    Raises:
+        ModelError: There is none, it is damaged, or it was made from other weights.
+    """
+    spec = model.spec
+    if model.folder is None or not quantized_files(spec):
+        raise ModelError(
+            f"{spec.name}: this model has no int8 network. Make a bundle that has one: "
+            "skinclf models quantize MODEL BUNDLE --images FOLDER (extra `int8`)."
+        )
+    record = spec.precisions[KEY]["quantized"]
+    if record["made_from"] != made_from(spec):
+        raise ModelError(f"{spec.name}: its int8 network was made from other weights or preprocessing.")
+    for name in (GRAPH, NUMBERS):
+        path = model.folder / name
+        if not path.is_file() or sha256_file(path) != record["files"][name]:
+            raise ModelError(f"{path}: missing or damaged; its SHA-256 is not the one in config.json.")
+    return model.folder / GRAPH
+
+
+def made_from(spec: ModelSpec) -> dict[str, str | None]:
+    """What a quantised network is bound to: weights and preprocessing."""
+    return {"weights_sha256": spec.weights_sha256, "preprocess": spec.preprocess.fingerprint}

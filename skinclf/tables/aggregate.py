@@ -1,0 +1,134 @@
+"""One row per lesion or patient from the predictions of several images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.columns import find, read_columns
+from skinclf.decisions.sample import Combine, combine_scores
+from skinclf.errors import InvalidInputError
+from skinclf.tables.predictions import PredictionTable, stem
+from skinclf.tables.reference import ID_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """Combined predictions, in the order in which groups first occur.
+
+    Attributes:
+        groups: Name of each lesion or patient.
+        images: How many images were combined.
+        failed: How many further images of it failed.
+        codes: Class codes, or None.
+        probabilities: Mean over images, shape (G, K), float32, or None; NaN where all images failed.
+        malignant: P(malignant), mean or largest, shape (G,), float32; NaN where all images failed.
+    """
+
+    groups: tuple[str, ...]
+    images: tuple[int, ...]
+    failed: tuple[int, ...]
+    codes: tuple[str, ...] | None
+    probabilities: npt.NDArray[np.float32] | None
+    malignant: npt.NDArray[np.float32] | None
+
+    def rows(self, threshold: float | None = None) -> list[dict[str, Any]]:
+        """Rows for a table; `threshold` adds the columns `threshold` and `flagged`."""
+        result: list[dict[str, Any]] = []
+        for i, group in enumerate(self.groups):
+            row: dict[str, Any] = {"group": group, "images": self.images[i], "failed": self.failed[i]}
+            seen = self.images[i] > 0
+            if self.malignant is not None:
+                row["probability_malignant"] = self.malignant[i] if seen else None
+                if threshold is not None:
+                    row["threshold"] = np.float32(threshold)
+                    row["flagged"] = int(self.malignant[i] >= np.float32(threshold)) if seen else None
+            if self.probabilities is not None and self.codes is not None:
+                row["predicted_class"] = self.codes[int(self.probabilities[i].argmax())] if seen else None
+                for code, p in zip(self.codes, self.probabilities[i], strict=True):
+                    row[f"p_{code}"] = p if seen else None
+            result.append(row)
+        return result
+
+
+def aggregate(
+    predictions: PredictionTable, groups: Mapping[str, str] | Sequence[str], *, combine: Combine = "mean"
+) -> Aggregated:
+    """Combine the images of each lesion or patient.
+
+    Class probabilities are averaged. P(malignant) is averaged or, with `max`, the largest of the images:
+    the choice that a threshold tuned with the same `combine` expects.
+
+    Args:
+        predictions: One row per image.
+        groups: Group of each image by name, or one per row.
+        combine: `mean` or `max`, for P(malignant).
+
+    Raises:
+        InvalidInputError: An image has no group, or the table has no probabilities.
+    """
+    if isinstance(groups, Mapping):
+        missing = [name for name in predictions.ids if name not in groups]
+        if missing:
+            raise InvalidInputError(f"{len(missing)} images have no group: {', '.join(missing[:5])}.")
+        names = [groups[name] for name in predictions.ids]
+    else:
+        names = list(groups)
+        if len(names) != len(predictions.ids):
+            raise InvalidInputError(
+                f"Expected {len(predictions.ids)} groups, one per row; received {len(names)}."
+            )
+    if predictions.probabilities is None and predictions.malignant is None:
+        raise InvalidInputError("The predictions hold no probabilities.")
+    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    index = np.asarray([order[name] for name in names], np.intp)
+    good = np.asarray([word == "ok" for word in predictions.status])
+    images = np.bincount(index[good], minlength=len(order))
+    total = np.bincount(index, minlength=len(order))
+    present = np.flatnonzero(images)
+    dense = np.searchsorted(present, index[good])
+    malignant = probabilities = None
+    if predictions.malignant is not None:
+        malignant = np.full(len(order), np.nan, np.float32)
+        if len(present):
+            malignant[present] = combine_scores(predictions.malignant[good], dense, combine)
+    if predictions.probabilities is not None:
+        values = predictions.probabilities[good].astype(np.float64)
+        sums = np.zeros((len(order), values.shape[1]))
+        np.add.at(sums, index[good], values)
+        with np.errstate(invalid="ignore"):
+            probabilities = (sums / images[:, None]).astype(np.float32)
+    return Aggregated(
+        tuple(order),
+        tuple(int(n) for n in images),
+        tuple(int(n) for n in total - images),
+        predictions.codes,
+        probabilities,
+        malignant,
+    )
+
+
+def group_names(images: Sequence[str], table: Path, column: str) -> list[str]:
+    """Group of each image, from a column of a table whose rows are matched by image name or stem.
+
+    Raises:
+        InvalidInputError: No such column, or an image without a row or with an empty cell.
+    """
+    columns = read_columns(table)
+    key = find(columns, ("image", *ID_NAMES))
+    if key is None or column not in columns:
+        raise InvalidInputError(
+            f"{table}: needs a column that names the image and {column!r}; found {', '.join(columns)}."
+        )
+    known = {stem(name): group for name, group in zip(columns[key], columns[column], strict=True)}
+    missing = [name for name in images if not known.get(stem(name))]
+    if missing:
+        raise InvalidInputError(
+            f"{table}: {len(missing)} of {len(images)} images have no {column}: {', '.join(missing[:5])}."
+        )
+    return [known[stem(name)] for name in images]

@@ -1,0 +1,255 @@
+"""Predictions and reference labels as tables, and how they are joined by image."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf.errors import InvalidInputError
+from skinclf.images.decode import EXTENSIONS
+from skinclf.labels import LabelSet
+from skinclf.tables.reference import (
+    ID_NAMES,
+    LabelTable,
+    Truth,
+    malignant_codes,
+    one_hot_columns,
+    read_labels,
+    read_npz,
+)
+
+__all__ = [
+    "Joined",
+    "LabelTable",
+    "PredictionTable",
+    "join",
+    "malignant_codes",
+    "read_labels",
+    "read_predictions",
+]
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionTable:
+    """Probabilities by image, in the order of the source; all float32, as decisions compare float32.
+
+    Attributes:
+        ids: Image names as the source gives them.
+        codes: Class codes of the columns of `probabilities`, or None.
+        probabilities: Shape (N, K), or None when the source has only P(malignant); NaN where an input failed.
+        malignant: P(malignant), shape (N,), or None when the source does not say.
+        status: `ok` or the short word of a failure, one per row.
+    """
+
+    ids: tuple[str, ...]
+    codes: tuple[str, ...] | None
+    probabilities: Float32 | None
+    malignant: Float32 | None
+    status: tuple[str, ...]
+
+    def take(self, rows: Sequence[int]) -> PredictionTable:
+        """The rows asked for, in that order."""
+        index = np.asarray(rows, np.intp)
+        return PredictionTable(
+            tuple(self.ids[i] for i in rows),
+            self.codes,
+            None if self.probabilities is None else self.probabilities[index],
+            None if self.malignant is None else self.malignant[index],
+            tuple(self.status[i] for i in rows),
+        )
+
+    def score(self, positive: Sequence[str] | None = None, labels: LabelSet | None = None) -> Float32:
+        """Probability of the positive classes, shape (N,), float32, as `predict` sums it.
+
+        Args:
+            positive: Class codes to sum; None means the malignant ones.
+            labels: Says which codes are malignant; None asks the known taxonomies.
+
+        Raises:
+            InvalidInputError: The table has no such class.
+        """
+        if positive is None and self.malignant is not None:
+            return self.malignant
+        if self.codes is None or self.probabilities is None:
+            raise InvalidInputError(
+                f"Positive class {','.join(positive or ())}: the predictions hold P(malignant) only."
+            )
+        wanted = malignant_codes(self.codes, labels) if positive is None else positive
+        missing = [code for code in wanted if code not in self.codes]
+        if missing or not wanted:
+            what = ", ".join(missing) or "(none)"
+            raise InvalidInputError(f"Positive class {what}: the predictions have {', '.join(self.codes)}.")
+        index = sorted({self.codes.index(code) for code in wanted})
+        return np.asarray(np.ascontiguousarray(self.probabilities[:, index]).sum(axis=1, dtype=np.float32))
+
+
+def read_predictions(path: Path | str) -> PredictionTable:
+    """Read a predictions table.
+
+    Understood are skinclf's own (CSV, JSON lines, Parquet), both forms of the binary seed's CSV, ISIC
+    submissions (one column per class) and `val_probs.npz` (whose images are called 0, 1, 2, ...).
+
+    Raises:
+        InvalidInputError: Not such a table, or a probability is missing or not within 0 and 1.
+    """
+    source = Path(path)
+    if source.suffix.lower() == ".npz":
+        score = read_npz(source)[1]
+        ids = tuple(map(str, range(score.size)))
+        return _checked(PredictionTable(ids, None, None, score, ("ok",) * score.size), source)
+    columns = read_columns(source)
+    id_column = find(columns, ("image", *ID_NAMES))
+    if id_column is None:
+        raise InvalidInputError(f"{source}: no column names the image; found {', '.join(columns)}.")
+    by_code = {name[2:]: name for name in columns if name.startswith("p_")}
+    total = find(columns, ("probability_malignant",))
+    if not by_code and total is None:
+        by_code = one_hot_columns(columns, None)
+        by_code.pop("unk", None)
+    if not by_code and total is None:
+        raise InvalidInputError(
+            f"{source}: no probabilities (probability_malignant, p_<code>); found {', '.join(columns)}."
+        )
+    ids = tuple(columns[id_column])
+    status = tuple(columns["status"]) if "status" in columns else ("ok",) * len(ids)
+    values = (
+        np.stack([_numbers(columns, name, source) for name in by_code.values()], axis=1) if by_code else None
+    )
+    malignant = None if total is None else _numbers(columns, total, source)
+    if malignant is not None and not np.isfinite(malignant).any():
+        malignant = None  # a model whose labels declare no malignancy leaves the column empty
+    return _checked(PredictionTable(ids, tuple(by_code) or None, values, malignant, status), source)
+
+
+def _numbers(columns: Columns, name: str, source: Path) -> Float32:
+    return parse_float32(columns[name], f"{source}: column {name}")
+
+
+def _checked(table: PredictionTable, source: Path) -> PredictionTable:
+    ok = np.asarray([word == "ok" for word in table.status])
+    for values in (table.probabilities, table.malignant):
+        if values is None:
+            continue
+        rows = values if values.ndim == 2 else values[:, None]
+        # A sum of float32 probabilities may exceed 1 by its rounding.
+        bad = ok & ~((rows >= 0) & (rows <= 1 + 1e-5)).all(axis=1)
+        if bad.any():
+            name = table.ids[int(np.flatnonzero(bad)[0])]
+            raise InvalidInputError(f"{source}: {name}: a probability is missing or not within 0 and 1.")
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Predictions and labels of the same images, in the order of the predictions.
+
+    Attributes:
+        predictions: Rows that have a label and did not fail.
+        labels: The labels of these rows.
+        unmatched: Predictions without a label.
+        failed: Predictions with a label whose input failed.
+        unused: Labels without a prediction.
+    """
+
+    predictions: PredictionTable
+    labels: LabelTable
+    unmatched: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.predictions.ids)
+
+    def binary(
+        self, positive: Sequence[str] | None = None, labels: LabelSet | None = None
+    ) -> tuple[Truth, Float32]:
+        """Truth (int8) and score (float32), both of shape (N,), of some classes against the rest.
+
+        Args:
+            positive: Positive class codes; None means malignant.
+            labels: Says which codes are malignant.
+
+        Raises:
+            InvalidInputError: Predictions or labels do not have these classes.
+        """
+        return self.labels.truth(positive, labels), self.predictions.score(positive, labels)
+
+
+def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: float = 0.05) -> Joined:
+    """Match predictions and labels by name as given, else by file name, else by stem.
+
+    Of the three, the one that matches most rows is used, the stricter one in a tie.
+
+    Args:
+        predictions: May lack some of the labelled images (a test split of a larger table).
+        labels: Must hold nearly all the predicted images.
+        max_unmatched: Largest tolerated share of predictions without a label.
+
+    Raises:
+        InvalidInputError: An image occurs twice, too many predictions have no label, or none is left.
+    """
+    best: tuple[list[str], list[str], int] | None = None
+    for key in _KEYS:
+        left, right = [key(name) for name in predictions.ids], [key(name) for name in labels.ids]
+        hits = len(set(left) & set(right))
+        if best is None or hits > best[2]:
+            best = (left, right, hits)
+    left, right, _ = best or ([], [], 0)
+    shared = set(left) & set(right)
+    _refuse_duplicates("predictions", left, None)
+    _refuse_duplicates("labels", right, shared)
+    place = {name: i for i, name in enumerate(right)}
+    unmatched = tuple(n for n, k in zip(predictions.ids, left, strict=True) if k not in place)
+    if len(unmatched) > max_unmatched * len(left):
+        raise InvalidInputError(
+            f"{len(unmatched)} of {len(left)} predictions have no label (at most {max_unmatched:.0%} may): "
+            f"{_listed(unmatched)}. The labels are called like {_listed(labels.ids[:3])}."
+        )
+    matched = [i for i, k in enumerate(left) if k in place]
+    good = [i for i in matched if predictions.status[i] == "ok"]
+    if not good:
+        raise InvalidInputError("No image has both a prediction and a label.")
+    return Joined(
+        predictions.take(good),
+        labels.take([place[left[i]] for i in good]),
+        unmatched=unmatched,
+        failed=tuple(predictions.ids[i] for i in matched if predictions.status[i] != "ok"),
+        unused=tuple(n for n, k in zip(labels.ids, right, strict=True) if k not in shared),
+    )
+
+
+def _file_name(name: str) -> str:
+    return re.split(r"[\\/]", name)[-1]
+
+
+def stem(name: str) -> str:
+    """File name without folder and image ending; dots inside a name stay."""
+    base = _file_name(name)
+    head, dot, tail = base.rpartition(".")
+    return head if dot and f".{tail.lower()}" in EXTENSIONS else base
+
+
+_KEYS: tuple[Callable[[str], str], ...] = (str, _file_name, stem)
+
+
+def _refuse_duplicates(what: str, keys: Sequence[str], among: set[str] | None) -> None:
+    twice = [k for k, n in Counter(keys).items() if n > 1 and (among is None or k in among)]
+    if twice:
+        raise InvalidInputError(
+            f"{len(twice)} images occur more than once in the {what}: {_listed(twice)}. Each may occur once."
+        )
+
+
+def _listed(names: Sequence[Any], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + more

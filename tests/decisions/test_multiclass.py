@@ -1,0 +1,90 @@
+"""Several classes: per-class thresholds and decisions of least cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.decision_fixtures import simulate
+
+from skinclf.decisions.multiclass import (
+    decide_by_cost,
+    decide_by_thresholds,
+    read_costs,
+    tune_class_thresholds,
+)
+from skinclf.decisions.thresholds import tune_threshold
+from skinclf.errors import InvalidInputError
+from skinclf.labels import HAM10000
+from skinclf.models.probabilities import softmax
+
+
+def test_each_class_is_tuned_against_the_rest():
+    logits, truth, _ = simulate()
+    values = softmax(logits).astype(np.float32)
+    codes = [HAM10000.codes[i] for i in truth]
+    points = tune_class_thresholds(codes, values, HAM10000.codes, target_sensitivity=0.9)
+    assert list(points) == list(HAM10000.codes)
+    assert points["mel"] == tune_threshold(truth == 4, values[:, 4], target_sensitivity=0.9)
+    with pytest.raises(InvalidInputError, match="Class scc"):
+        tune_class_thresholds(
+            codes, np.c_[values, values[:, 0]], (*HAM10000.codes, "scc"), target_sensitivity=0.9
+        )
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3),
+    st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
+)
+def test_the_only_class_above_its_threshold_wins(row, thresholds):
+    values = np.asarray([row], np.float32)
+    chosen = int(decide_by_thresholds(values, thresholds)[0])
+    above = [i for i in range(3) if values[0, i].astype(float) >= thresholds[i]]
+    if len(above) == 1:
+        assert chosen == above[0]
+    multiples = values[0].astype(float) / thresholds
+    assert multiples[chosen] == multiples.max()
+
+
+def test_equal_thresholds_and_zero_thresholds():
+    values = np.float32([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+    assert decide_by_thresholds(values, [0.4, 0.4, 0.4]).tolist() == [1, 0]
+    assert decide_by_thresholds(values, [0.0, 0.4, 0.4]).tolist() == [0, 0]
+    for wrong in ([0.5, 0.5], [-1, 0.5, 0.5], [np.nan, 0.5, 0.5]):
+        with pytest.raises(InvalidInputError):
+            decide_by_thresholds(values, wrong)
+
+
+def test_least_cost_is_least_cost():
+    rng = np.random.default_rng(0)
+    values, costs = rng.dirichlet(np.ones(4), 50).astype(np.float32), rng.random((4, 4))
+    chosen = decide_by_cost(values, costs)
+    for row, decided in zip(values.astype(float), chosen, strict=True):
+        expected = [sum(row[i] * costs[i, j] for i in range(4)) for j in range(4)]
+        assert expected[decided] == pytest.approx(min(expected))
+    assert (decide_by_cost(values, 1 - np.eye(4)) == values.argmax(axis=1)).all()
+    for wrong in (np.eye(3), np.full((4, 4), np.nan)):
+        with pytest.raises(InvalidInputError):
+            decide_by_cost(values, wrong)
+
+
+def test_two_classes_agree_with_the_cost_ratio():
+    """A miss that costs nine false alarms means deciding for melanoma from a probability of 0.1."""
+    values = np.float32([[0.91, 0.09], [0.89, 0.11]])
+    assert decide_by_cost(values, np.array([[0.0, 1.0], [9.0, 0.0]])).tolist() == [0, 1]
+
+
+def test_read_costs(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("truth,nv,MEL\nmel,20,0\nnv,0,1\n")
+    assert read_costs(path, ("mel", "nv")).tolist() == [[0, 20], [1, 0]]
+    for text in (
+        "truth,nv\nmel,20\nnv,0\n",
+        "truth,nv,mel\nmel,20,0\n",
+        "truth,nv,mel\nmel,x,0\nnv,0,1\n",
+        "truth,nv,mel\nmel,,0\nnv,0,1\n",
+    ):
+        path.write_text(text)
+        with pytest.raises(InvalidInputError):
+            read_costs(path, ("mel", "nv"))

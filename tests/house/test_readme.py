@@ -1,0 +1,89 @@
+"""The README says what is so: its commands run or parse, its figures are the evaluation's."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from skinclf_cli.main import cli
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line[2:].split(" #")[0].strip() for line in TEXT.splitlines() if line.startswith("$ ")]
+SKINCLF = sorted({c[c.index("skinclf ") :] for c in COMMANDS if re.search(r"(^|\| )skinclf ", c)})
+METRICS = json.loads((ROOT / "model_cards/ham10000-mobilenetv2/metrics.json").read_text())
+
+
+@pytest.mark.parametrize("command", SKINCLF)
+def test_every_option_of_a_command_exists(command: str) -> None:
+    words = shlex.split(command)[1:]
+    group: click.Command = cli
+    while isinstance(group, click.Group):
+        found = group.get_command(click.Context(group), words[0])
+        assert found is not None, f"no command {words[0]}"
+        group, words = found, words[1:]
+    known = {option for param in group.params for option in (*param.opts, *param.secondary_opts)}
+    assert {w for w in words if w.startswith("-") and w != "-"} <= known
+
+
+def test_the_first_commands_work(tmp_path: Path) -> None:
+    (tmp_path / "imgs").symlink_to(ROOT / "examples" / "images")
+    for command in (
+        "predict --image-dir imgs/ --output preds.csv",
+        "tune-threshold --target-sensitivity 0.9",
+    ):
+        assert f"$ skinclf {command}" in TEXT
+        done = subprocess.run(
+            [sys.executable, "-m", "skinclf", *shlex.split(command)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    images = list((ROOT / "examples" / "images").glob("*.jpg"))
+    assert len((tmp_path / "preds.csv").read_text().splitlines()) == 1 + len(images)
+    assert json.loads((tmp_path / "threshold.json").read_text())["sensitivity"] >= 0.9
+    assert (tmp_path / "threshold_analysis.png").stat().st_size > 10_000
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^\$ make (\w+)", TEXT, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("row", "places"),
+    [
+        ("ROC-AUC, malignant", [("binary", "roc_auc")]),
+        ("PR-AUC, malignant", [("binary", "pr_auc")]),
+        ("Balanced accuracy, seven classes", [("multiclass", "balanced_accuracy")]),
+        ("Macro ROC-AUC, seven classes", [("multiclass", "roc_auc_macro")]),
+        ("Accuracy", [("multiclass", "accuracy")]),
+        ("Expected calibration error, top label", [("multiclass", "ece_top_label")]),
+        (
+            "Sensitivity / specificity at the default threshold",
+            [("operating_point", "image", "sensitivity"), ("operating_point", "image", "specificity")],
+        ),
+    ],
+)
+def test_figures_are_those_of_the_evaluation(row: str, places: list[tuple[str, ...]]) -> None:
+    line = next(x for x in TEXT.splitlines() if x.startswith(f"| {row} |"))
+    expected: list[str] = []
+    estimates = []
+    for place in places:
+        value = METRICS
+        for key in place:
+            value = value[key]
+        estimates.append(value)
+    expected += [f"{e['value']:.3f}" for e in estimates]
+    expected += [f"{e[side]:.3f}" for e in estimates for side in ("low", "high")]
+    assert re.findall(r"\d\.\d{3}", line) == expected

@@ -1,0 +1,280 @@
+"""The importer against real TensorFlow: same file, same pixels, same probabilities."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import encode
+from PIL import Image
+from support.hub_server import HubServer
+from support.keras_fixtures import Array, assert_lively, stated
+from support.keras_worker import KerasWorker
+from support.keras_zoo import MODELS, SIZE
+
+from skinclf.errors import UnsafeModelError
+from skinclf.images.preprocess import scaling
+from skinclf.images.synthetic import synthetic_lesion
+from skinclf.labels import MALIGNANT
+from skinclf.models.formats.keras.file import import_keras
+from skinclf.models.loaded import LoadedModel, Stated
+from skinclf.models.probabilities import probabilities
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(x) is None for x in ("tensorflow", "keras", "tf_keras")),
+        reason="needs tensorflow and tf_keras",
+    ),
+]
+TOLERANCE = 1e-5
+LEGACY, MODERN = "tf_keras", "keras"
+
+
+@pytest.fixture(scope="module")
+def keras_worker() -> Iterator[KerasWorker]:
+    worker = KerasWorker()
+    yield worker
+    worker.close()
+
+
+def load(path: Path, told: Stated) -> LoadedModel:
+    return import_keras(path, told, name="m", source=str(path))
+
+
+def answers(model: LoadedModel, images: Array) -> Array:
+    assert model.network is not None
+    with torch.inference_mode():
+        scores = model.network(torch.from_numpy(images).permute(0, 3, 1, 2))
+    return probabilities(scores.numpy(), model.spec.activation)
+
+
+def in_double(model: LoadedModel, images: Array) -> Array:
+    """Answers of a copy of the network that computes in float64."""
+    network = copy.deepcopy(model.network)
+    assert network is not None
+    with torch.inference_mode():
+        scores = network.double()(torch.from_numpy(images).permute(0, 3, 1, 2).double())
+    return probabilities(scores.numpy(), model.spec.activation)
+
+
+def expected(raw: Array) -> Array:
+    return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
+
+
+def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float]:
+    data = np.load(folder / "data.npz")
+    model = load(folder / f"model{suffix}", told)
+    wanted = expected(data["answers"])
+    assert_lively(wanted)
+    found = answers(model, data["images"])
+    difference = float(np.abs(found - wanted).max())
+    # A random network may amplify float32's own rounding; how much, the same network in float64 tells.
+    rounding = float(np.abs(found - in_double(model, data["images"])).max())
+    assert difference <= max(TOLERANCE, 4 * rounding), f"{suffix}: {difference:.2e}, rounding {rounding:.2e}"
+    assert difference <= 10 * TOLERANCE, f"{suffix}: {difference:.2e}"
+    return model, difference
+
+
+# --- families ----------------------------------------------------------------------------------
+
+# (family, height, framework, head): odd and even sizes, down to the smallest allowed. Keras 3 saves each family in
+# both of its formats, Keras 2 under another head; the heads are those of the five published projects (two of them
+# PyTorch ones, rebuilt in Keras), and MobileNetV2 takes every one in both.
+FAMILIES = [
+    ("ResNet50", 64, MODERN, "001"), ("ResNet50", 65, LEGACY, "000"),
+    ("ResNet101", 49, LEGACY, "002"), ("ResNet101", 32, MODERN, "004"),
+    ("ResNet50V2", 64, MODERN, "000"), ("ResNet50V2", 51, LEGACY, "003"),
+    ("VGG16", 48, MODERN, "002"), ("VGG16", 32, LEGACY, "001"),
+    ("VGG19", 33, MODERN, "003"), ("VGG19", 40, LEGACY, "002"),
+    ("InceptionV3", 76, MODERN, "001"), ("InceptionV3", 75, LEGACY, "004"),
+    ("Xception", 71, MODERN, "002"), ("Xception", 74, LEGACY, "000"),
+    ("DenseNet121", 48, MODERN, "000"), ("DenseNet121", 39, LEGACY, "002"),
+    ("MobileNet", 64, MODERN, "004"), ("MobileNet", 47, LEGACY, "003"),
+    *(("MobileNetV2", size, framework, head) for framework in (MODERN, LEGACY) for size, head in (
+        (64, "000"), (65, "001"), (50, "002"), (39, "003"), (32, "004"))),
+    ("MobileNetV3Small", 64, MODERN, "002"), ("MobileNetV3Small", 65, LEGACY, "004"),
+    ("MobileNetV3Large", 50, LEGACY, "001"), ("MobileNetV3Large", 64, MODERN, "003"),
+    ("EfficientNetB0", 64, MODERN, "000"), ("EfficientNetB0", 65, LEGACY, "001"),
+    ("EfficientNetB1", 40, MODERN, "002"), ("EfficientNetB1", 37, LEGACY, "003"),
+    ("EfficientNetB2", 43, LEGACY, "000"), ("EfficientNetB2", 48, MODERN, "004"),
+    ("EfficientNetB3", 36, MODERN, "001"), ("EfficientNetB3", 45, LEGACY, "002"),
+    ("EfficientNetV2B0", 64, MODERN, "003"), ("EfficientNetV2B0", 61, LEGACY, "002"),
+    ("EfficientNetV2S", 48, MODERN, "000"), ("EfficientNetV2S", 35, LEGACY, "001"),
+]  # fmt: skip
+SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "size", "framework", "head"), FAMILIES)
+def test_family(
+    keras_worker: KerasWorker, tmp_path: Path, family: str, size: int, framework: str, head: str,
+    record_property: Any,
+) -> None:  # fmt: skip
+    formats = [".h5", ".keras"] if framework == MODERN else [".h5"]
+    made = keras_worker(
+        folder=tmp_path, framework=framework, family=family, size=[size, size + 5], head=head, formats=formats,
+        scaled=not family.startswith(SCALES_ITSELF),
+    )  # fmt: skip
+    told = stated(made["outputs"], height=size, width=size + 5)
+    for suffix in formats:
+        model, difference = compare(tmp_path, suffix, told)
+        assert model.spec.activation == ("sigmoid" if head == "001" else "softmax")
+        record_property(f"{family} {framework} {suffix} {head}", f"{difference:.1e}")
+
+
+# --- every layer ---------------------------------------------------------------------------------
+
+#: What one of the two frameworks cannot save, or does not have.
+FORMATS = {
+    ("modern_idle", MODERN): [".keras"],
+    ("modern_idle", LEGACY): [],
+    ("idle", MODERN): [".keras"],
+    ("preprocess_caffe", LEGACY): [".h5"],
+    ("shared_between", MODERN): [".h5"],  # `.keras` holds such a layer once, and Keras itself cannot load it
+    ("shared_between", LEGACY): [".h5"],
+}
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+@pytest.mark.parametrize("name", MODELS)
+def test_layers(keras_worker: KerasWorker, tmp_path: Path, name: str, framework: str) -> None:
+    formats = FORMATS.get((name, framework), [".h5", ".keras"])
+    if not formats:
+        pytest.skip("Keras 3 only")
+    made = keras_worker(folder=tmp_path, framework=framework, model=name, formats=formats)
+    told = stated(made["outputs"], height=SIZE[0], width=SIZE[1])
+    if name == "from_logits":
+        data = dict(np.load(tmp_path / "data.npz"))
+        shifted = np.exp(data["answers"] - data["answers"].max(1, keepdims=True))
+        np.savez(
+            tmp_path / "data.npz", images=data["images"], answers=shifted / shifted.sum(1, keepdims=True)
+        )
+    for suffix in formats:
+        compare(tmp_path, suffix, told)
+
+
+# --- other files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+@pytest.mark.parametrize("suffix", [".weights.h5", "_weights.h5"])
+@pytest.mark.parametrize("name", ["depthwise", "nesting", "simple_cnn", "adapted"])
+def test_weights_only(
+    keras_worker: KerasWorker, tmp_path: Path, name: str, suffix: str, framework: str
+) -> None:
+    """With the architecture as JSON: today's layout, and the one that Keras 2 kept before."""
+    if framework == MODERN and suffix == "_weights.h5":
+        pytest.skip("Keras 3 no longer writes these")
+    made = keras_worker(folder=tmp_path, framework=framework, model=name, formats=[suffix], json=True)
+    told = stated(made["outputs"], height=SIZE[0], width=SIZE[1])
+    told = Stated(labels=told.labels, preprocess=told.preprocess, architecture=str(tmp_path / "model.json"))
+    compare(tmp_path, suffix, told)
+
+
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+def test_real_lambdas_are_refused(keras_worker: KerasWorker, tmp_path: Path, framework: str) -> None:
+    keras_worker(folder=tmp_path, framework=framework, model="lambda", formats=[".h5", ".keras"])
+    for suffix in (".h5", ".keras"):
+        with pytest.raises(UnsafeModelError, match="'sneaky' is a Lambda"):
+            load(tmp_path / f"model{suffix}", stated(3, height=16))
+
+
+PREDICT = """
+import pathlib, sys
+from skinclf_cli.main import run
+status = run(sys.argv[1:])
+# Not `ru_maxrss`: a child begins with the peak of its parent there.
+place = pathlib.Path("/proc/self/status")
+lines = place.read_text().splitlines() if place.exists() else []
+print(*(x.split()[1] for x in lines if x.startswith("VmHWM")))
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", [MODERN, LEGACY])
+def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, framework: str) -> None:
+    """The published model by its name, from JPEG files to rows, against the arithmetic of its author's code.
+
+    A Hub of the test's own holds a network of the published one's shape; the command line runs in a process of its
+    own, whose peak memory is bounded.
+    """
+    cv2 = pytest.importorskip("cv2")
+    buffers = [encode(synthetic_lesion(seed)) for seed in range(6)]
+    for number, data in enumerate(buffers):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    decoded = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in buffers]
+    resized = np.stack([cv2.resize(x, (224, 224)).astype(np.float32) for x in decoded])
+    np.save(tmp_path / "inputs.npy", resized[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32))
+    made = keras_worker(
+        folder=tmp_path, framework=framework, family="ResNet50", head="001", size=[224, 224], formats=[".h5"],
+        inputs=tmp_path / "inputs.npy",
+    )  # fmt: skip
+    assert made["parameters"] == 24_778_625
+    wanted = expected(np.load(tmp_path / "data.npz")["answers"])
+    assert_lively(wanted)
+
+    model = load(
+        tmp_path / "model.h5", Stated(labels=MALIGNANT, preprocess=scaling("caffe", library="opencv"))
+    )
+    assert model.network is not None
+    state = {k: v for k, v in model.network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert sum(v.numel() for v in state.values()) == 24_778_625
+    assert [tuple(v.shape) for k, v in state.items() if "dense" in k and v.ndim == 2] == [
+        (512, 2048), (256, 512), (1, 256),
+    ]  # fmt: skip
+
+    repository, table = "devatreya/skin-lesion-resnet50", tmp_path / "preds.csv"
+    with HubServer() as hub:
+        sha = hub.add_repo(repository, {"resnet50_best.h5": (tmp_path / "model.h5").read_bytes()})
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+        rows, _ = predict(environment, table, "--model", repository, "--image-dir", str(tmp_path))
+    assert [(Path(row["image"]).name, row["status"]) for row in rows] == [
+        (f"{n}.jpg", "ok") for n in range(6)
+    ]
+    malignant = np.array([float(row["probability_malignant"]) for row in rows])
+    np.testing.assert_allclose(malignant, wanted[:, 1], rtol=0, atol=TOLERANCE)
+    assert [row["predicted_class"] for row in rows] == [MALIGNANT[int(p >= 0.5)].name for p in wanted[:, 1]]
+    assert sha in table.with_name("preds.csv.run.json").read_text()
+    # From the cache, and no more memory for a first image than was promised.
+    image = str(tmp_path / "0.jpg")
+    (row,), peak = predict(environment, table, "--model", repository, "--offline", "--overwrite", image)
+    assert float(row["probability_malignant"]) == pytest.approx(malignant[0], abs=1e-6)
+    assert peak is None or peak < 1.2e9
+
+
+def predict(
+    environment: dict[str, str], table: Path, *arguments: str
+) -> tuple[list[dict[str, str]], int | None]:
+    """Rows of `skinclf predict` in a process of its own, and its peak memory in bytes where that can be read."""
+    command = [
+        sys.executable,
+        "-c",
+        PREDICT,
+        "predict",
+        *arguments,
+        "--output",
+        str(table),
+        "--runtime",
+        "torch",
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    peak = done.stdout.split()
+    return rows, int(peak[-1]) * 1024 if peak else None

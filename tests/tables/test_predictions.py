@@ -1,0 +1,350 @@
+"""Reading predictions and labels in every form that people keep them in, and joining them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from skinclf.errors import InvalidInputError
+from skinclf.inference.prediction import Prediction
+from skinclf.labels import HAM10000, ISIC2019, MALIGNANT, MELANOMA
+from skinclf.tables.predictions import Joined, join, read_labels, read_predictions
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def predictions(n=4, seed=0):
+    rng = np.random.default_rng(seed)
+    values = rng.dirichlet(np.ones(7), n).astype(np.float32)
+    return [Prediction(f"imgs/{i}.jpg", HAM10000, tuple(map(float, v)), 0.5) for i, v in enumerate(values)]
+
+
+def write_table(path, rows):
+    """skinclf's predictions table, written by hand."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        head = [
+            "image",
+            "probability_malignant",
+            "predicted_label",
+            "predicted_class",
+            "threshold",
+            "flagged",
+        ]
+        writer.writerow([*head, *(f"p_{c}" for c in HAM10000.codes), "status", "error"])
+        for p in rows:
+            if not p.ok:
+                writer.writerow([p.image, *[""] * 12, p.status, p.error])
+                continue
+            cells = [str(np.float32(v)) for v in p.values]
+            total = str(np.float32(p.probability_malignant))
+            writer.writerow([p.image, total, p.index, p.name, "0.5", int(p.flagged), *cells, "ok", ""])
+    return path
+
+
+def test_own_table_gives_the_same_float32(tmp_path):
+    rows = predictions(50)
+    table = read_predictions(write_table(tmp_path / "p.csv", rows))
+    assert table.ids == tuple(p.image for p in rows)
+    assert table.codes == HAM10000.codes
+    assert table.probabilities.dtype == np.float32
+    assert table.probabilities.tolist() == [list(p.values) for p in rows]
+    assert table.malignant.tolist() == [p.probability_malignant for p in rows]
+    # The sum over columns is the one that predict makes, bit for bit.
+    assert (table.score(["mel", "bcc", "akiec"]) == table.malignant).all()
+
+
+def test_failed_rows_stay_and_join_names_them(tmp_path):
+    rows = [*predictions(3), Prediction("imgs/9.jpg", HAM10000, None, 0.5, "truncated", "cut")]
+    table = read_predictions(write_table(tmp_path / "p.csv", rows))
+    assert table.status == ("ok", "ok", "ok", "truncated")
+    labels = read_labels(write(tmp_path / "l.csv", "image,label\n0,1\n1,0\n2,0\n9,1\n"))
+    joined = join(table, labels)
+    assert joined.failed == ("imgs/9.jpg",)
+    assert len(joined) == 3
+
+
+def test_json_lines(tmp_path):
+    rows = predictions(5)
+    path = write(tmp_path / "p.jsonl", "".join(json.dumps(p.to_dict()) + "\n" for p in rows))
+    table = read_predictions(path)
+    assert table.codes == HAM10000.codes
+    assert table.probabilities.tolist() == [list(p.values) for p in rows]
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = predictions(5)
+    columns = {"image": [p.image for p in rows]}
+    columns |= {
+        f"p_{c}": pa.array([p.values[i] for p in rows], pa.float32()) for i, c in enumerate(HAM10000.codes)
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "p.parquet")
+    assert read_predictions(tmp_path / "p.parquet").probabilities.tolist() == [list(p.values) for p in rows]
+
+
+@pytest.mark.parametrize("threshold", ["", ",0.5"])
+def test_both_forms_of_the_binary_seed(tmp_path, threshold):
+    head = "image,probability_malignant,predicted_label,predicted_class" + (",threshold" if threshold else "")
+    path = write(
+        tmp_path / "p.csv", f"{head}\na/x.jpg,0.91,1,Malignant{threshold}\nb/y.png,0.2,0,Benign{threshold}\n"
+    )
+    table = read_predictions(path)
+    assert table.codes is None
+    assert table.malignant.tolist() == [np.float32(0.91), np.float32(0.2)]
+    with pytest.raises(InvalidInputError, match="P\\(malignant\\) only"):
+        table.score(["mel"])
+
+
+def test_challenge_submission(tmp_path):
+    path = write(
+        tmp_path / "s.csv", "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\nI,.5,.1,.1,.1,.1,.05,.03,.02,0\n"
+    )
+    table = read_predictions(path)
+    assert table.codes == ISIC2019.codes
+    assert table.score(None, ISIC2019)[0] == pytest.approx(0.72)
+
+
+def test_seed_arrays(tmp_path):
+    np.savez(tmp_path / "v.npz", y_true=np.array([0, 1, 1]), y_prob=np.array([[0.1], [0.7], [0.4]]))
+    joined = join(read_predictions(tmp_path / "v.npz"), read_labels(tmp_path / "v.npz", MALIGNANT))
+    truth, score = joined.binary()
+    assert truth.tolist() == [0, 1, 1]
+    assert score.tolist() == [np.float32(x) for x in (0.1, 0.7, 0.4)]
+    assert joined.labels.codes == ("benign", "malignant", "malignant")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{"y_true": [0, 1]}, {"y_true": [0, 2], "y_prob": [0.1, 0.2]}, {"y_true": [0], "y_prob": [0.1, 0.2]}],
+)
+def test_bad_arrays(tmp_path, arrays):
+    np.savez(tmp_path / "v.npz", **{k: np.array(v) for k, v in arrays.items()})
+    with pytest.raises(InvalidInputError):
+        read_predictions(tmp_path / "v.npz")
+
+
+def test_pickled_arrays_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "v.npz", y_true=np.array([{}], object), y_prob=np.array([0.1]))
+    with pytest.raises(InvalidInputError):
+        read_predictions(tmp_path / "v.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,x\na,1\n", "no probabilities"),
+        ("x,probability_malignant\na,1\n", "names the image"),
+        ("image,probability_malignant\n", "no rows"),
+        ("image,probability_malignant\na,0.5\nb\n", "row 3"),
+        ("image,probability_malignant\na,high\n", "probability_malignant"),
+        ("image,probability_malignant\na,1.5\n", "within 0 and 1"),
+        ("image,probability_malignant\na,nan\nb,0.5\n", "within 0 and 1"),
+        ("image,probability_malignant\na,\nb,0.5\n", "within 0 and 1"),
+        ("image,image\na,b\n", "twice"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_predictions(tmp_path, text, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_predictions(write(tmp_path / "p.csv", text))
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_predictions(tmp_path / "none.csv")
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00image")
+    with pytest.raises(InvalidInputError):
+        read_predictions(tmp_path / "b.csv")
+
+
+HAM_HEAD = "lesion_id,image_id,dx,dx_type,age,sex,localization"
+HAM_ROWS = (
+    "HAM_1,ISIC_1,mel,histo,80.0,male,back",
+    "HAM_1,ISIC_2,mel,histo,80.0,male,back",
+    ",ISIC_3,nv,follow_up,,,",
+)
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_ham10000_metadata(tmp_path, separator):
+    text = "\n".join([HAM_HEAD, *HAM_ROWS]).replace(",", separator) + "\n"
+    labels = read_labels(write(tmp_path / "m.tab", text), HAM10000)
+    assert labels.ids == ("ISIC_1", "ISIC_2", "ISIC_3")
+    assert labels.codes == ("mel", "mel", "nv")
+    assert labels.lesion_id == ("HAM_1", "HAM_1", "image:ISIC_3")
+    assert labels.truth().tolist() == [1, 1, 0]
+    assert labels.columns["sex"] == ("male", "male", "")
+
+
+def test_split_csv_of_the_binary_seed(tmp_path):
+    rows = [
+        f"{row},{y},{s}" for row, y, s in zip(HAM_ROWS, (1, 1, 0), ("train", "test", "test"), strict=True)
+    ]
+    path = write(tmp_path / "labels_binary_split.csv", "\n".join([f"{HAM_HEAD},label,split", *rows]) + "\n")
+    labels = read_labels(path, HAM10000, split="TEST")
+    assert labels.ids == ("ISIC_2", "ISIC_3")
+    assert labels.binary.tolist() == [1, 0]
+    assert labels.codes == ("mel", "nv")
+    assert read_labels(path, MALIGNANT, split="test").codes == ("malignant", "benign")
+    with pytest.raises(InvalidInputError, match="no row of split 'val'"):
+        read_labels(path, split="val")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "codes"),
+    [
+        (
+            "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\nA,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0\n",
+            ISIC2019,
+            ("scc",),
+        ),
+        (
+            "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nA,1,0,0,0,0,0,0\nB,0,0,0,1,0,0,0\n",
+            HAM10000,
+            ("mel", "akiec"),
+        ),
+        ("image_id,label,lesion_id\nA,bkl,L1\n", HAM10000, ("bkl",)),
+        ("filename,diagnosis\nA,Melanoma\nB,melanocytic nevus\n", HAM10000, ("mel", "nv")),
+        ("image,target\nA,1\nB,0.0\n", MELANOMA, ("melanoma", "non_melanoma")),
+        ("image,benign_malignant\nA,malignant\nB,benign\n", MALIGNANT, ("malignant", "benign")),
+    ],
+)
+def test_label_forms(tmp_path, text, labels, codes):
+    table = read_labels(write(tmp_path / "l.csv", text), labels)
+    assert table.codes == codes
+    assert table.ids[0] == "A"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,MEL,NV\nA,1,1\n", "exactly one"),
+        ("image,MEL,NV\nA,0,0\n", "exactly one"),
+        ("image,MEL,NV\nA,0.5,0.5\n", "exactly one"),
+        ("image,label\nA,wart\n", "unknown label 'wart'"),
+        ("image,label\nA,\n", "no label"),
+        ("image,colour\nA,red\n", "no label column"),
+        ("label\nmel\n", "names the image"),
+    ],
+)
+def test_bad_labels(tmp_path, text, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_labels(write(tmp_path / "l.csv", text), HAM10000)
+
+
+@pytest.mark.parametrize("split", ["", "test/"])
+def test_class_folders(tmp_path, split):
+    for name in ("mel/b.JPG", "mel/a.png", "nv/c.jpg", "nv/notes.txt", "nv/.hidden.jpg"):
+        path = tmp_path / split / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    labels = read_labels(tmp_path, HAM10000, split="test" if split else None)
+    assert labels.ids == (f"{split}mel/a.png", f"{split}mel/b.JPG", f"{split}nv/c.jpg")
+    assert labels.codes == ("mel", "mel", "nv")
+
+
+def test_no_class_folders(tmp_path):
+    with pytest.raises(InvalidInputError, match="subfolder"):
+        read_labels(tmp_path)
+
+
+def test_positive_classes_and_unknown_malignancy(tmp_path):
+    labels = read_labels(write(tmp_path / "l.csv", "image,label\nA,mel\nB,bcc\nC,nv\n"), HAM10000)
+    assert labels.truth(["mel"]).tolist() == [1, 0, 0]
+    strange = read_labels(write(tmp_path / "s.csv", "image,label\nA,wart\nB,cyst\n"))
+    with pytest.raises(InvalidInputError, match="--positive"):
+        strange.truth()
+    assert strange.truth(["wart"]).tolist() == [1, 0]
+    plain = read_labels(write(tmp_path / "b.csv", "image,label\nA,1\n"))
+    with pytest.raises(InvalidInputError, match="class codes are needed"):
+        plain.truth(["mel"])
+
+
+# --- join -------------------------------------------------------------------------------------
+
+
+def table_of(tmp_path, names):
+    return read_predictions(
+        write(
+            tmp_path / "p.csv",
+            "image,probability_malignant\n" + "".join(f"{n},0.{i + 1}\n" for i, n in enumerate(names)),
+        )
+    )
+
+
+def labels_of(tmp_path, names):
+    return read_labels(
+        write(tmp_path / "l.csv", "image,label\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (["a.jpg", "b.jpg"], ["a.jpg", "b.jpg"]),
+        (["x/a.jpg", "x/b.jpg"], ["y/a.jpg", "y/b.jpg"]),
+        (["x\\a.jpg", "x\\b.jpg"], ["a", "b"]),
+        (["/d/a.JPG", "/d/b.png"], ["a", "b"]),
+        (["ISIC_1_downsampled.jpg", "v1.2.jpg"], ["ISIC_1_downsampled", "v1.2"]),
+        (["x/1.jpg", "y/1.jpg"], ["x/1.jpg", "y/1.jpg"]),
+    ],
+)
+def test_join_by_name_file_name_or_stem(tmp_path, left, right):
+    joined = join(table_of(tmp_path, left), labels_of(tmp_path, right))
+    assert joined.predictions.ids == tuple(left)
+    assert joined.labels.ids == tuple(right)
+    assert joined.labels.binary.tolist() == [0, 1]
+
+
+def test_join_keeps_the_order_of_the_predictions(tmp_path):
+    joined = join(table_of(tmp_path, ["c", "a", "b"]), labels_of(tmp_path, ["a", "b", "c", "d"]))
+    assert joined.labels.ids == ("c", "a", "b")
+    assert joined.unused == ("d",)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "what"),
+    [
+        (["a", "a"], ["a"], "predictions: a"),
+        (["a.jpg", "a.png"], ["a"], "predictions: a"),
+        (["x/a.jpg", "y/a.jpg"], ["a"], "predictions: a"),
+        (["a"], ["a", "a"], "labels: a"),
+        (["a"], ["x/a.jpg", "y/a.jpg"], "labels: a"),
+    ],
+)
+def test_duplicates_are_refused(tmp_path, left, right, what):
+    with pytest.raises(InvalidInputError, match=what):
+        join(table_of(tmp_path, left), labels_of(tmp_path, right))
+
+
+def test_unmatched_rows_are_listed_and_too_many_refused(tmp_path):
+    names = [f"i{n}" for n in range(8)]
+    predictions, labels = table_of(tmp_path, names), labels_of(tmp_path, names[:7])
+    with pytest.raises(InvalidInputError, match=r"1 of 8 predictions have no label .*i7"):
+        join(predictions, labels)
+    joined = join(predictions, labels, max_unmatched=0.2)
+    assert joined.unmatched == ("i7",)
+    assert len(joined) == 7
+    with pytest.raises(InvalidInputError):
+        join(predictions, labels_of(tmp_path, ["other"]), max_unmatched=1.0)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.text("abc._-", min_size=1, max_size=6), min_size=1, max_size=9, unique=True), st.randoms())
+def test_join_is_by_identity_whatever_the_order(tmp_path, names, random):
+    shuffled = random.sample(names, len(names))
+    joined = join(table_of(tmp_path, names), labels_of(tmp_path, shuffled))
+    assert isinstance(joined, Joined)
+    assert joined.predictions.ids == joined.labels.ids == tuple(names)
+    assert joined.labels.binary.tolist() == [shuffled.index(n) % 2 for n in names]

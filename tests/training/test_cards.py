@@ -1,0 +1,350 @@
+"""Model cards: what is in them comes from the bundle and its evaluation, and from nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.models.bundle import read_spec
+from skinclf.models.registry import BUILTIN
+from skinclf_training.publishing.card import DRAWN_FROM, make_card, read_evaluation, render_card
+from skinclf_training.publishing.card_text import cards_dir, find_about, read_about
+
+ROOT = Path(__file__).parents[2]
+RELEASED = sorted(path.parent for path in (ROOT / "model_cards").glob("*/metrics.json"))
+
+
+@pytest.fixture(scope="module")
+def metrics(evaluated: Path) -> dict:
+    return json.loads((evaluated / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def card(evaluated: Path):
+    return make_card(evaluated / "bundle", evaluated / "metrics.json", repo_id="user/lesions")
+
+
+def front_matter(text: str) -> dict:
+    """As any reader of YAML sees it."""
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def cell(text: str, row: str, column: int = 1) -> str:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row} |"))
+    return line.split(" | ")[column].strip(" |")
+
+
+def percent(item: dict) -> str:
+    return f"{100 * item['value']:.1f}\u2009% ({100 * item['low']:.1f}\u2013{100 * item['high']:.1f})"
+
+
+def test_front_matter(card, metrics):
+    data = front_matter(card.text)
+    assert data["license"] == "cc-by-nc-4.0"
+    assert data["library_name"] == "timm"
+    assert data["pipeline_tag"] == "image-classification"
+    assert {"skinclf", "dermoscopy", "medical"} <= set(data["tags"])
+    (model,) = data["model-index"]
+    (result,) = model["results"]
+    assert result["dataset"] == {"name": "HAM10000", "type": "ham10000", "split": "test"}
+    values = {entry["name"]: entry["value"] for entry in result["metrics"]}
+    assert values["Balanced accuracy"] == metrics["multiclass"]["balanced_accuracy"]["value"]
+    assert values["Macro ROC-AUC"] == metrics["multiclass"]["roc_auc_macro"]["value"]
+    assert values["ROC-AUC, malignant"] == metrics["binary"]["roc_auc"]["value"]
+    point = metrics["operating_point"]["image"]
+    assert values["Sensitivity, malignant, at threshold 0.3000, by image"] == point["sensitivity"]["value"]
+    assert set(data["metrics"]) == {entry["type"] for entry in result["metrics"]}
+
+
+def test_tables_hold_the_evaluation(card, metrics):
+    overall, point = metrics["multiclass"], metrics["operating_point"]
+    assert cell(card.text, "Balanced accuracy") == percent(overall["balanced_accuracy"])
+    assert cell(card.text, "`mel`", 2) == percent(metrics["per_class"][4]["recall"])
+    assert cell(card.text, "84 images") == percent(point["image"]["sensitivity"])
+    assert cell(card.text, "42 lesions (max)", 2) == percent(point["lesion"]["specificity"])
+    for row in metrics["subgroups"]:
+        assert f": {row['value']} | {row['n']} | {row['n_positive']} |" in card.text
+    slope = metrics["binary"]["slope"]
+    assert cell(card.text, "Calibration slope").startswith(f"{slope['value']:.2f} ({slope['low']:.2f}")
+
+
+def test_every_section_is_there(card):
+    sections = re.findall(r"^## (.*)$", card.text, re.MULTILINE)
+    assert sections == [
+        "Classes", "Intended use", "Out of scope", "Get started", "Data, licence and split", "Preprocessing",
+        "Results", "Operating points", "Calibration", "Subgroups", "Limitations and known failure modes",
+        "Training procedure", "Environment", "Citation",
+    ]  # fmt: skip
+    assert "Not a medical device" in card.text
+    assert "skinclf predict --model user/lesions" in card.text
+    assert 'timm.create_model("hf-hub:user/lesions"' in card.text
+    assert "`sensitivity_90` (default) | 0.3000" in card.text
+    assert "no lesion or image of the test part is shared with: " in card.text
+
+
+def test_the_folders_of_the_machine_stay_there(card):
+    assert "weights.safetensors" in card.text
+    assert "/home/somebody" not in card.text
+
+
+def test_figures_are_beside_it(card, evaluated, tmp_path):
+    names = {path.name for path in card.write(tmp_path / "out")}
+    assert names == {"README.md", "metrics.json", "roc.png", "reliability.png", "confusion.png"}
+    digest = hashlib.sha256((evaluated / "metrics.json").read_bytes()).hexdigest()
+    for name, png in card.figures.items():
+        assert f"]({name})" in card.text
+        with Image.open(io.BytesIO(png)) as image:
+            assert image.text[DRAWN_FROM] == digest
+            assert min(image.size) > 300
+
+
+def test_no_number_comes_from_elsewhere(evaluated, metrics):
+    """With every figure of the evaluation replaced by 0.77 or 77, no other figure is left in the results."""
+
+    def replaced(value):
+        if isinstance(value, dict):
+            return {key: replaced(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [replaced(item) for item in value]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return value
+        return 77 if isinstance(value, int) else 0.77
+
+    spec = read_spec(evaluated / "bundle").replace(operating_points={}, default_operating_point=None)
+    text = render_card(spec, replaced(metrics), find_about(spec))
+    results = text[text.index("## Results") : text.index("## Limitations")]
+    results = re.sub(r"`[^`]*`|\((max|mean)\)|<40|40-59|60\+|at 80|at 90|at 95|PR-AUC|F1", "", results)
+    found = set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", results.replace("0 |\n", "").replace("1 |\n", "")))
+    assert found <= {
+        "77",
+        "77.0",
+        "0.77",
+        "0.770",
+        "0.7700",
+        "0.5",
+        "0.3",
+    }  # 0.3: the threshold as it was given
+
+
+def test_it_says_when_a_leak_was_allowed_or_not_looked_for(evaluated, metrics):
+    spec = read_spec(evaluated / "bundle")
+    about = find_about(spec)
+    leaky = metrics | {"leakage": metrics["leakage"] | {"found": ["Lesion L1 was trained on."]}}
+    assert "**found, and the evaluation was told to go on.** Lesion L1" in render_card(spec, leaky, about)
+    blind = metrics | {"leakage": metrics["leakage"] | {"compared_with": []}}
+    assert "**not checked**" in render_card(spec, blind, about)
+
+
+def test_a_two_label_model(two_label_bundle, evaluated, metrics):
+    spec = read_spec(two_label_bundle).replace(training={"data": "HAM10000"})
+    bare = metrics | {"multiclass": None, "per_class": [], "subgroups": []}
+    text = render_card(spec, bare, find_about(spec))
+    assert "Binary classifier" in text
+    assert "no subgroup was looked at" in text
+    assert "all classes" not in text
+    assert front_matter(text)["license"] == "cc0-1.0"
+
+
+def test_no_card_without_limitations(evaluated, tmp_path):
+    content = yaml.safe_load((cards_dir() / "ham10000.yaml").read_text(encoding="utf-8"))
+    for empty in ([], None, ["  "]):
+        path = tmp_path / "about.yaml"
+        path.write_text(yaml.safe_dump(content | {"limitations": empty}))
+        with pytest.raises(InvalidInputError, match="limitations is empty"):
+            make_card(evaluated / "bundle", evaluated / "metrics.json", about=path)
+
+
+def test_no_card_for_data_that_nobody_described(evaluated, metrics):
+    spec = read_spec(evaluated / "bundle")
+    for training in ({}, {"data": "my clinic"}):
+        with pytest.raises(InvalidInputError, match="--about"):
+            find_about(spec.replace(training=training))
+
+
+def test_an_about_file_with_a_missing_or_unknown_key(tmp_path):
+    content = yaml.safe_load((cards_dir() / "ham10000.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "about.yaml"
+    path.write_text(yaml.safe_dump(content | {"limits": ["none"]}))
+    with pytest.raises(InvalidInputError, match="limits"):
+        read_about(path)
+    del content["citation"]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InvalidInputError, match="citation"):
+        read_about(path)
+    path.write_text("- just\n- a list\n")
+    with pytest.raises(InvalidInputError, match="expected keys"):
+        read_about(path)
+
+
+def test_no_card_without_an_evaluation(evaluated, metrics, tmp_path):
+    with pytest.raises(InvalidInputError, match="A card needs an evaluation"):
+        make_card(evaluated / "bundle", tmp_path / "metrics.json")
+    for content in ({"kind": "other"}, metrics | {"multiclass": None, "binary": None}):
+        (tmp_path / "metrics.json").write_text(json.dumps(content))
+        with pytest.raises(InvalidInputError):
+            read_evaluation(tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "does not say which model"),
+        ({"weights_sha256": "0" * 64, "name": "other"}, "other weights_sha256"),
+    ],
+)
+def test_no_card_from_the_evaluation_of_another_model(evaluated, metrics, tmp_path, model, message):
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"model": model}))
+    with pytest.raises(MismatchError, match=message):
+        make_card(evaluated / "bundle", tmp_path / "metrics.json")
+
+
+def test_the_command(evaluated, tmp_path):
+    from skinclf_cli.main import run
+
+    folder = tmp_path / "out"
+    code = run(
+        [
+            "card",
+            str(evaluated / "bundle"),
+            "--metrics",
+            str(evaluated / "metrics.json"),
+            "--output",
+            str(folder),
+        ]
+    )
+    assert code == 0
+    assert "skinclf predict --model bundle" in (folder / "README.md").read_text(encoding="utf-8")
+    assert (
+        run(["card", str(evaluated), "--metrics", str(evaluated / "metrics.json"), "--output", str(folder)])
+        == 1
+    )
+
+
+# --- the cards that are committed --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
+def test_a_committed_card_holds_its_committed_evaluation(folder):
+    """Rendered anew from the shipped bundle and the committed metrics.json, nothing may differ."""
+    committed = (folder / "README.md").read_text(encoding="utf-8")
+    card = make_card(BUILTIN / folder.name, folder / "metrics.json")
+    assert front_matter(committed) == front_matter(card.text)
+    assert committed.split("---\n", 2)[2] == card.text.split("---\n", 2)[2]
+    digest = hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()
+    assert card.figures
+    for name in card.figures:
+        with Image.open(folder / name) as image:
+            assert image.text[DRAWN_FROM] == digest
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
+def test_the_headline_figures_of_a_committed_card(folder):
+    """The same by hand, in case the template itself drifts."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert cell(text, "Balanced accuracy") == percent(metrics["multiclass"]["balanced_accuracy"])
+    auc = metrics["binary"]["roc_auc"]
+    assert cell(text, "ROC-AUC").startswith(f"{auc['value']:.3f} ({auc['low']:.3f}")
+    point = metrics["operating_point"]["image"]
+    assert cell(text, f"{point['n']:,} images") == percent(point["sensitivity"])
+    values = {e["name"]: e["value"] for e in front_matter(text)["model-index"][0]["results"][0]["metrics"]}
+    assert values["Accuracy"] == metrics["multiclass"]["accuracy"]["value"]
+    assert values["ROC-AUC, malignant"] == auc["value"]
+
+
+def test_a_drifted_card_is_noticed(evaluated, tmp_path, monkeypatch):
+    folder = tmp_path / "bundle"
+    make_card(evaluated / "bundle", evaluated / "metrics.json").write(folder)
+    monkeypatch.setattr("test_cards.BUILTIN", evaluated)
+    test_a_committed_card_holds_its_committed_evaluation(folder)
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8")
+    figure = re.search(r"Balanced accuracy \| (\d)", text)
+    path.write_text(
+        text[: figure.start(1)] + str((int(figure[1]) + 1) % 10) + text[figure.end(1) :], encoding="utf-8"
+    )
+    with pytest.raises(AssertionError):
+        test_a_committed_card_holds_its_committed_evaluation(folder)
+    with pytest.raises(AssertionError):
+        test_the_headline_figures_of_a_committed_card(folder)
+
+
+@pytest.mark.parametrize("model", sorted(p.parent.name for p in BUILTIN.glob("*/config.json")))
+def test_every_built_in_model_has_a_card(model):
+    assert (ROOT / "model_cards" / model / "README.md").is_file()
+    assert (ROOT / "model_cards" / model / "metrics.json").is_file()
+
+
+# --- the card that skinclf recommends for the published ResNet50 --------------------------------
+
+RESNET = ROOT / "model_cards" / "skin-lesion-resnet50"
+
+
+def test_the_recommended_card_repeats_what_its_author_published():
+    reported = yaml.safe_load((RESNET / "reported.yaml").read_text(encoding="utf-8"))["reported"]
+    text = (RESNET / "README.md").read_text(encoding="utf-8")
+    assert f"threshold of {reported.pop('threshold')}" in text
+    for name, value in reported.items():
+        assert (f"{value:,}" if isinstance(value, int) else f"{value:.4f}") in text, name
+    values = {e["type"]: e["value"] for e in front_matter(text)["model-index"][0]["results"][0]["metrics"]}
+    assert values == {
+        "accuracy": reported["accuracy"], "roc_auc": reported["roc_auc"], "average_precision": reported["pr_auc"],
+        "precision": reported["precision"], "recall": reported["recall"],
+    }  # fmt: skip
+    assert "as its author published" in text
+
+
+def test_the_confusion_matrix_that_its_metrics_imply():
+    """Of all matrices of 1,505 images, exactly one rounds to the author's accuracy, precision and recall."""
+    content = yaml.safe_load((RESNET / "reported.yaml").read_text(encoding="utf-8"))
+    reported, implied = content["reported"], content["implied"]
+    n, found = reported["n"], []
+
+    def rounds(value: float, name: str) -> bool:
+        return f"{value:.4f}" == f"{reported[name]:.4f}"
+
+    for positives in range(1, n):
+        near = round(reported["recall"] * positives)
+        for tp in (
+            t for t in (near - 1, near, near + 1) if 0 < t <= positives and rounds(t / positives, "recall")
+        ):
+            flagged = round(tp / reported["precision"])
+            for fp in (f - tp for f in range(flagged - 2, flagged + 3)):
+                tn = n - positives - fp
+                if (
+                    fp >= 0
+                    and tn >= 0
+                    and rounds(tp / (tp + fp), "precision")
+                    and rounds((tp + tn) / n, "accuracy")
+                ):
+                    found.append((tp, positives - tp, fp, tn))
+    assert found == [(implied["tp"], implied["fn"], implied["fp"], implied["tn"])]
+    tp, fn, fp, tn = found[0]
+    assert (tp, fn, fp, tn) == (232, 56, 221, 996)
+    assert tp + fn == reported["malignant"]
+    assert implied["specificity"] == round(tn / (tn + fp), 4)
+    assert implied["npv"] == round(tn / (tn + fn), 4)
+    text = (RESNET / "README.md").read_text(encoding="utf-8")
+    assert "| malignant | 232 | 56 |" in text
+    assert "| benign | 221 | 996 |" in text
+    for name in ("specificity", "npv"):
+        assert f"{implied[name]:.4f}" in text
+
+
+def test_the_recommended_card_and_the_registry_agree():
+    from skinclf.models.registry import get_model
+
+    model = get_model("skin-lesion-resnet50")
+    text = (RESNET / "README.md").read_text(encoding="utf-8")
+    assert model.repo_id in text
+    assert model.filename in text
+    assert f"skinclf predict --model {model.name}" in text
+    assert all(f"{mean:.6g}" in text for mean in model.preprocess().mean)

@@ -1,0 +1,1 @@
+"""Training configurations: schema, defaults and YAML files."""

@@ -1,0 +1,1 @@
+"""Labels, metadata, folders and split files read."""

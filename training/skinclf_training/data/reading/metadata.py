@@ -1,0 +1,222 @@
+"""Reading the tables and folders in which images, labels and lesions are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf.errors import InvalidInputError
+from skinclf.tables.predictions import stem
+from skinclf.tables.reference import ID_NAMES, one_hot_columns
+from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
+
+#: Column names in use for the same thing, in lower case; the first that a table has counts.
+LESION_COLUMNS = ("lesion_id", "lesion")
+LABEL_COLUMNS = ("dx", "diagnosis", "label", "label_name", "class", "target")
+#: What `read_records` can read, and how each is told from the others.
+FORMATS: Mapping[str, str] = {
+    "ham10000": "table with a column dx, commas or tabs",
+    "isic2019": "one-hot table with AK and SCC or UNK, metadata with the lesions beside it",
+    "onehot": "any other table with one column per class",
+    "labels": "table with an id and a label, best also a lesion",
+    "folders": "[<train|val|test>/]<class>/ with images",
+    "prefix": "[<train|val|test>/] with images called mel_* and nomel_*",
+}
+_NO_CLASS = "unk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One image of a data set.
+
+    Attributes:
+        image: Image id, the file name without its ending.
+        lesion: Lesion id; the image id when nobody knows one.
+        label: Label as the source writes it, later the code in the taxonomy that is trained.
+        origin: Code in the source's own taxonomy; empty until `to_taxonomy` has found it.
+        columns: Every column of the table's row, as text.
+        file: The image, where the layout of folders says it; else it is looked up by id.
+    """
+
+    image: str
+    lesion: str
+    label: str
+    origin: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What was read.
+
+    Attributes:
+        format: Key of `FORMATS`.
+        records: In the order of the source.
+        lesions: How many images have a lesion id of their source.
+        tables: Every table that was read, the labels first.
+        left_out: Image to the reason why it is no record, such as a synthetic copy.
+    """
+
+    format: str
+    records: tuple[Record, ...]
+    lesions: int
+    tables: tuple[Path, ...]
+    left_out: Mapping[str, str]
+
+
+def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records:  # noqa: A002 - the option's name
+    """Read images, labels and (best) lesions.
+
+    Args:
+        paths: Labels, as a table or a folder of images in classes; then tables with more about the same
+            images, such as the metadata of ISIC 2019. `..._Metadata.csv` or `..._LesionGroupings.csv` beside
+            a `..._GroundTruth.csv` is found by itself.
+        format: Key of `FORMATS`; None looks at the source.
+
+    Raises:
+        InvalidInputError: Not there, not in this format, an image twice, a one-hot row without exactly one
+            class or a class without any image.
+    """
+    if format is not None and format not in FORMATS:
+        raise InvalidInputError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
+    first, *more = paths
+    left_out: Mapping[str, str] = {}
+    if first.is_dir():
+        found = format or sniff_layout(first)
+        if found not in {"folders", "prefix"}:
+            raise InvalidInputError(f"{first}: a folder, but the format {found} is a table.")
+        pictures, left_out = (read_class_folders if found == "folders" else read_prefixes)(first)
+        rows: dict[str, dict[str, str]] = {
+            p.image: {"image_id": p.image, "label": p.label, **({"split": p.part} if p.part else {})}
+            for p in pictures
+        }
+        labels = {p.image: p.label for p in pictures}
+        files = {p.image: p.file for p in pictures}
+    else:
+        columns = read_columns(first)
+        found = format or _sniff(columns, first)
+        ids = _ids(columns, first)
+        cells = (
+            _one_hot(columns, first) if found in {"isic2019", "onehot"} else _labels(columns, found, first)
+        )
+        rows = {image: {name: values[i] for name, values in columns.items()} for i, image in enumerate(ids)}
+        labels, files = dict(zip(ids, cells, strict=True)), {}
+        more = [*more, *(p for p in _beside(first) if p not in more)]
+    for path in more:
+        _merge(rows, path)
+    lesion_of = {image: _lesion(row) for image, row in rows.items()}
+    records = tuple(
+        Record(
+            image=image,
+            lesion=lesion_of[image] or image,
+            label=labels[image],
+            columns=row,
+            file=files.get(image),
+        )
+        for image, row in rows.items()
+    )
+    return Records(
+        format=found,
+        records=records,
+        lesions=sum(bool(lesion) for lesion in lesion_of.values()),
+        tables=(first, *more),
+        left_out=left_out,
+    )
+
+
+def _sniff(columns: Columns, path: Path) -> str:
+    """The format of a table, by its columns."""
+    if find(columns, ("dx",)):
+        return "ham10000"
+    codes = one_hot_columns(columns, None)
+    if codes:
+        return "isic2019" if _NO_CLASS in codes or {"ak", "scc"} <= set(codes) else "onehot"
+    if find(columns, LABEL_COLUMNS):
+        return "labels"
+    raise InvalidInputError(
+        f"{path}: none of the columns {', '.join(LABEL_COLUMNS)} is there, nor one column per class; "
+        f"found {', '.join(columns)}."
+    )
+
+
+def _ids(columns: Columns, path: Path) -> list[str]:
+    column = find(columns, ID_NAMES)
+    if column is None:
+        raise InvalidInputError(
+            f"{path}: none of the columns {', '.join(ID_NAMES)} is there; found {', '.join(columns)}."
+        )
+    ids, seen = [stem(cell) for cell in columns[column]], set[str]()
+    for image in ids:
+        if not image or image in seen:
+            raise InvalidInputError(
+                f"{path}: image id {image!r} is empty or appears twice; expected one row per image."
+            )
+        seen.add(image)
+    return ids
+
+
+def _labels(columns: Columns, found: str, path: Path) -> list[str]:
+    names = ("dx", "diagnosis") if found == "ham10000" else LABEL_COLUMNS
+    column = find(columns, names)
+    if column is None:
+        raise InvalidInputError(
+            f"{path}: format {found} needs one of the columns {', '.join(names)}; found {', '.join(columns)}."
+        )
+    empty = [i for i, cell in enumerate(columns[column], start=2) if not cell]
+    if empty:
+        raise InvalidInputError(f"{path}: row {empty[0]} has no {column} ({len(empty)} such rows).")
+    return columns[column]
+
+
+def _one_hot(columns: Columns, path: Path) -> list[str]:
+    """The class of each row; values count as numbers, so that 1, 1.0 and 1.00 are the same."""
+    found = one_hot_columns(columns, None)
+    if not found:
+        raise InvalidInputError(
+            f"{path}: no columns that are called like classes; found {', '.join(columns)}."
+        )
+    values = np.stack([parse_float32(columns[name], f"{path}: column {name}") for name in found.values()])
+    bad = ((values == 1).sum(axis=0) != 1) | ((values != 0).sum(axis=0) != 1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0]) + 2
+        raise InvalidInputError(
+            f"{path}: row {row} does not mark exactly one of {', '.join(found)} with 1 and the others with 0 "
+            f"({int(bad.sum())} such rows)."
+        )
+    codes = list(found)
+    empty = [c for c, n in zip(codes, values.sum(axis=1), strict=True) if n == 0 and c != _NO_CLASS]
+    if empty:
+        raise InvalidInputError(
+            f"{path}: no image at all is marked as {', '.join(empty)}; is the table whole?"
+        )
+    return [codes[i] for i in values.argmax(axis=0)]
+
+
+def _beside(path: Path) -> list[Path]:
+    """Tables that ISIC publishes with a ground truth, and that know the lesions."""
+    names = [path.name.replace("GroundTruth", word) for word in ("Metadata", "LesionGroupings")]
+    return [path.with_name(name) for name in names if name != path.name and path.with_name(name).is_file()]
+
+
+def _merge(rows: dict[str, dict[str, str]], path: Path) -> None:
+    """Add the columns of another table about the same images; what is there stays."""
+    columns = read_columns(path)
+    ids = _ids(columns, path)
+    if not rows.keys() & set(ids):
+        raise InvalidInputError(f"{path}: knows none of the labelled images, such as {next(iter(rows))}.")
+    known = {name.lower() for name in next(iter(rows.values()))}
+    new = [name for name in columns if name.lower() not in known and name != find(columns, ID_NAMES)]
+    place = {image: i for i, image in enumerate(ids)}
+    for image, row in rows.items():
+        i = place.get(image)
+        row.update({name: "" if i is None else columns[name][i] for name in new})
+
+
+def _lesion(row: Mapping[str, str]) -> str:
+    column = find(row, LESION_COLUMNS)
+    return row[column] if column else ""

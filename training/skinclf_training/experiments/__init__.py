@@ -1,0 +1,1 @@
+"""Many runs: cross-validation, search, and their reports."""

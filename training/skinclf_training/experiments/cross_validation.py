@@ -1,0 +1,189 @@
+"""Cross-validation: a run for each fold, and what every image got from the one model that never saw it.
+
+The folds are `fold0`, `fold1`, ... of a folder that `skinclf data prepare --folds` wrote; each is a whole run with
+its own bundle, so that one that was killed goes on, and one that is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.models.bundle import replace_file
+from skinclf_training.config.schema import Config
+from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
+from skinclf_training.experiments.backends import default_data_name, framework
+from skinclf_training.recipes.validation_metrics import FIGURES, validation_metrics
+
+log = logging.getLogger("skinclf")
+OUT_OF_FOLD, REPORT, EVALUATION = "predictions_oof.csv", "report.md", "evaluation"
+_TEST = "predictions_test.csv"
+
+
+def is_folds(folder: Path) -> bool:
+    """Whether a folder holds folds instead of one split."""
+    return (folder / FOLDS).is_file()
+
+
+def read_folds(folder: Path) -> list[Prepared]:
+    """The folds that `skinclf data prepare --folds` wrote.
+
+    Raises:
+        InvalidInputError: A fold is missing or cannot be read.
+        MismatchError: A fold is not the one that was written with the others.
+    """
+    hashes = json.loads((folder / FOLDS).read_text(encoding="utf-8"))["splits"]
+    folds = [read_prepared(folder / f"fold{i}") for i in range(len(hashes))]
+    for fold, expected in zip(folds, hashes, strict=True):
+        if fold.hash != expected:
+            raise MismatchError(
+                f"{fold.folder}: its split is {fold.hash[:12]}, {folder / FOLDS} says {expected[:12]}; "
+                "prepare the folds again."
+            )
+    return folds
+
+
+def cross_validate(
+    config: Config,
+    folder: Path,
+    output: Path,
+    *,
+    resume: Literal["auto", "never"] = "auto",
+    max_steps: int = -1,
+    golden_image: Path | None = None,
+    data_name: str | None = None,
+) -> Path:
+    """Train and export every fold, and join the predictions of their test parts.
+
+    Args:
+        config: Of every run.
+        folder: Folder of the folds.
+        output: Gets `foldN/` (a run each), `predictions_oof.csv` (each image once, with its fold), `evaluation/` (of
+            all of them together) and `report.md` (also fold by fold).
+        resume: As for `skinclf_training.torch.trainer.train`, of every run.
+        max_steps: The same.
+        golden_image: As for `skinclf_training.torch.export.export_run`.
+        data_name: The same; None takes what the labels tell.
+
+    Returns:
+        `report.md`.
+
+    Raises:
+        InvalidInputError: The folds cannot be read, or the configuration wants several processes.
+        MismatchError: A run's folder belongs to another configuration or split, or the folds overlap.
+    """
+    if config.optim.devices != 1:
+        raise InvalidInputError(
+            f"Folds are trained in one process; received optim.devices {config.optim.devices}, expected 1. "
+            f"Or train each fold by itself, with --data {folder / 'fold0'} and so on."
+        )
+    chosen, folds = framework(config.framework), read_folds(folder)
+    runs = [output / fold.folder.name for fold in folds]
+    for fold, run in zip(folds, runs, strict=True):
+        log.info("%s: fold %s of %d", run, fold.folder.name.removeprefix("fold"), len(folds))
+        chosen.train(config, fold, run, resume=resume, max_steps=max_steps)
+        if _exported(run):
+            continue
+        name = data_name or default_data_name(fold)
+        chosen.export(
+            run, fold, run / "bundle", golden_image=golden_image, name=f"{config.name}-{run.name}", data_name=name
+        )  # fmt: skip
+    rows = _joined(runs)
+    replace_file(output / OUT_OF_FOLD, _table(rows).encode())
+    return _report(config, folds, rows, output)
+
+
+def _exported(run: Path) -> bool:
+    """Whether the run's predictions are those of its last epoch's history."""
+    predictions, history = run / _TEST, run / "history.json"
+    return predictions.is_file() and predictions.stat().st_mtime_ns >= history.stat().st_mtime_ns
+
+
+def _joined(runs: Sequence[Path]) -> list[dict[str, str]]:
+    """The test rows of all runs, with the fold of each.
+
+    Raises:
+        MismatchError: An image was tested twice.
+    """
+    rows: list[dict[str, str]] = []
+    seen: set[str] = set()
+    for number, run in enumerate(runs):
+        with (run / _TEST).open(encoding="utf-8", newline="") as file:
+            rows += [{**row, "fold": str(number)} for row in csv.DictReader(file)]
+    for row in rows:
+        if row["image"] in seen:
+            raise MismatchError(f"{row['image']} is in the test parts of two folds; prepare the folds again.")
+        seen.add(row["image"])
+    return rows
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _report(
+    config: Config, folds: Sequence[Prepared], rows: Sequence[Mapping[str, str]], output: Path
+) -> Path:
+    """Evaluate all rows together, and each fold's by itself."""
+    from skinclf.evaluation.evaluate import evaluate
+
+    labels = folds[0].labels
+    whole = evaluate(
+        output / OUT_OF_FOLD, folds[0].folder / "split.csv", label_set=labels, name=f"{config.name}, out of fold"
+    )  # fmt: skip
+    whole.write(output / EVALUATION)
+    by_fold = []
+    for number in range(len(folds)):
+        own = [row for row in rows if row["fold"] == str(number)]
+        values = np.array([[float(row[f"p_{code}"]) for code in labels.codes] for row in own])
+        targets = np.array([labels.codes.index(row["label"]) for row in own])
+        by_fold.append(validation_metrics(values, targets, labels))
+    known = [name for name in FIGURES if name in by_fold[0]]
+    together = dict(_together(whole.metrics))
+    head = ["figure", "all images (95 % interval)", "mean of folds", "standard deviation"]
+    head += [f"fold {i}" for i in range(len(folds))]
+    lines = [
+        f"# {config.name}, {len(folds)} folds",
+        "",
+        "For research and education; not a medical device and never a diagnosis.",
+        "",
+        (
+            f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in training or "
+            "validation. Figures over all images mix the models' scores; those by fold do not."
+        ),
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    for name in known:
+        values = np.array([figures[name] for figures in by_fold])
+        spread = f"{values.std(ddof=1):.3f}"
+        cells = [name.replace("_", " "), together.get(name, ""), f"{values.mean():.3f}", spread]
+        lines.append("| " + " | ".join([*cells, *(f"{value:.3f}" for value in values)]) + " |")
+    lines += ["", f"Full report over all images: [{EVALUATION}]({EVALUATION}/report.html)", ""]
+    replace_file(output / REPORT, "\n".join(lines).encode())
+    return output / REPORT
+
+
+def _together(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    overall, binary = metrics["multiclass"] or {}, metrics["binary"] or {}
+    items = [(name, overall.get(name)) for name in ("accuracy", "balanced_accuracy")]
+    items += [("macro_auc", overall.get("roc_auc_macro"))]
+    items += [("malignant_auc", binary.get("roc_auc")), ("malignant_pr_auc", binary.get("pr_auc"))]
+    return [
+        (name, f"{item['value']:.3f} ({item['low']:.3f}-{item['high']:.3f})")
+        for name, item in items
+        if item and item["value"] is not None and item["low"] is not None
+    ]

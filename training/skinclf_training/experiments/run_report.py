@@ -1,0 +1,283 @@
+"""What a run looked like: curves, a diagnosis of its fit in words, and evaluations of its predictions.
+
+Works on what any run leaves behind (`history.json`, predictions, the bundle), whatever framework trained it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from skinclf.decisions.held_out import PREDICTIONS
+from skinclf.errors import InvalidInputError
+from skinclf.models.bundle import read_spec, replace_file
+from skinclf.models.spec import ModelSpec
+from skinclf_training.config.read import load_config
+
+log = logging.getLogger("skinclf")
+CURVES, REPORT = "curves.png", "report.md"
+#: Folder of each part's evaluation in the run's.
+EVALUATIONS: Mapping[str, str] = {"val": "evaluation_val", "test": "evaluation"}
+Row = Mapping[str, Any]
+#: Accuracy of training minus that of validation, from which on a fit is called so.
+_MILD, _SEVERE, _UNDER = 0.05, 0.10, -0.02
+#: Share by which a loss must rise above its least to count as rising.
+_RISE = 0.05
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """How training and validation figures went together.
+
+    Attributes:
+        best_epoch: That of the best figure, counted from 1.
+        gap: Accuracy of training minus that of validation at the best epoch.
+        loss_rise: Share by which the last validation loss is above the least one.
+        verdict: `overfitting`, `mild overfitting`, `balanced` or `underfitting`.
+        sentences: For people.
+    """
+
+    best_epoch: int
+    gap: float
+    loss_rise: float
+    verdict: Literal["overfitting", "mild overfitting", "balanced", "underfitting"]
+    sentences: tuple[str, ...]
+
+
+def best_row(rows: Sequence[Row], select: str) -> Row:
+    """The row of the best epoch, the first of equals.
+
+    Raises:
+        InvalidInputError: No epoch has the figure.
+    """
+    sign = -1 if select == "loss" else 1
+    known = [row for row in rows if _known(row.get(f"val_{select}"))]
+    if not known:
+        raise InvalidInputError(f"No epoch of the history has a val_{select}.")
+    return max(known, key=lambda row: sign * float(row[f"val_{select}"]))
+
+
+def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
+    """Judge the fit of a run by its history.
+
+    The gap is that of the best epoch, whose weights are exported. Training figures are of augmented pictures,
+    with dropout, during the epoch; they are lower than those of the same pictures as prediction sees them,
+    so that a gap above 0 is a sign even where it is small. The limits of 0.05 and 0.10 are Dermalyze's.
+
+    Raises:
+        InvalidInputError: No epoch has the figure.
+    """
+    best = best_row(rows, select)
+    gap = float(best["train_accuracy"]) - float(best["val_accuracy"])
+    losses = [float(row["val_loss"]) for row in rows if _known(row["val_loss"])]
+    rise = losses[-1] / min(losses) - 1 if losses and min(losses) > 0 else 0.0
+    verdict: Literal["overfitting", "mild overfitting", "balanced", "underfitting"]
+    if gap >= _SEVERE:
+        verdict = "overfitting"
+    elif gap >= _MILD:
+        verdict = "mild overfitting"
+    else:
+        verdict = "underfitting" if gap < _UNDER and best is rows[-1] else "balanced"
+    words = {
+        "overfitting": "It knows its training pictures far better than others; more augmentation, more "
+        "weight decay, fewer epochs or a smaller network would help.",
+        "mild overfitting": "It knows its training pictures somewhat better than others, as is usual.",
+        "balanced": "Training and validation go together.",
+        "underfitting": "It is still better on validation pictures than on augmented training pictures, and the "
+        "last epoch was the best: more epochs or milder augmentation would help.",
+    }
+    epoch = int(best["epoch"])
+    sentences = [
+        f"Best epoch {epoch} of {len(rows)} by {select.replace('_', ' ')} ({float(best[f'val_{select}']):.4f}).",
+        (
+            f"There accuracy is {float(best['train_accuracy']):.3f} in training (augmented pictures) and "
+            f"{float(best['val_accuracy']):.3f} in validation, a gap of {gap:+.3f}: {verdict}."
+        ),
+        words[verdict],
+    ]
+    if rise > _RISE:
+        sentences.append(
+            f"The validation loss ended {rise:.0%} above its least: later epochs grew overconfident."
+        )
+    if len(rows) < _FEW:
+        sentences.append(f"{len(rows)} epochs are too few to judge by.")
+    return Diagnosis(best_epoch=epoch, gap=gap, loss_rise=rise, verdict=verdict, sentences=tuple(sentences))
+
+
+def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
+    """Loss, accuracy, areas under curves and learning rates by epoch; the best epoch is marked.
+
+    Args:
+        rows: History, one row per epoch.
+        select: Figure that chose the best epoch.
+        path: PNG file.
+    """
+    from skinclf.evaluation.report import style
+
+    epochs = [float(row["epoch"]) for row in rows]
+    best = float(best_row(rows, select)["epoch"])
+    panels: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
+        "Loss": {
+            "train_loss": ("training", style.OTHER, "--"),
+            "val_loss": ("validation", style.MAIN, "-"),
+        },
+        "Accuracy": {
+            "train_accuracy": ("training", style.OTHER, "--"),
+            "val_accuracy": ("validation", style.MAIN, "-"),
+            "val_balanced_accuracy": ("validation, balanced", "#009E73", ":"),
+        },
+        "Area under the curve, validation": {
+            "val_macro_auc": ("macro ROC", style.MAIN, "-"),
+            "val_malignant_auc": ("malignant ROC", style.ALERT, "-"),
+            "val_malignant_pr_auc": ("malignant PR", "#E69F00", "--"),
+        },
+        "Learning rate": {"lr": ("backbone", style.MAIN, "-"), "head_lr": ("head", style.OTHER, "--")},
+    }
+    with style.canvas(path, width=9.2, height=6.4, columns=2, rows=2) as (_, axes):
+        for panel, (title, lines) in zip(axes.flat, panels.items(), strict=True):
+            for key, (label, colour, dash) in lines.items():
+                values = [float(row[key]) if _known(row.get(key)) else math.nan for row in rows]
+                if any(map(_known, values)):
+                    marker = "o" if len(rows) < _FEW else None
+                    panel.plot(epochs, values, color=colour, ls=dash, label=label, marker=marker, ms=4)
+            panel.axvline(best, color=style.MUTED, lw=0.9, ls=":", zorder=1)
+            panel.set(title=title, xlabel="Epoch")
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            if panel.lines[:-1]:
+                panel.legend()
+            if title == "Learning rate":
+                panel.set_yscale("log")
+            if title.startswith("Accuracy"):
+                style.percent_ticks(panel.yaxis)
+        axes.flat[0].annotate(
+            f"best epoch {best:.0f}", (best, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
+            textcoords="offset points", va="top", fontsize=8, color=style.MUTED,
+        )  # fmt: skip
+
+
+def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
+    """Evaluate a run's predictions of one part, with the bundle's own threshold.
+
+    Args:
+        run: Folder of a run that was exported.
+        bundle: Its bundle.
+        part: `val` or `test`.
+
+    Returns:
+        `metrics.json` in the run's `evaluation/` (or `evaluation_val/`); the report lies beside it.
+
+    Raises:
+        InvalidInputError: The data or predictions of the run are gone, or not those of this bundle.
+    """
+    from skinclf.decisions.threshold_file import model_identity, resolve_threshold
+    from skinclf.evaluation.evaluate import Evaluation, evaluate
+    from skinclf_training.torch.trainer import data_folder
+
+    spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS
+    if not own.is_file() or not travelling.is_file() or own.read_bytes() != travelling.read_bytes():
+        raise InvalidInputError(
+            f"{run}: its predictions were not made by {bundle}. Export the run again, or evaluate the "
+            "bundle with `skinclf predict` and `skinclf evaluate` and give --metrics."
+        )
+    log.info("%s: evaluating its predictions of the %s part", run, part)
+    default = spec.default_operating_point
+    found = evaluate(
+        run / f"predictions_{part}.csv",
+        data_folder(run) / "split.csv",
+        split=part,
+        label_set=spec.labels,
+        threshold=None if default is None else resolve_threshold(default, spec)[0],
+        name=spec.name,
+    )
+    identified = Evaluation({**found.metrics, "model": dict(model_identity(spec))})
+    folder = run / EVALUATIONS[part]
+    identified.write(folder)
+    return folder / "metrics.json"
+
+
+def write_run_report(run: Path, bundle: Path) -> Path:
+    """Draw the curves, evaluate validation and test predictions, and put it all on one page.
+
+    Args:
+        run: Folder of a run that was exported.
+        bundle: Its bundle.
+
+    Returns:
+        `report.md` in the run's folder.
+
+    Raises:
+        InvalidInputError: The run or its predictions are not those of the bundle.
+    """
+    config = load_config(str(run / "config.yaml"))
+    rows = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    draw_curves(rows, config.select, run / CURVES)
+    found = diagnose(rows, config.select)
+    parts = [part for part in EVALUATIONS if (run / f"predictions_{part}.csv").is_file()]
+    metrics = {
+        part: json.loads(evaluate_part(run, bundle, part).read_text(encoding="utf-8")) for part in parts
+    }
+    text = _page(read_spec(bundle), found, metrics)
+    replace_file(run / REPORT, text.encode())
+    return run / REPORT
+
+
+def _page(spec: ModelSpec, found: Diagnosis, metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    t = spec.training
+    lines = [
+        f"# {spec.name}",
+        "",
+        "For research and education; not a medical device and never a diagnosis.",
+        "",
+        (
+            f"{spec.architecture}, {spec.preprocess.height} x {spec.preprocess.width} px, trained on {t['data']} "
+            f"(split `{str(t['split_sha256'])[:16]}`, seed {t['seed']}, start: {t['init']}; "
+            f"{t['minutes']} minutes on {t['hardware']})."
+        ),
+        "",
+        f"![Curves of training and validation]({CURVES})",
+        "",
+        " ".join(found.sentences),
+        "",
+        "The validation part chose the epoch and the temperature; only the test part is a fair test.",
+        "",
+        "| | " + " | ".join(metrics) + " |",
+        "|---|" + "---|" * len(metrics),
+    ]
+    named = {part: dict(_headline(values)) for part, values in metrics.items()}
+    names = dict.fromkeys(name for values in named.values() for name in values)
+    lines += [
+        " | ".join([f"| {name}", *(values.get(name, "") for values in named.values())]) + " |"
+        for name in names
+    ]
+    lines += ["", "Reports: " + ", ".join(f"[{p}]({EVALUATIONS[p]}/report.html)" for p in metrics), ""]
+    return "\n".join(lines)
+
+
+def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    overall, binary = metrics["multiclass"], metrics["binary"]
+    items: list[tuple[str, Any]] = []
+    if overall:
+        items += [
+            (key.replace("_", " "), overall[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")
+        ]
+        items.append(("macro ROC-AUC", overall["roc_auc_macro"]))
+    if binary:
+        positive = "+".join(binary["positive"])
+        names = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ece": "calibration error"}
+        items += [(f"{title} {positive}", binary[key]) for key, title in names.items()]
+    return [(name, _interval(item)) for name, item in items if item and item["value"] is not None]
+
+
+def _interval(item: Mapping[str, Any]) -> str:
+    known = item["low"] is not None
+    return f"{item['value']:.3f}" + (f" ({item['low']:.3f}-{item['high']:.3f})" if known else "")
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not math.isnan(float(value))

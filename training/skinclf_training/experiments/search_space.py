@@ -1,0 +1,176 @@
+"""The space of a search: which keys of a configuration vary, and over what."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna import distributions
+
+from skinclf.errors import InvalidInputError
+from skinclf_training.config.read import read_config
+from skinclf_training.config.schema import Config
+
+#: They say which runs can be compared at all.
+_FIXED = frozenset({"name", "about", "framework", "labels", "select"})
+_FORMS = "{low, high}, {low, high, log: true}, {low, high, step} or {choices: [...]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Keys with what they may be.
+
+    Attributes:
+        source: The mapping as it was written.
+        distributions: Key such as `optim.lr` to Optuna's distribution.
+    """
+
+    source: Mapping[str, Any]
+    distributions: Mapping[str, distributions.BaseDistribution]
+
+    def config(self, base: Config, params: Mapping[str, Any]) -> Config:
+        """The configuration with Optuna's parameters put in.
+
+        Raises:
+            InvalidInputError: They do not fit the schema.
+        """
+        return read_config(_changed(base, {key: self.value(key, given) for key, given in params.items()}))
+
+    def value(self, key: str, given: Any) -> Any:
+        """What a parameter of Optuna stands for: itself, or the list or mapping that it names."""
+        choices = self.source[key].get("choices")
+        return given if choices is None else choices[[_name(choice) for choice in choices].index(given)]
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination as Optuna's parameters, the last key fastest.
+
+        Raises:
+            InvalidInputError: A range without steps has no end of values.
+        """
+        axes = [[(key, value) for value in self._values(key)] for key in self.distributions]
+        return [dict(point) for point in itertools.product(*axes)]
+
+    def _values(self, key: str) -> list[Any]:
+        along = self.distributions[key]
+        if "choices" in self.source[key]:
+            return list(along.choices)
+        if self.source[key].get("step") is None:
+            raise InvalidInputError(
+                f"Search space, {key}: a grid needs `step` or `choices`; received {self.source[key]}."
+            )
+        count = round((along.high - along.low) / along.step) + 1
+        # Rounded, so that 0.1 + 2 * 0.1 reads as 0.3.
+        return [type(along.low)(round(along.low + i * along.step, 12)) for i in range(count)]
+
+
+def load_space(path: Path, base: Config) -> Space:
+    """Read a YAML file that maps keys of a configuration to what they may be.
+
+    Raises:
+        InvalidInputError: No such file, an unknown key, a value that the key cannot have, or an unknown form.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"{path}: no readable YAML: {error}.") from None
+    if not isinstance(data, dict) or not data:
+        raise InvalidInputError(f"{path}: expected keys such as optim.lr, each with {_FORMS}.")
+    return read_space(data, base)
+
+
+def read_space(data: Mapping[str, Any], base: Config) -> Space:
+    """Check a space against the schema of configurations.
+
+    Args:
+        data: Dotted key to `{low, high}`, `{low, high, log: true}`, `{low, high, step}` or `{choices: [...]}`.
+        base: What the keys not named stay at.
+
+    Raises:
+        InvalidInputError: An unknown key, a value that the key cannot have, or an unknown form.
+    """
+    return Space(dict(data), {str(key): _distribution(str(key), said, base) for key, said in data.items()})
+
+
+def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistribution:
+    where = f"Search space, {key}"
+    if key in _FIXED:
+        raise InvalidInputError(f"{where}: one search compares runs of one {key}; set it with --set instead.")
+    known = {"choices"} if isinstance(said, Mapping) and "choices" in said else {"low", "high", "step", "log"}
+    if not isinstance(said, Mapping) or not set(said) <= known or len({"low", "high"} & set(said)) == 1:
+        raise InvalidInputError(f"{where}: expected {_FORMS}; received {said!r}.")
+    if "choices" in said:
+        return _categorical(where, key, said["choices"], base)
+    if "low" not in said:
+        raise InvalidInputError(f"{where}: expected {_FORMS}; received {said!r}.")
+    low, high = (_checked(where, key, said[end], base) for end in ("low", "high"))
+    step, log = said.get("step"), said.get("log", False)
+    if any(isinstance(end, bool) or not isinstance(end, (int, float)) for end in (low, high)):
+        raise InvalidInputError(f"{where}: low and high are for numbers; list its values as `choices`.")
+    if not low < high or (log and low <= 0) or not isinstance(log, bool):
+        raise InvalidInputError(
+            f"{where}: low is below high, and above 0 where log is true; received {dict(said)}."
+        )
+    whole = isinstance(low, int)
+    if isinstance(step, str):  # YAML 1.1 reads `1e-3` as text
+        with suppress(ValueError):
+            step = float(step)
+    if step is not None:
+        fits = isinstance(step, int if whole else (int, float)) and not isinstance(step, bool) and step > 0
+        if log or not fits or abs((high - low) / step - round((high - low) / step)) > 1e-9:
+            raise InvalidInputError(
+                f"{where}: a step divides high - low, is whole where the values are, and goes without log; "
+                f"received {dict(said)}."
+            )
+    if whole:
+        return distributions.IntDistribution(low, high, log=log, step=step or 1)
+    return distributions.FloatDistribution(low, high, log=log, step=step)
+
+
+def _categorical(where: str, key: str, choices: Any, base: Config) -> distributions.BaseDistribution:
+    if not isinstance(choices, list) or not choices:
+        raise InvalidInputError(f"{where}: choices are a list of at least one value; received {choices!r}.")
+    for choice in choices:
+        _checked(where, key, choice, base)
+    names = [_name(choice) for choice in choices]
+    if len({repr(name) for name in names}) < len(names):
+        raise InvalidInputError(f"{where}: a choice is listed twice in {choices!r}.")
+    return distributions.CategoricalDistribution(names)
+
+
+def _name(choice: Any) -> Any:
+    """What Optuna can store: lists and mappings as JSON text."""
+    return json.dumps(choice, sort_keys=True) if isinstance(choice, (list, dict)) else choice
+
+
+def _checked(where: str, key: str, value: Any, base: Config) -> Any:
+    """The value as the schema reads it."""
+    try:
+        config: Any = read_config(_changed(base, {key: value}))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
+    return reduce(
+        lambda node, name: node[name] if isinstance(node, Mapping) else getattr(node, name),
+        key.split("."),
+        config,
+    )
+
+
+def _changed(base: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    data = base.to_dict()
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node: Any = data
+        for parent in parents:
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise InvalidInputError(f"Unknown configuration key {key!r}.")
+        node[last] = copy.deepcopy(value)
+    return data

@@ -1,0 +1,224 @@
+"""`skinclf train` with `framework: tensorflow`: from a configuration and prepared data to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from skinclf.models.bundle import replace_file
+from skinclf.models.probabilities import probabilities
+from skinclf_training.config.schema import Config
+from skinclf_training.data.prepare import Prepared
+from skinclf_training.data.store import decoded_store
+from skinclf_training.keras.callbacks import Progress
+from skinclf_training.keras.checkpoint import read_checkpoint, write_checkpoint
+from skinclf_training.keras.data import Batches
+from skinclf_training.keras.framework import check_supported, device, keras, policy, tf, using_policy
+from skinclf_training.keras.init import start_from
+from skinclf_training.keras.learner import Learner
+from skinclf_training.keras.loss import build_loss
+from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
+from skinclf_training.recipes.class_balance import class_weights, stacked
+from skinclf_training.recipes.resolution_check import magnified
+from skinclf_training.recipes.schedule import learning_rates, phase_at, schedule_factor
+from skinclf_training.recipes.validation_metrics import validation_metrics
+from skinclf_training.torch.callbacks import write_history
+from skinclf_training.torch.malloc import keep_freed_memory
+from skinclf_training.torch.trainer import BEST, INIT, LAST, claim_run, write_json
+
+log = logging.getLogger("skinclf")
+_REPORT = 20
+
+
+def train(
+    config: Config,
+    prepared: Prepared,
+    run: Path,
+    *,
+    resume: Literal["auto", "never"] = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    max_steps: int = -1,
+    on_epoch: Callable[[dict[str, float]], bool] | None = None,
+) -> list[dict[str, float]]:
+    """Train until done, from the start or from the run's last checkpoint.
+
+    The run folder is that of `skinclf_training.torch.trainer.train`.
+
+    Args:
+        config: The run.
+        prepared: Data and split.
+        run: Folder of the run.
+        resume: `auto` goes on when the folder holds a checkpoint; `never` refuses such a folder.
+        progress: Called with (done, total) while images are decoded.
+        max_steps: Stop after so many optimiser steps in all, for trials; the epoch is then validated as far as
+            it went. -1 for the configured epochs.
+        on_epoch: Called with each new row of the history; True stops after this epoch.
+
+    Returns:
+        History, one row per epoch, whatever phase it belongs to.
+
+    Raises:
+        MismatchError: The folder belongs to a run with another configuration or split.
+        InvalidInputError: The folder holds a run and `resume` is `never`, a class has no training image, or
+            the configuration asks for what TensorFlow, the network or the data cannot give.
+        ModelError: The network or its starting weights cannot be had.
+    """
+    check_supported(config)
+    place = device(config)
+    claim_run(run, config, prepared, resume=resume)
+    for warning in filter(None, (stacked(config), magnified(config))):
+        log.warning("%s", warning)
+    if config.optim.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(config.optim.tf32)
+    keras.utils.set_random_seed(config.seed)
+    keep_freed_memory()
+    threads = torch.get_num_threads()
+    # Torch only augments here, several batches at a time.
+    torch.set_num_threads(1)
+    try:
+        with tf.device(place), using_policy(policy(config, place)):
+            loop = _Loop(config, prepared, run, progress=progress)
+            return loop.run(max_steps=max_steps, on_epoch=on_epoch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Loop:
+    """One run, from where its last checkpoint left it."""
+
+    def __init__(
+        self, config: Config, prepared: Prepared, run: Path, *, progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.config, self.folder, self.labels = config, run, prepared.labels
+        d, classes, rows = config.data, len(prepared.labels), prepared.rows("train")
+        cache, own = prepared.cache, config.preprocess.build()
+        stored = dataclasses.replace(
+            own, height=d.store_height, width=d.store_width, fit="squash", crop_pct=1.0
+        )
+        store = decoded_store(prepared.paths, stored, cache, workers=d.workers, progress=progress)
+        self.batches = Batches(config, store, rows, prepared.targets, classes)
+        val_rows = prepared.rows("val")
+        self.truth = prepared.targets[val_rows]
+        val_paths = [prepared.paths[i] for i in val_rows]
+        self.images = decoded_store(val_paths, own, cache, workers=d.workers, progress=progress)
+        built = build_model(config, classes)
+        replace_file(run / ARCHITECTURE, built.model.to_json(indent=1).encode())
+        self.state, checkpoint = Progress(), run / LAST
+        resumed = checkpoint.is_file()
+        if config.model.init and not resumed:
+            write_json(run / INIT, dataclasses.asdict(start_from(built, Path(config.model.init))))
+        weights = class_weights(prepared.targets[rows], classes, config.loss.class_weights)
+        self.rates: dict[str, float] = {}
+        self.learner = Learner(config, built, build_loss(config.loss, weights, classes))
+        if resumed:
+            arrays, self.state = read_checkpoint(checkpoint)
+            # At an epoch's start the optimisers are still those of the epoch before.
+            self.learner.enter(phase_at(config.optim, self.state.epoch - (self.state.batch == 0)))
+            self.learner.restore(arrays)
+        write_history(run, self.state.rows)
+        log.info(
+            "%d training and %d validation images, %d steps per epoch",
+            len(rows), len(val_rows), len(self.batches),
+        )  # fmt: skip
+
+    def run(
+        self, *, max_steps: int, on_epoch: Callable[[dict[str, float]], bool] | None
+    ) -> list[dict[str, float]]:
+        state = self.state
+        while state.epoch < self.config.optim.epochs and not state.stopped:
+            if max_steps >= 0 and state.step >= max_steps:
+                break
+            self._begin()
+            whole = self._train(max_steps)
+            row = self._row()
+            if not whole:
+                self._trial(row)
+                break
+            better = state.close_epoch(self.config, row)
+            if better:
+                self._save_best()
+            state.stopped |= on_epoch is not None and on_epoch(dict(row))
+            self._save(LAST)
+            write_history(self.folder, state.rows)
+        return state.rows
+
+    def _phase(self) -> Any:
+        return phase_at(self.config.optim, self.state.epoch)
+
+    def _begin(self) -> None:
+        """Enter the epoch's phase where it begins, and start the epoch's sums."""
+        if self.state.batch:
+            return
+        before = phase_at(self.config.optim, self.state.epoch - 1) if self.state.epoch else None
+        if self._phase() != before:
+            count = self.learner.enter(self._phase())
+            log.info(
+                "epoch %d: %s learns, %d parameters", self.state.epoch + 1, self._phase().trainable, count
+            )
+        self.learner.sums.assign(np.zeros(3))
+
+    def _train(self, max_steps: int) -> bool:
+        """The rest of the epoch; returns whether it came to its end."""
+        o, state = self.config.optim, self.state
+        phase, steps = self._phase(), len(self.batches)
+        clock = time.monotonic()
+        for pixels, soft in self.batches.epoch(state.epoch, first=state.batch):
+            factor = schedule_factor(o, step=state.step, steps_per_epoch=steps) * state.watch.factor
+            self.rates = learning_rates(o, phase, factor)
+            state.step, state.batch = state.step + 1, state.batch + 1
+            self.learner.step(pixels, soft, self.rates, state.step)
+            now = time.monotonic()
+            state.seconds, clock = state.seconds + now - clock, now
+            if state.batch % _REPORT == 0:
+                loss, _, images = self.learner.sums.numpy()
+                log.info(
+                    "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
+                    state.epoch + 1, state.batch, steps, loss / images, images / state.seconds,
+                )  # fmt: skip
+            if state.batch < steps and o.checkpoint_steps and state.step % o.checkpoint_steps == 0:
+                self._save(LAST)
+            if state.step == max_steps and state.batch < steps:
+                return False
+        return True
+
+    def _row(self) -> dict[str, float]:
+        """Validate, once; the row of the history."""
+        clock = time.monotonic()
+        scores = self.learner.scores(self.images, self.config.data.val_batch_size)
+        answers = probabilities(scores, activation(self.config))
+        figures = validation_metrics(answers, self.truth, self.labels)
+        loss, correct, images = self.learner.sums.numpy()
+        self.state.seconds += time.monotonic() - clock
+        row = {
+            "epoch": float(self.state.epoch + 1),
+            "step": float(self.state.step),
+            "train_loss": float(loss / images),
+            "train_accuracy": float(correct / images),
+            **{f"val_{name}": value for name, value in figures.items()},
+            "lr": self.rates["body"],
+            "head_lr": self.rates["head"],
+            "seconds": self.state.seconds,
+        }
+        log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+        return row
+
+    def _trial(self, row: dict[str, float]) -> None:
+        """End a trial inside an epoch: what it is worth is on record, and a later call goes on exactly there."""
+        self._save(LAST)
+        if self.state.close_epoch(self.config, row):
+            self._save_best()
+        write_history(self.folder, self.state.rows)
+
+    def _save(self, name: str) -> None:
+        write_checkpoint(self.folder / name, self.learner.arrays(), self.state)
+
+    def _save_best(self) -> None:
+        write_checkpoint(self.folder / BEST, self.learner.weights(), self.state)

@@ -1,0 +1,1 @@
+"""Model cards, and bundles published on the Hugging Face Hub."""

@@ -1,0 +1,284 @@
+"""Model cards: one template, filled from a bundle and its evaluation alone, with its figures beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from skinclf._utils.json import read_json
+from skinclf.errors import InvalidInputError, MismatchError, OutputError
+from skinclf.models.bundle import CARD, read_spec, replace_file
+from skinclf.models.spec import ModelSpec
+from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
+from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
+
+METRICS = "metrics.json"
+#: File name of each figure, and the words for those who cannot see it.
+FIGURES: Mapping[str, str] = {
+    "roc.png": "ROC curves on the test part",
+    "reliability.png": "Reliability diagrams on the test part",
+    "confusion.png": "Confusion matrices on the test part, as counts and in per cent",
+}
+#: Where in PNG files the hash of the evaluation stands that they were drawn from.
+DRAWN_FROM = "skinclf-metrics-sha256"
+_TEMPLATE = "template.md.jinja"
+_KIND, _SCHEMA = "skinclf-metrics", 1
+#: What the template asks of a bundle's provenance; converted models lack some of it.
+_PROVENANCE = ("split_sha256", "versions", "hardware", "minutes")
+_BOUND = ("weights_sha256", "preprocess", "labels", "calibration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card and what belongs beside it.
+
+    Attributes:
+        text: `README.md`.
+        figures: PNG by file name.
+        metrics: `metrics.json`, as it was read.
+    """
+
+    text: str
+    figures: Mapping[str, bytes]
+    metrics: bytes
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the card, its figures and its evaluation; the card comes last.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        files = {**self.figures, METRICS: self.metrics, CARD: self.text.encode()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                replace_file(folder / name, content)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
+        return [folder / name for name in files]
+
+
+def make_card(
+    bundle: Path, metrics: Path, *, about: Path | About | None = None, repo_id: str | None = None
+) -> Card:
+    """Fill the template for a bundle and draw the figures.
+
+    Args:
+        bundle: Folder of the bundle.
+        metrics: `metrics.json` that `skinclf evaluate` wrote for this bundle.
+        about: What no file knows (`read_about`); None takes what skinclf knows of the training data.
+        repo_id: Where the model will be found on the Hub; None names it as this installation does.
+
+    Raises:
+        InvalidInputError: There is no evaluation, or nobody stated the limitations.
+        MismatchError: The evaluation is of another model.
+        ModelError: The bundle is damaged.
+    """
+    spec, evaluation = read_spec(bundle), read_evaluation(metrics)
+    check_same_model(evaluation, spec, metrics)
+    if not isinstance(about, About):
+        about = find_about(spec) if about is None else read_about(about)
+    content = metrics.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
+    text = render_card(spec, evaluation, about, figures=tuple(figures), repo_id=repo_id)
+    return Card(text=text, figures=figures, metrics=content)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read `metrics.json`.
+
+    Raises:
+        InvalidInputError: No evaluation of a classifier, or one that measured nothing.
+    """
+    if not path.is_file():
+        raise InvalidInputError(
+            f"{path}: no such file. A card needs an evaluation: skinclf evaluate writes metrics.json."
+        )
+    content = read_json(path)
+    if content.get("kind") != _KIND or content.get("schema") != _SCHEMA:
+        raise InvalidInputError(f"{path}: not a metrics.json of skinclf evaluate (schema {_SCHEMA}).")
+    if not content["data"]["n"] or not (content["multiclass"] or content["binary"]):
+        raise InvalidInputError(f"{path}: the evaluation measured nothing; evaluate on labelled test images.")
+    return content
+
+
+def check_same_model(evaluation: Mapping[str, Any], spec: ModelSpec, source: Path) -> None:
+    """Refuse an evaluation of other weights, preprocessing, labels or calibration.
+
+    Raises:
+        MismatchError: It is of another model, or does not say of which.
+    """
+    tested = evaluation["model"]
+    if not tested:
+        raise MismatchError(
+            f"{source}: does not say which model it measured. Evaluate predictions that lie beside their "
+            ".run.json (as skinclf predict writes it), or with a threshold file of this model."
+        )
+    own = spec.fingerprint
+    wrong = [key for key in _BOUND if key in tested and tested[key] != own[key]]
+    if wrong or "weights_sha256" not in tested:
+        raise MismatchError(
+            f"{source}: measured {tested.get('name')}, not {spec.name}: other "
+            f"{', '.join(wrong) or 'weights, as far as it says'}. Evaluate this bundle's own predictions."
+        )
+
+
+def render_card(
+    spec: ModelSpec,
+    metrics: Mapping[str, Any],
+    about: About,
+    *,
+    figures: tuple[str, ...] = (),
+    repo_id: str | None = None,
+) -> str:
+    """The card as text: YAML front matter and Markdown.
+
+    Args:
+        spec: The bundle's contract.
+        metrics: Content of `metrics.json`.
+        about: What no file knows.
+        figures: Names of the figures beside the card.
+        repo_id: Where the model will be found on the Hub.
+
+    Raises:
+        InvalidInputError: The limitations are empty, or the front matter is not what the Hub takes.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    from skinclf.evaluation.report import page, style
+
+    if not about.limitations:
+        raise InvalidInputError(f"{spec.name}: a card without limitations is no card; write them down.")
+    environment = Environment(  # noqa: S701 - Markdown, not HTML
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {
+        "percent": page.percent,
+        "share": page.share,
+        "number": style.number,
+        "estimate": style.estimate,
+        "column": style.column_name,
+        "count": _count,
+        "cell": _cell,
+    }
+    template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
+    training = public_training(spec.training)
+    text = environment.from_string(template).render(
+        header=front_matter(spec, metrics, about),
+        m=metrics,
+        spec=spec,
+        about=about,
+        t=dict.fromkeys(_PROVENANCE) | training,
+        kind="Binary" if len(spec.labels) == 2 else f"{len(spec.labels)}-class",
+        positive=style.positive_name(metrics) if metrics["binary"] else "",
+        preprocess=_words(spec.preprocess.to_dict()),
+        points=list(_operating_points(spec)),
+        procedure=_procedure(spec, training),
+        recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
+        columns={row["column"] for row in metrics["subgroups"]},
+        figures={name: FIGURES[name] for name in figures},
+        reference=repo_id or spec.name,
+        published=repo_id is not None,
+        timm_name=timm_reference(spec, repo_id),
+    )
+    text = _tidy(text)
+    check_card(text)
+    return text
+
+
+def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model was trained, without the folders of the machine that trained it."""
+    told = json.loads(json.dumps(dict(training)))
+    model = (told.get("config") or {}).get("model") or {}
+    if model.get("init"):
+        model["init"] = Path(model["init"]).name
+    return dict(told)
+
+
+def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:
+    from skinclf.evaluation.report.page import share
+
+    for name, point in spec.operating_points.items():
+        shown = dict(point.get("intervals") or {})
+        rates = {
+            key: share(shown.get(key) or {"value": point.get(key), "low": None, "high": None})
+            for key in ("sensitivity", "specificity")
+        }
+        yield {
+            "name": name,
+            "default": name == spec.default_operating_point,
+            "threshold": point["threshold"],
+            "claim": str(point.get("claim") or ""),
+            **rates,
+        }
+
+
+def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
+    """What the bundle says of its training, in the order of reading; absent facts are left out."""
+    words = {
+        "data": "Data", "init": "Starting weights", "seed": "Seed", "epochs": "Epochs",
+        "epoch": "Epoch of these weights", "selected_by": "Selected by", "code": "Code",
+    }  # fmt: skip
+    told = {title: str(training[key]) for key, title in words.items() if training.get(key) is not None}
+    origin = training.get("converted_from")
+    if origin:
+        told["Converted from"] = f"{origin.get('source')} at {origin.get('revision') or 'no stated revision'}"
+    return {"Architecture": f"`{spec.architecture}`", **told} if told else {}
+
+
+def _draw(evaluation: Mapping[str, Any]) -> dict[str, bytes]:
+    """The card's figures that the evaluation allows."""
+    from skinclf.evaluation.report.page import FIGURES as DRAWERS
+
+    drawn = {}
+    with TemporaryDirectory() as folder:
+        for name in FIGURES:
+            path = Path(folder) / name
+            if DRAWERS[path.stem][0](evaluation, path) is not None:
+                drawn[name] = path.read_bytes()
+    return drawn
+
+
+def _signed(png: bytes, digest: str) -> bytes:
+    """The same picture with the hash of the evaluation that it shows."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    note, buffer = PngInfo(), io.BytesIO()
+    note.add_text(DRAWN_FROM, digest)
+    with Image.open(io.BytesIO(png)) as image:
+        image.save(buffer, "PNG", optimize=True, pnginfo=note)
+    return buffer.getvalue()
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else str(value)
+        for key, value in values.items()
+    }
+
+
+def _count(value: int | None) -> str:
+    return "\u2013" if value is None else f"{value:,}"
+
+
+def _cell(text: Any) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _tidy(text: str) -> str:
+    """No trailing blanks, and never two empty lines in a row."""
+    lines: list[str] = []
+    for line in (raw.rstrip() for raw in text.strip().splitlines()):
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines) + "\n"

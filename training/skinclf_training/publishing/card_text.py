@@ -1,0 +1,127 @@
+"""What a model card says that no file of a run knows: intended use, limitations, data and its licence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skinclf.errors import InvalidInputError
+from skinclf.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The training data, in words.
+
+    Attributes:
+        name: What people call it.
+        id: Its id in the card's `model-index`.
+        license: Its licence, as people write it.
+        license_url: Where that is found.
+        url: Where the data is found.
+        description: Where the images come from and how the labels were made.
+        hub: Ids of data sets on the Hub, for the card's `datasets`.
+    """
+
+    name: str
+    id: str
+    license: str
+    license_url: str
+    url: str
+    description: str
+    hub: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """The sentences of a card.
+
+    Attributes:
+        data: The training data.
+        intended: What the model is for.
+        out_of_scope: What it is not for.
+        limitations: Known limits; a card without any is refused.
+        failure_modes: On which images it is known or expected to fail.
+        citation: BibTeX of the data.
+        base_model: Id on the Hub of the model that training started from, when it is there.
+    """
+
+    data: Data
+    intended: tuple[str, ...]
+    out_of_scope: tuple[str, ...]
+    limitations: tuple[str, ...]
+    failure_modes: tuple[str, ...]
+    citation: str
+    base_model: str | None = None
+
+
+def read_about(path: Path) -> About:
+    """Read the sentences from YAML; `model_cards/ham10000.yaml` shows every key.
+
+    Raises:
+        InvalidInputError: Not readable, a key is missing or unknown, or the limitations are empty.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"{path}: cannot be read as YAML: {error}.") from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("data"), Mapping):
+        raise InvalidInputError(f"{path}: expected keys such as data, limitations and citation.")
+    given = dict(content)
+    for key in ("intended", "out_of_scope", "limitations", "failure_modes"):
+        given[key] = _sentences(given.get(key), key, path)
+    try:
+        about = About(**given | {"data": _data(given["data"])})
+    except TypeError as error:
+        raise InvalidInputError(f"{path}: {str(error).replace('__init__()', 'the file')}.") from None
+    if not about.citation or not about.data.license:
+        raise InvalidInputError(f"{path}: a card names the citation and the licence of its data.")
+    return about
+
+
+def find_about(spec: ModelSpec) -> About:
+    """The sentences that come with skinclf for the data a model was trained on.
+
+    Raises:
+        InvalidInputError: None come with skinclf for that data.
+    """
+    name = str(spec.training.get("data") or "")
+    path = cards_dir() / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.yaml"
+    if not name or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in cards_dir().glob("*.yaml")))
+        raise InvalidInputError(
+            f"{spec.name}: trained on {name or 'data that nobody named'}, and skinclf knows the limits of "
+            f"models trained on {known} only. Write them down in a YAML file and give it with --about."
+        )
+    return read_about(path)
+
+
+def cards_dir() -> Path:
+    """The folder `model_cards`: installed beside this module, or in a source checkout."""
+    here = Path(__file__).resolve().parents[1]
+    places = (here / "model_cards", here.parents[1] / "model_cards")
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def _data(given: Mapping[str, Any]) -> Data:
+    hub = given.get("hub") or ()
+    return Data(**{**given, "hub": (hub,) if isinstance(hub, str) else tuple(hub)})
+
+
+def _sentences(value: Any, key: str, path: Path) -> tuple[str, ...]:
+    found = (
+        tuple(str(item).strip() for item in value or () if str(item).strip())
+        if isinstance(value, list)
+        else ()
+    )
+    if not found:
+        raise InvalidInputError(
+            f"{path}: {key} is empty. A card says what its model is for, what not, and where it fails: "
+            "give a list of sentences."
+        )
+    return found

@@ -1,0 +1,205 @@
+"""A bundle, its card and its evaluation to the Hub: in one commit, read back and replayed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from skinclf.conversion.convert import verify_model
+from skinclf.decisions.held_out import PREDICTIONS
+from skinclf.errors import HubError, InvalidInputError, ModelError, SkinclfError
+from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec, replace_file
+from skinclf.models.spec import ModelSpec
+from skinclf.runtimes.int8 import quantized_files
+from skinclf_training.experiments.run_report import EVALUATIONS, evaluate_part
+from skinclf_training.publishing.card import METRICS, make_card, public_training
+from skinclf_training.publishing.upload import Target, upload
+
+log = logging.getLogger("skinclf")
+#: Where a run keeps its bundle and its evaluation.
+BUNDLE, EVALUATION = "bundle", EVALUATIONS["test"]
+_LICENCE = "LICENSE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a push published, or with `dry_run` would publish.
+
+    Attributes:
+        repo_id: Repository.
+        revision: Full commit sha; None after a dry run.
+        url: Of the commit, or of the pull request; None after a dry run.
+        files: Name in the repository to size in bytes.
+        left_out: Files beside the bundle that are not published.
+        card: Text of `README.md`.
+    """
+
+    repo_id: str
+    revision: str | None
+    url: str | None
+    files: Mapping[str, int]
+    left_out: tuple[str, ...]
+    card: str
+
+
+def push(
+    source: Path,
+    repo_id: str,
+    *,
+    metrics: Path | None = None,
+    about: Path | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+    token: str | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Publish a bundle with its card, figures, evaluation and golden sample in one commit.
+
+    The golden sample is replayed before the upload, and after it on what the Hub gives back at the new
+    commit. When anything fails, the repository is as it was.
+
+    Args:
+        source: A bundle, or the folder of a run with its bundle in `bundle/`.
+        repo_id: `user/repo`; made when it is not there.
+        metrics: `metrics.json` of this bundle; None looks for it beside the bundle and in the run's
+            `evaluation/`, where a run without one is evaluated on its test part.
+        about: What no file knows, for the card (see `skinclf_training.publishing.card_text`); None takes what skinclf
+            knows of the training data.
+        private: Make a new repository private; one that is there must be private already.
+        create_pr: Propose the commit instead of making it.
+        revision: Branch, made from `main` when it is not there; None is `main`.
+        message: Of the commit.
+        token: None for the Hub's own rules (HF_TOKEN, `hf auth login`).
+        dry_run: Only say what would be published; nothing is asked of the Hub.
+
+    Raises:
+        InvalidInputError: No bundle, no evaluation, no limitations, or options that exclude each other.
+        MismatchError: The evaluation is of another model.
+        ModelError: The bundle does not replay its golden sample.
+        HubError: The Hub did not take it, or what it gives back does not replay.
+    """
+    target = Target(repo_id, revision=revision, private=private, create_pr=create_pr)
+    bundle, evaluation = find_parts(source, metrics)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "repository"
+        card = stage(bundle, evaluation, folder, repo_id=repo_id, about=about)
+        report = verify_model(folder)
+        if not report.ok:
+            raise ModelError(f"{bundle}: does not replay its golden sample, so nothing was published.")
+        files = {name: (folder / name).stat().st_size for name in _names(folder)}
+        made = Published(
+            repo_id=repo_id,
+            revision=None,
+            url=None,
+            files=files,
+            left_out=_left_out(bundle, files),
+            card=card,
+        )
+        if dry_run:
+            return made
+        title = message or f"{read_spec(folder).name}, by skinclf"
+        commit = upload(folder, target, message=title, token=token)
+        log.info("%s: commit %s; replaying its golden sample", repo_id, commit.sha)
+        _replay(repo_id, commit.sha, Path(temporary) / "cache", token)
+    return Published(
+        repo_id=repo_id, revision=commit.sha, url=commit.url, files=files, left_out=made.left_out, card=card
+    )
+
+
+def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
+    """The bundle and the evaluation that belong to a run or a bundle.
+
+    Raises:
+        InvalidInputError: There is no bundle, or no evaluation and no way to make one.
+    """
+    bundle = source if is_bundle(source) else source / BUNDLE
+    if not is_bundle(bundle):
+        raise InvalidInputError(
+            f"{source}: neither a bundle ({CONFIG} and {WEIGHTS}) nor a run with one in {BUNDLE}/. "
+            "`skinclf export RUN --output RUN/bundle` makes it."
+        )
+    if metrics is not None:
+        return bundle, metrics
+    run = source if source != bundle else source.parent if source.name == BUNDLE else None
+    places = [bundle, *([run, run / EVALUATION] if run is not None else [])]
+    found = next((place / METRICS for place in places if (place / METRICS).is_file()), None)
+    if found is not None:
+        return bundle, found
+    if run is None or not (run / "predictions_test.csv").is_file():
+        raise InvalidInputError(
+            f"{source}: no {METRICS}. A model is published with its evaluation on test data: predict "
+            "labelled images with it, run `skinclf evaluate`, then give --metrics."
+        )
+    return bundle, evaluate_part(run, bundle, "test")
+
+
+def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Path | None = None) -> str:
+    """Lay out a repository: safetensors, a fresh configuration, golden samples, card, figures, evaluation.
+
+    The configuration is written anew from the contract, so that nothing of a base model's is left in it.
+
+    Returns:
+        The card's text.
+
+    Raises:
+        SkinclfError: As `skinclf_training.publishing.card.make_card`.
+    """
+    spec = read_spec(bundle)
+    if not spec.golden:
+        raise InvalidInputError(
+            f"{bundle}: no golden sample; `skinclf export` and `models convert` record one."
+        )
+    card = make_card(bundle, metrics, about=about, repo_id=repo_id)
+    for name in (
+        WEIGHTS,
+        *(golden.file for golden in spec.golden),
+        *quantized_files(spec),
+        PREDICTIONS,
+        _LICENCE,
+    ):
+        if name in {PREDICTIONS, _LICENCE} and not (bundle / name).is_file():
+            continue
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / name, target)
+    _write_config(folder, spec)
+    card.write(folder)
+    return card.text
+
+
+def _write_config(folder: Path, spec: ModelSpec) -> None:
+    config = spec.replace(training=public_training(spec.training)).to_config()
+    replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _left_out(bundle: Path, files: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(name for name in _names(bundle) if name not in files)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _replay(repo_id: str, sha: str, cache: Path, token: str | None) -> None:
+    """Fetch the commit into an empty cache and replay its golden sample."""
+    check = f"`skinclf models verify {repo_id}@{sha}`"
+    try:
+        report = verify_model(f"hf-hub:{repo_id}", revision=sha, cache_dir=cache, token=token)
+    except HubError as error:
+        raise HubError(
+            f"{repo_id}: published as commit {sha}, but not yet checked: {error} Check it later with {check}."
+        ) from error
+    except SkinclfError as error:
+        raise HubError(f"{repo_id}: commit {sha} cannot be used: {error} Push again.") from error
+    if not report.ok:
+        worst = max(entry.difference for entry in report.checks)
+        raise HubError(
+            f"{repo_id}: commit {sha} differs by {worst:.2g} on its golden sample. Do not use it; push again."
+        )

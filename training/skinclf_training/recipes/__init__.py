@@ -1,0 +1,1 @@
+"""Losses, class balance, schedules and validation metrics, independent of the framework."""

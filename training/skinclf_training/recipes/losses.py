@@ -1,0 +1,124 @@
+"""Losses of training: cross-entropy, focal and binary cross-entropy, all on logits and soft targets.
+
+All three are one formula, averaged over the images of a batch:
+
+    loss = -alpha * sum_c target_c * weight_c * (1 - pt_c) ** gamma * log p_c
+
+with `alpha` 1 and `gamma` 0 but for the focal loss. For `bce`, p is (1 - sigmoid, sigmoid) of one logit; for
+the others it is the softmax. A soft target (from label smoothing, mixup or cutmix) gives the expected loss
+under the labels it stands for. Nothing is clipped and no probability is logged: gradients stay finite, and do
+not vanish where the network is most wrong.
+
+Label smoothing `s` is that of Szegedy et al. 2016 and of torch: the target becomes 1 - s + s/K, every other
+class s/K. Where a project gives 1 - s to the target and s/(K - 1) to the others (Dermalyze), the same targets
+come from `s * K / (K - 1)`: 0.1 among 7 classes is 0.1167 here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skinclf.errors import InvalidInputError
+from skinclf_training.config.schema import LossConfig
+
+# Below it 1 - pt stands still, so that a gamma under 1 has no infinite slope at pt = 1.
+_EPS = 1e-7
+
+
+def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss:
+    """Make the loss that a configuration describes.
+
+    Args:
+        config: Kind and numbers.
+        weights: One factor per class, shape (K,), from `recipes.class_balance.class_weights`; None for 1.
+        classes: Number of classes K.
+
+    Returns:
+        A callable of logits and soft targets; see `Loss.forward`.
+
+    Raises:
+        InvalidInputError: `bce` for other than two classes, weights of another shape or not positive, or a
+            number out of its range.
+    """
+    if config.kind == "bce" and classes != 2:
+        raise InvalidInputError(
+            f"Loss `bce` has one output and two classes; the data have {classes} classes. "
+            "Use `loss.kind: cross_entropy` or `focal`."
+        )
+    if not 0 <= config.label_smoothing < 1 or config.gamma < 0 or config.alpha <= 0:
+        raise InvalidInputError(
+            f"Received label_smoothing {config.label_smoothing}, gamma {config.gamma}, alpha {config.alpha}; "
+            "expected 0 <= label_smoothing < 1, gamma >= 0 and alpha > 0."
+        )
+    if weights is None:
+        weights = torch.ones(classes)
+    if weights.shape != (classes,) or not bool((torch.isfinite(weights) & (weights > 0)).all()):
+        raise InvalidInputError(
+            f"Received class weights {weights.tolist()}; expected {classes} finite numbers above 0."
+        )
+    return Loss(config, weights)
+
+
+class Loss(nn.Module):
+    """A configured loss; a module, so that its weights follow the network to its device.
+
+    Args:
+        config: Kind and numbers.
+        weights: Shape (K,).
+    """
+
+    weights: Tensor
+
+    def __init__(self, config: LossConfig, weights: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("weights", weights.float(), persistent=False)
+
+    def forward(self, logits: Tensor, soft: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            logits: Shape (N, K), for `bce` (N, 1).
+            soft: Shape (N, K), rows sum to 1; for `bce` class 1 is the positive one.
+
+        Returns:
+            Scalar, float32.
+
+        Raises:
+            InvalidInputError: Logits or targets have another shape.
+        """
+        classes = len(self.weights)
+        outputs = 1 if self.config.kind == "bce" else classes
+        if logits.shape != (len(logits), outputs) or soft.shape != (len(logits), classes):
+            raise InvalidInputError(
+                f"Received logits of shape {tuple(logits.shape)} and targets of shape {tuple(soft.shape)}; "
+                f"expected (N, {outputs}) and (N, {classes})."
+            )
+        logits, soft = logits.float(), soft.float()
+        if self.config.kind == "cross_entropy":
+            smoothing = self.config.label_smoothing
+            return F.cross_entropy(logits, soft, weight=self.weights, label_smoothing=smoothing)
+        if self.config.kind == "bce":
+            log_p = F.logsigmoid(torch.cat([-logits, logits], dim=1))
+        else:
+            log_p = F.log_softmax(logits, dim=1)
+        terms = -log_p * self.weights
+        if self.config.kind == "focal":
+            log_pt = log_p if self.config.focal_pt == "unweighted" else -terms
+            terms = self.config.alpha * (-torch.expm1(log_pt)).clamp_min(_EPS) ** self.config.gamma * terms
+        return (smooth(soft, self.config.label_smoothing) * terms).sum(dim=1).mean()
+
+
+def smooth(soft: Tensor, share: float) -> Tensor:
+    """Soft targets with `share` of their mass spread evenly over all K classes.
+
+    Args:
+        soft: Shape (N, K), rows sum to 1.
+        share: 0 to 1.
+
+    Returns:
+        Shape (N, K), rows sum to 1.
+    """
+    return soft * (1 - share) + share / soft.shape[1]

@@ -1,0 +1,232 @@
+"""What a run leaves behind while it goes: history, and checkpoints that are whole or not there."""
+
+# ruff: noqa: ARG002, FBT001 - Lightning sets the signatures
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from skinclf.models.bundle import replace_file
+from skinclf_training.torch.distributed import rank
+from skinclf_training.torch.lightning_module import Classifier
+
+log = logging.getLogger("skinclf")
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
+    """Writes through a temporary file and a rename; reads tensors and plain values only, never code."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint so that a kill leaves the old one or the new one."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint with `weights_only`, whatever is asked for."""
+        state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return state
+
+
+class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
+    """A checkpoint in a run's folder, whose best score survives a move of that folder."""
+
+    def __init__(self, folder: Path, filename: str, **options: Any) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            **options,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what was best, at the paths that the files have now."""
+        assert self.dirpath is not None
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath) / Path(path).name) if path else path
+
+        moved = {key: here(state_dict[key]) for key in _PATHS if key in state_dict}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class LastCheckpoint(FolderCheckpoint):
+    """After every whole epoch: what a run goes on from."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave a trial's unfinished epoch out; its own checkpoint is written before it is validated."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class StepCheckpoint(FolderCheckpoint):
+    """Every few steps, but not at an epoch's last one, nor between the batches of an accumulated step.
+
+    At the end the epoch's own checkpoint follows after validation; one written before would resume past it.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where a step is complete and others follow."""
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole and batch_idx + 1 < trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+class Trial(pl.Callback):  # type: ignore[misc]
+    """Ends training after so many steps: saves where it is, then has the unfinished epoch validated.
+
+    Args:
+        steps: Optimiser steps of the whole run.
+        path: Of the checkpoint that a later call goes on from.
+    """
+
+    def __init__(self, steps: int, path: Path) -> None:
+        self._steps, self._path = steps, path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that has gone so far already goes no further."""
+        if trainer.global_step >= self._steps:
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after the last step."""
+        if trainer.global_step < self._steps or trainer.should_stop:
+            return
+        if batch_idx + 1 < trainer.num_training_batches:
+            trainer.save_checkpoint(self._path)
+        trainer.should_stop = True
+
+
+class History(pl.Callback):  # type: ignore[misc]
+    """One row per epoch, in `history.csv` and `history.json`; a resume leaves no gaps or repeats."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self._clock = time.monotonic()
+        self._seconds = 0.0
+        self._report = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; rows after a resumed checkpoint go."""
+        self._clock = time.monotonic()
+        self._write()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say now and then how it goes."""
+        assert isinstance(pl_module, Classifier)
+        self._tick()
+        self._report += 1
+        if self._report % 20 == 0:
+            sums = pl_module.sums
+            log.info(
+                "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
+                batch.epoch + 1, batch.index + 1, pl_module.batches_per_epoch,
+                sums["loss"] / sums["images"], sums["images"] / self._seconds,
+            )  # fmt: skip
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row (before the checkpoint of the epoch is written)."""
+        assert isinstance(pl_module, Classifier)
+        if trainer.sanity_checking:
+            return
+        self._tick()
+        sums = pl_module.totals()
+        rates = {group["name"].partition("/")[0]: group["lr"] for group in trainer.optimizers[0].param_groups}
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "step": float(trainer.global_step),
+            "train_loss": sums["loss"] / sums["images"],
+            "train_accuracy": sums["correct"] / sums["images"],
+            **{f"val_{name}": value for name, value in pl_module.figures.items()},
+            "lr": float(rates["body"]),
+            "head_lr": float(rates["head"]),
+            "seconds": self._seconds,
+        }
+        self._seconds = 0.0
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {k: v for k, v in row.items() if k not in {"epoch", "step"}}, trainer.global_step
+            )
+        self._write()
+        if trainer.is_global_zero:
+            log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and the running epoch's seconds."""
+        return {"rows": [dict(row) for row in self.rows], "seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        self.rows = [dict(row) for row in state_dict["rows"]]
+        self._seconds = float(state_dict["seconds"])
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._seconds += now - self._clock
+        self._clock = now
+
+    def _write(self) -> None:
+        if rank() == 0:
+            write_history(self.folder, self.rows)
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write `history.csv` and `history.json`, one row per epoch; NaN, which is no JSON, becomes null there."""
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(
+            buffer, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    replace_file(folder / "history.csv", buffer.getvalue().encode())
+    plain = [{k: v if v == v else None for k, v in row.items()} for row in rows]  # noqa: PLR0124
+    replace_file(folder / "history.json", (json.dumps(plain, indent=2) + "\n").encode())
+
+
+class EpochHook(pl.Callback):  # type: ignore[misc]
+    """Shows each new row of the history to a function, whose True stops training after the epoch."""
+
+    def __init__(self, history: History, on_epoch: Callable[[dict[str, float]], bool]) -> None:
+        self._history, self._on_epoch = history, on_epoch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask once the history has the epoch's row; the checkpoint of the epoch is written all the same."""
+        if not trainer.sanity_checking and self._on_epoch(dict(self._history.rows[-1])):
+            trainer.should_stop = True

@@ -1,0 +1,119 @@
+"""Distillation: what other models say of the very pictures that the student is trained on.
+
+The teachers see each augmented (and mixed) picture as the student does, so that the student learns a function, not a
+table of answers: Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022;
+the loss is that of Hinton et al., "Distilling the knowledge in a neural network", 2015.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.images.preprocess import Preprocess
+from skinclf.labels import LabelSet, crosswalk
+from skinclf.models.load import load_model
+from skinclf.runtimes.fuse import fuse_batchnorm
+from skinclf_training.config.schema import DistillConfig
+
+
+class Teachers:
+    """Frozen models whose mean probabilities are the target; no part of the student's state.
+
+    Args:
+        config: `teachers`, `temperature` and `size`.
+        labels: The student's labels; a teacher has the same in any order, or a declared crosswalk leads from all of its
+            own to all of these. Probabilities of labels that fall together are added up.
+        device: Where pixels will be.
+
+    Raises:
+        InvalidInputError: No teacher is named, or one is no softmax classifier.
+        MismatchError: A teacher has other labels, and no crosswalk leads from them to the student's.
+    """
+
+    def __init__(self, config: DistillConfig, labels: LabelSet, device: torch.device | str = "cpu") -> None:
+        if not config.teachers:
+            raise InvalidInputError("distill.weight is above 0 but distill.teachers names no model.")
+        self.temperature, self.size, self._classes = config.temperature, config.size, len(labels)
+        self._members: list[tuple[nn.Module, Tensor, Tensor, bool, Tensor]] = []
+        for name in config.teachers:
+            model = load_model(name)
+            spec = model.spec
+            columns = _columns(name, spec.labels, labels).to(device)
+            if spec.activation != "softmax":
+                raise InvalidInputError(f"Teacher {name}: expected a softmax model, found {spec.activation}.")
+            network = fuse_batchnorm(model.torch_network()).to(device).requires_grad_(False)
+            network = network.to(memory_format=torch.channels_last)
+            self._members.append((network.eval(), *_affine(spec.preprocess, device), columns))
+
+    @torch.no_grad()
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """Mean over the teachers of the softmax at the temperature.
+
+        Args:
+            pixels: Shape (N, 3, H, W), RGB, values 0 to 255: the student's pictures before its own scaling.
+
+        Returns:
+            Shape (N, K), float32, rows sum to 1.
+        """
+        pixels = resized(pixels, self.size)
+        total: Tensor | None = None
+        for network, factor, offset, bgr, columns in self._members:
+            x = (pixels.flip(1) if bgr else pixels) * factor + offset
+            logits = network(x.contiguous(memory_format=torch.channels_last)).float()
+            own = (logits / self.temperature).softmax(dim=1)
+            answer = own.new_zeros(len(own), self._classes).index_add_(1, columns, own)
+            total = answer if total is None else total + answer
+        assert total is not None
+        return total / len(self._members)
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """Square pictures of another side, antialiased; 0 leaves them as they are.
+
+    Args:
+        pixels: Shape (N, 3, S, S).
+        side: In pixels.
+    """
+    if not side or pixels.shape[-1] == side:
+        return pixels
+    return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of the student from the teachers, times the squared temperature.
+
+    Args:
+        logits: The student's, shape (N, K).
+        teacher: Probabilities at the same temperature, shape (N, K).
+        temperature: See `DistillConfig`.
+
+    Returns:
+        Mean over the batch, a scalar; 0 when both agree.
+    """
+    student = (logits.float() / temperature).log_softmax(dim=1)
+    return F.kl_div(student, teacher, reduction="batchmean") * temperature**2
+
+
+def _columns(name: str, source: LabelSet, target: LabelSet) -> Tensor:
+    """Which of the student's labels each of the teacher's is, shape (teacher's labels,), int64."""
+    try:
+        same = set(source.codes) == set(target.codes)
+        mapping = {c: c for c in source.codes} if same else crosswalk(source, target).mapping
+    except InvalidInputError:
+        mapping = {}
+    # A label that no teacher could ever answer would be taught away.
+    if set(mapping) != set(source.codes) or set(mapping.values()) != set(target.codes):
+        raise MismatchError(
+            f"Teacher {name}: its labels are {', '.join(source.codes)}, from which no crosswalk leads to all of "
+            f"the student's: {', '.join(target.codes)}."
+        )
+    return torch.tensor([target.position(mapping[code]) for code in source.codes])
+
+
+def _affine(preprocess: Preprocess, device: torch.device | str) -> tuple[Tensor, Tensor, bool]:
+    a, b = preprocess.affine()
+    factor, offset = (torch.from_numpy(v)[:, None, None].to(device) for v in (a, b))
+    return factor, offset, preprocess.color == "bgr"

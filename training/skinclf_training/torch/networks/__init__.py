@@ -1,0 +1,1 @@
+"""Networks to be trained in PyTorch: built, initialised, frozen."""

@@ -1,0 +1,236 @@
+"""The network to train, with its starting weights accounted for tensor by tensor."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from skinclf.errors import InvalidInputError, ModelError
+from skinclf.models.architectures import build_named, load_tensors
+from skinclf.models.architectures.efficientnet import EfficientNet, set_stochastic_depth
+from skinclf.models.architectures.heads import HeadedNetwork
+from skinclf.models.architectures.published import SeedNetwork
+from skinclf_training.config.read import ModelConfig
+from skinclf_training.torch.networks.transplant import transplant
+
+log = logging.getLogger("skinclf")
+_HEADED = "skinclf/timm-head"
+_SHORT = {"simple_cnn": "skinclf/simple-cnn"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitReport:
+    """What became of a file of starting weights.
+
+    Attributes:
+        loaded: Tensors taken, by name.
+        skipped: Tensors of the file not taken, with the reason.
+        fresh: Tensors of the network that stay at their random start.
+    """
+
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def architecture(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """The name and arguments under which a bundle builds the configured network."""
+    name = _SHORT.get(config.architecture, config.architecture)
+    if name.startswith("skinclf/") or not config.head:
+        return name, dict(config.args)
+    own = {"backbone": name, "head": list(config.head)}
+    return _HEADED, own | ({"backbone_args": dict(config.args)} if config.args else {})
+
+
+def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, InitReport | None]:
+    """Build a network and start it as configured; draws from torch's global generator.
+
+    Args:
+        config: The network and its start.
+        num_outputs: Width of the last layer.
+
+    Returns:
+        The network in training mode, and what became of a file of starting weights, if one was named.
+
+    Raises:
+        InvalidInputError: Options that exclude each other, or a file of weights that does not exist.
+        ModelError: Nobody knows the network, or the file's body does not fit it.
+    """
+    name, args = architecture(config)
+    starts = [key for key in ("init", "transplant", "pretrained") if getattr(config, key)]
+    if len(starts) > 1:
+        raise InvalidInputError(
+            f"{' and '.join(f'model.{s}' for s in starts)} exclude each other; state one."
+        )
+    if config.transplant and config.head:
+        raise InvalidInputError("model.transplant brings a classifier with it; leave model.head empty.")
+    if name.startswith("skinclf/") and name != _HEADED:
+        if config.head:
+            raise InvalidInputError(f"{name} has its own head; leave model.head empty.")
+        network = _own(name, args, config, num_outputs)
+    elif config.head:
+        network = HeadedNetwork(_timm(config, 0), config.head, num_outputs)
+        _start_layers(network.head)
+    else:
+        network = _timm(config, num_outputs)
+        _reset_head(network)
+    if config.transplant:
+        fresh = transplant(network, Path(config.transplant))
+        taken = tuple(k for k in network.state_dict() if k not in fresh)
+        return network, InitReport(loaded=taken, skipped=(), fresh=fresh)
+    return network, start_from(network, Path(config.init)) if config.init else None
+
+
+def _timm(config: ModelConfig, num_outputs: int) -> nn.Module:
+    import timm
+
+    # Before a head of its own a backbone drops nothing: the head says where.
+    drop_rate = config.drop_rate if num_outputs else 0.0
+    regular = {"drop_rate": drop_rate, "drop_path_rate": config.drop_path_rate}
+    try:
+        network: nn.Module = timm.create_model(
+            config.architecture,
+            pretrained=config.pretrained,
+            num_classes=num_outputs,
+            **{k: v for k, v in regular.items() if v},
+            **config.args,
+        )
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"timm cannot build {config.architecture!r} with {config.args}: {error}.") from None
+    return network
+
+
+def _own(name: str, args: dict[str, Any], config: ModelConfig, num_outputs: int) -> nn.Module:
+    """One of skinclf's own networks, which bring their heads and dropout with them."""
+    network = build_named(name, num_outputs, args).train()
+    if not hasattr(network, "get_classifier"):
+        raise ModelError(f"{name} runs converted models; it cannot be trained from a configuration.")
+    _start_layers(network)
+    set_stochastic_depth(network, config.drop_path_rate)
+    if config.pretrained:
+        _take_torchvision(network, args.get("variant"))
+    return network
+
+
+def _take_torchvision(network: nn.Module, variant: str | None) -> None:
+    """Take torchvision's ImageNet weights for an EfficientNet with its names, without their classifier."""
+    bodies = [module for module in network.modules() if isinstance(module, EfficientNet)]
+    if variant is None or not bodies:
+        raise InvalidInputError("model.pretrained: nobody publishes ImageNet weights of this network.")
+    from torchvision.models import get_model_weights
+
+    try:
+        tensors = get_model_weights(variant).DEFAULT.get_state_dict(progress=False)
+    except OSError as error:
+        raise InvalidInputError(
+            f"model.pretrained: torchvision's weights of {variant} cannot be fetched ({error}). "
+            "Without network access, start from a file with model.init."
+        ) from None
+    load_tensors(
+        bodies[0].features,
+        {k.removeprefix("features."): v for k, v in tensors.items() if k.startswith("features.")},
+        name=f"torchvision {variant}",
+    )
+
+
+def start_from(network: nn.Module, path: Path) -> InitReport:
+    """Copy a file's tensors into a network by name; the classifier alone may differ.
+
+    Raises:
+        InvalidInputError: No such file.
+        ModelError: No safetensors file, or a tensor outside the classifier does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except OSError as error:
+        raise InvalidInputError(f"model.init {str(path)!r} cannot be read: {error}.") from None
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file: {error}.") from None
+    own = network.state_dict()
+    head = head_names(network)
+    prefix = body_prefix(network)
+    if prefix and not any(k.startswith(prefix) for k in tensors):
+        # The file is of a bare backbone, perhaps with a classifier of its own.
+        tensors = {prefix + k: v for k, v in tensors.items()}
+        head |= {k for k in tensors if k.startswith(_own_classifier(network, prefix))}
+    loaded = {k: v.to(own[k].dtype) for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    skipped = {
+        k: "not in the network"
+        if k not in own
+        else f"{tuple(v.shape)} in the file, {tuple(own[k].shape)} needed"
+        for k, v in tensors.items()
+        if k not in loaded
+    }
+    fresh = [k for k in own if k not in loaded and not k.endswith("num_batches_tracked")]
+    stray = [f"{k} ({why})" for k, why in skipped.items() if k not in head] + [
+        k for k in fresh if k not in head
+    ]
+    if stray:
+        raise ModelError(
+            f"{path}: these tensors do not fit the network: {', '.join(stray[:8])}"
+            f"{f' and {len(stray) - 8} more' if len(stray) > 8 else ''}. Only the classifier may differ."
+        )
+    network.load_state_dict(loaded, strict=False)
+    report = InitReport(
+        loaded=tuple(loaded), skipped=tuple(f"{k}: {why}" for k, why in skipped.items()), fresh=tuple(fresh)
+    )
+    log.info(
+        "Start from %s: %d tensors loaded; skipped: %s; fresh: %s",
+        path.name, len(loaded), "; ".join(report.skipped) or "none", ", ".join(fresh) or "none",
+    )  # fmt: skip
+    return report
+
+
+def _reset_head(network: nn.Module) -> None:
+    """Start the classifier near zero: timm's default for some networks suits 1000 classes, not seven."""
+    for part in _classifiers(network):
+        for module in part.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                _near_zero(module)
+
+
+def _start_layers(network: nn.Module) -> None:
+    """He's start, as torchvision has it for convolutions, for all layers but the last, which is near zero."""
+    layers = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    for layer in layers[:-1]:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    _near_zero(layers[-1])
+
+
+def _near_zero(layer: nn.Linear | nn.Conv2d) -> None:
+    nn.init.normal_(layer.weight, std=0.01)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _classifiers(network: nn.Module) -> tuple[nn.Module, ...]:
+    head = network.get_classifier()  # type: ignore[operator]
+    return tuple(head) if isinstance(head, (tuple, list)) else (head,)
+
+
+def head_names(network: nn.Module) -> frozenset[str]:
+    """State-dict names of the classifier."""
+    ids = {id(t) for part in _classifiers(network) for t in part.state_dict(keep_vars=True).values()}
+    return frozenset(k for k, v in network.state_dict(keep_vars=True).items() if id(v) in ids)
+
+
+def _own_classifier(network: nn.Module, prefix: str) -> tuple[str, ...]:
+    """How the names of the classifier begin that a bare backbone would have."""
+    config: Any = getattr(network.get_submodule(prefix[:-1]), "pretrained_cfg", {})
+    names = config.get("classifier", "classifier")
+    return tuple(f"{prefix}{name}." for name in ([names] if isinstance(names, str) else names or ()))
+
+
+def body_prefix(network: nn.Module) -> str:
+    """What stands before the names of a bare backbone's tensors: empty where the network is one."""
+    kinds = (HeadedNetwork, SeedNetwork)
+    return next(f"{name}." for name, _ in network.named_children()) if isinstance(network, kinds) else ""

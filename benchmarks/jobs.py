@@ -39,7 +39,7 @@ def skinclf(
     """
     import numpy as np
 
-    from skinclf import Predictor
+    from skinclf import Predictor, write_predictions
 
     files = make_images(Path(images), count)
     how = {"runtime": runtime, "precision": precision, "device": device}
@@ -52,7 +52,7 @@ def skinclf(
         pass
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        predictor.write(files, Path(folder) / "out.csv")
+        write_predictions(predictor, files, Path(folder) / "out.csv")
         rate = count / (time.perf_counter() - start)
 
     from concurrent.futures import ThreadPoolExecutor

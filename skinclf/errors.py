@@ -13,7 +13,7 @@ class SkinclfError(Exception):
     exit_code = 1
 
 
-class InvalidInputError(SkinclfError, ValueError):
+class InvalidArgumentError(SkinclfError, ValueError):
     """An argument or an option has a value that cannot be used (exit code 2)."""
 
     exit_code = 2
@@ -70,7 +70,7 @@ class MismatchError(SkinclfError):
     """An artefact (threshold file, partial output, calibration) was made for something else."""
 
 
-class TargetError(SkinclfError):
+class InsufficientDataError(SkinclfError):
     """The data at hand cannot support the target that was asked for; the message says what would."""
 
 

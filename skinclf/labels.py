@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class LabelSet(Sequence[Label]):
         """Output index of a code (case-insensitive).
 
         Raises:
-            InvalidInputError: The code is not in this set.
+            InvalidArgumentError: The code is not in this set.
         """
         wanted = code.strip().lower()
         for i, label in enumerate(self.labels):
             if label.code.lower() == wanted:
                 return i
-        raise InvalidInputError(f"Unknown label {code!r}; {self.name} has {', '.join(self.codes)}.")
+        raise InvalidArgumentError(f"Unknown label {code!r}; {self.name} has {', '.join(self.codes)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -162,21 +162,21 @@ def parse_labels(text: str, *, malignant: Sequence[str] | None = None) -> LabelS
             unknown, except that two labels mean negative, positive.
 
     Raises:
-        InvalidInputError: Fewer than two codes, a repeated code, or an unknown malignant code.
+        InvalidArgumentError: Fewer than two codes, a repeated code, or an unknown malignant code.
     """
     base = TAXONOMIES.get(text.strip().lower())
     if base is None:
         codes = [part.strip().lower() for part in text.split(",") if part.strip()]
         if len(codes) < 2:
             known = ", ".join(TAXONOMIES)
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Labels {text!r}: expected one of {known}, or codes such as 'mel,nv,bkl'."
             )
         flags: list[bool | None] = [False, True] if len(codes) == 2 else [None] * len(codes)
         try:
             base = LabelSet("custom", tuple(Label(c, c, f) for c, f in zip(codes, flags, strict=True)))
         except ModelError as error:
-            raise InvalidInputError(str(error)) from None
+            raise InvalidArgumentError(str(error)) from None
     if malignant is None:
         return base
     hits = {base.position(code) for code in malignant}
@@ -246,14 +246,14 @@ def crosswalk(source: LabelSet, target: LabelSet) -> Crosswalk:
     """The declared crosswalk between two taxonomies.
 
     Raises:
-        InvalidInputError: Nobody declared one.
+        InvalidArgumentError: Nobody declared one.
     """
     if source.codes == target.codes:
         return Crosswalk(source.name, target.name, {c: c for c in source.codes})
     try:
         return CROSSWALKS[source.name, target.name]
     except KeyError:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"No crosswalk from {source.name} ({', '.join(source.codes)}) to {target.name} "
             f"({', '.join(target.codes)}) is declared."
         ) from None

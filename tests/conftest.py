@@ -320,7 +320,7 @@ def two_label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benign/malignant bundle at 48 x 64 px: one sigmoid output, BGR, OpenCV resize, float16 weights,
     temperature calibration, a default operating point. Read only: copy before changing.
     """
-    from skinclf.models.calibration import Calibration
+    from skinclf.models.probabilities import Calibration
 
     folder = tmp_path_factory.mktemp("bundles") / "two-label"
     make_bundle(

@@ -185,8 +185,9 @@ def _runtimes() -> Finding:
 
 
 def _builtin() -> Finding:
+    from skinclf._utils.files import sha256_file
     from skinclf.errors import ModelError
-    from skinclf.models.bundle import WEIGHTS, sha256_file
+    from skinclf.models.bundle import WEIGHTS
     from skinclf.models.registry import list_models
 
     again = "Install skinclf again: pip install --force-reinstall --no-deps skinclf"

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError, MissingExtraError
+from skinclf.errors import InvalidArgumentError, MissingExtraError
 
 Columns: TypeAlias = dict[str, list[str]]
 
@@ -30,7 +30,7 @@ def read_columns(path: Path) -> Columns:
         Cells by column name, all of one length; a missing cell is empty text.
 
     Raises:
-        InvalidInputError: Not there, not a table, no rows, or a row of the wrong length.
+        InvalidArgumentError: Not there, not a table, no rows, or a row of the wrong length.
     """
     try:
         if path.suffix.lower() in {".jsonl", ".ndjson"}:
@@ -40,11 +40,11 @@ def read_columns(path: Path) -> Columns:
         else:
             columns = _read_csv(path)
     except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        raise InvalidArgumentError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
-        raise InvalidInputError(f"{path}: not a text table in UTF-8.") from None
+        raise InvalidArgumentError(f"{path}: not a text table in UTF-8.") from None
     if not columns or not next(iter(columns.values())):
-        raise InvalidInputError(f"{path}: the table has no rows.")
+        raise InvalidArgumentError(f"{path}: the table has no rows.")
     return columns
 
 
@@ -57,13 +57,13 @@ def _read_csv(path: Path) -> Columns:
             header = [name.strip() for name in next(rows, [])]
             body = [row for row in rows if row]
         except csv.Error as error:
-            raise InvalidInputError(f"{path}: line {rows.line_num}: {error}.") from None
+            raise InvalidArgumentError(f"{path}: line {rows.line_num}: {error}.") from None
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise InvalidInputError(f"{path}: column {twice[0]!r} occurs twice.")
+        raise InvalidArgumentError(f"{path}: column {twice[0]!r} occurs twice.")
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{path}: row {number} has {len(row)} cells but the header {len(header)}; is it cut off?"
             )
     return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
@@ -78,9 +78,9 @@ def _read_jsonl(path: Path) -> Columns:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise InvalidInputError(f"{path}: line {number} is no JSON: {error}.") from None
+                raise InvalidArgumentError(f"{path}: line {number} is no JSON: {error}.") from None
             if not isinstance(value, Mapping):
-                raise InvalidInputError(f"{path}: line {number}: expected a JSON object.")
+                raise InvalidArgumentError(f"{path}: line {number}: expected a JSON object.")
             records.append(dict(_flat(value)))
     names = dict.fromkeys(name for record in records for name in record)
     return {name: [record.get(name, "") for record in records] for name in names}
@@ -109,7 +109,7 @@ def _read_parquet(path: Path) -> Columns:
     try:
         table = parquet.read_table(path)
     except pa.ArrowException as error:
-        raise InvalidInputError(f"{path}: not a Parquet table: {error}.") from None
+        raise InvalidArgumentError(f"{path}: not a Parquet table: {error}.") from None
     return {name: [_cell(v) for v in _exact(table.column(name))] for name in table.column_names}
 
 
@@ -133,9 +133,9 @@ def parse_float32(cells: Sequence[str], what: str) -> npt.NDArray[np.float32]:
     """Cells as float32; empty cells are NaN.
 
     Raises:
-        InvalidInputError: A cell is no number.
+        InvalidArgumentError: A cell is no number.
     """
     try:
         return np.asarray([cell or "nan" for cell in cells], dtype=np.float32)
     except ValueError as error:
-        raise InvalidInputError(f"{what}: {error}.") from None
+        raise InvalidArgumentError(f"{what}: {error}.") from None

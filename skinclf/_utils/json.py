@@ -6,20 +6,27 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from skinclf.decisions.operating_point import Estimate
-from skinclf.errors import InvalidInputError, OutputError
-from skinclf.models.bundle import replace_file
+from skinclf._utils.files import replace_file
+from skinclf.errors import InvalidArgumentError, OutputError
+
+
+@runtime_checkable
+class HasDict(Protocol):
+    """An object with a JSON form of its own."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The fields, in types that `jsonable` knows."""
 
 
 def jsonable(value: Any) -> Any:
-    """The same content in JSON's own types; an `Estimate` becomes `value`, `low` and `high`.
+    """Content in JSON's own types: arrays as lists, NaN and infinity as null, objects by their `to_dict`.
 
     Raises:
-        TypeError: A type that nobody said how to write.
+        TypeError: The type has no JSON form.
     """
     if value is None or isinstance(value, (bool, str, int)):
         return value
@@ -27,8 +34,8 @@ def jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, (np.ndarray, np.generic)):
         return jsonable(value.tolist())
-    if isinstance(value, Estimate):
-        return {name: jsonable(getattr(value, name)) for name in ("value", "low", "high")}
+    if isinstance(value, HasDict):
+        return jsonable(value.to_dict())
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, Sequence):
@@ -53,12 +60,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        InvalidInputError: Missing, or no JSON object.
+        InvalidArgumentError: Missing, or no JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: cannot be read as JSON: {error}.") from None
+        raise InvalidArgumentError(f"{path}: cannot be read as JSON: {error}.") from None
     if not isinstance(data, dict):
-        raise InvalidInputError(f"{path}: expected a JSON object, found {type(data).__name__}.")
+        raise InvalidArgumentError(f"{path}: expected a JSON object, found {type(data).__name__}.")
     return data

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from skinclf.errors import InvalidInputError
+from skinclf._utils.environment import versions
+from skinclf.errors import InvalidArgumentError
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import ModelScorer
-from skinclf.jobs.manifest import versions
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.precision import PrecisionLoss
 from skinclf.models.spec import REDUCED, ModelSpec
@@ -52,11 +52,11 @@ def measure_precision(
         progress: Called with the number of images done.
 
     Raises:
-        InvalidInputError: The precision is not a reduced one, or there are too few readable images.
+        InvalidArgumentError: The precision is not a reduced one, or there are too few readable images.
         SkinclfError: The model cannot run that way.
     """
     if precision not in REDUCED:
-        raise InvalidInputError(f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.")
+        raise InvalidArgumentError(f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.")
     reduced = create_runtime(model, runtime=runtime, device=device, precision=precision)
     exact = create_runtime(model, runtime=reduced.name, device=reduced.device, precision="fp32")
     pairs = zip(
@@ -71,7 +71,7 @@ def measure_precision(
         if progress is not None:
             progress(number)
     if len(before) < LEAST_IMAGES:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{len(before)} readable images; at least {LEAST_IMAGES} are needed to say what {precision} changes."
         )
     return _compare(model.spec, reduced.name, precision, np.asarray(before), np.asarray(after))

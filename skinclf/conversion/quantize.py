@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.files import sha256_file
 from skinclf.conversion.precision import LEAST_IMAGES, choose_images, measure_precision
-from skinclf.errors import ImageError, InvalidInputError, MissingExtraError, OutputError
+from skinclf.errors import ImageError, InvalidArgumentError, MissingExtraError, OutputError
 from skinclf.images.decode import load_picture
-from skinclf.models.bundle import read_spec, sha256_file, write_spec
+from skinclf.models.bundle import read_spec, write_spec
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.precision import PrecisionLoss, with_record
 from skinclf.runtimes.int8 import GRAPH, KEY, NUMBERS, made_from
@@ -46,13 +47,13 @@ def quantize_model(
         What is lost, as the bundle's contract records it.
 
     Raises:
-        InvalidInputError: Too few images.
+        InvalidArgumentError: Too few images.
         MissingExtraError: OpenVINO or NNCF is not installed.
         ModelError: The network cannot be converted.
         OutputError: The folder is in use or cannot be written.
     """
     if len(images) < 2 * LEAST_IMAGES:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{len(images)} images; at least {2 * LEAST_IMAGES} are needed: some to set the ranges, others to "
             "measure what is lost."
         )
@@ -126,7 +127,7 @@ def _quantize(
             continue
         report(number)
     if not pixels:
-        raise InvalidInputError("None of the images that would set the ranges can be read.")
+        raise InvalidArgumentError("None of the images that would set the ranges can be read.")
     with redirect_stdout(io.StringIO()):  # NNCF draws progress bars there
         graph = nncf.quantize(
             network_graph(ov.Core(), model),

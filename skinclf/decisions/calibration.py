@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
-from skinclf.errors import InvalidInputError
-from skinclf.metrics.intervals import cluster_index
-from skinclf.models.calibration import Calibration, Floats, Method, log_softmax
+from skinclf._utils.arrays import Floats
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.clusters import cluster_index
+from skinclf.models.probabilities import Calibration, Method
 
 #: Keeps factors and offsets of rare or perfectly separated classes finite; weighs little beside the data.
 _RIDGE = 1e-3
@@ -33,14 +35,14 @@ def logits_from(probabilities: npt.ArrayLike, calibration: Calibration | None = 
         Shape (N, K), float64.
 
     Raises:
-        InvalidInputError: A vector or isotonic calibration, which cannot be undone.
+        InvalidArgumentError: A vector or isotonic calibration, which cannot be undone.
     """
     values = np.asarray(probabilities, np.float64)
     logits = np.log(np.maximum(values, float(np.finfo(np.float32).smallest_subnormal)))
     if calibration is None:
         return np.asarray(logits)
     if calibration.method != "temperature":
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"These predictions carry a {calibration.method} calibration, which cannot be undone. Write the "
             "model without calibration (--method none), predict with it, and calibrate on these predictions."
         )
@@ -65,7 +67,7 @@ def fit_calibration(
         group: For `isotonic`: indices of the labels whose summed probability is corrected.
 
     Raises:
-        InvalidInputError: Wrong shapes, a class that does not occur (`vector`, `isotonic`), or predictions
+        InvalidArgumentError: Wrong shapes, a class that does not occur (`vector`, `isotonic`), or predictions
             without a single error, as those on training data are.
     """
     values, labels = np.asarray(logits, np.float64), np.asarray(truth)
@@ -75,13 +77,13 @@ def fit_calibration(
         or not np.isfinite(values).all()
         or not labels.size
     ):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Calibration needs finite logits (N, K), N labels; received {values.shape}, {labels.shape}."
         )
     if method == "isotonic" and labels.dtype == np.bool_:
         return _fit_isotonic(values, labels, 1.0, tuple(group))
     if (values.argmax(axis=1) == labels).all():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"All {labels.size} predictions are right: nothing says how sure to be. Use held-out predictions."
         )
     scale = _fit_temperature(values, labels)
@@ -91,7 +93,7 @@ def fit_calibration(
         return _fit_vector(values, labels, scale)
     if method == "isotonic":
         return _fit_isotonic(values, np.isin(labels, group), scale, tuple(group))
-    raise InvalidInputError(f"method is 'temperature', 'vector' or 'isotonic'; received {method!r}.")
+    raise InvalidArgumentError(f"method is 'temperature', 'vector' or 'isotonic'; received {method!r}.")
 
 
 def cross_fitted(
@@ -116,12 +118,12 @@ def cross_fitted(
         **options: As for `fit_calibration`.
 
     Raises:
-        InvalidInputError: Fewer lesions than folds, or a fold that leaves nothing to fit.
+        InvalidArgumentError: Fewer lesions than folds, or a fold that leaves nothing to fit.
     """
     values, labels, index = np.asarray(logits, np.float64), np.asarray(truth), cluster_index(groups)
     lesions = int(index.max()) + 1
     if not 2 <= folds <= lesions:
-        raise InvalidInputError(f"{folds} folds need 2 or more, and as many lesions; there are {lesions}.")
+        raise InvalidArgumentError(f"{folds} folds need 2 or more, and as many lesions; there are {lesions}.")
     fold = (np.random.default_rng(seed).permutation(lesions) % folds)[index]
     result = np.empty_like(values)
     for part in range(folds):
@@ -154,8 +156,8 @@ def _fit_vector(logits: Floats, truth: npt.NDArray[Any], start: float) -> Calibr
     k = logits.shape[1]
     missing = sorted(set(range(k)) - set(np.unique(truth).tolist()))
     if missing:
-        raise InvalidInputError(f"Vector scaling needs every label; none of the rows has label {missing}.")
-    values = log_softmax(logits)
+        raise InvalidArgumentError(f"Vector scaling needs every label; none of the rows has label {missing}.")
+    values = log_softmax(logits, axis=1)
     target = np.eye(k)[truth]
 
     def loss(both: Floats) -> tuple[float, Floats]:
@@ -178,10 +180,10 @@ def _fit_isotonic(
     from sklearn.isotonic import IsotonicRegression
 
     if inside.all() or not inside.any():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Isotonic regression needs both kinds; {int(inside.sum())} of {inside.size} are in."
         )
-    before = np.exp(log_softmax(logits * scale))[:, list(group)].sum(axis=1)
+    before = np.exp(log_softmax(logits * scale, axis=1))[:, list(group)].sum(axis=1)
     margin = 0.5 / inside.size
     fit = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(before, inside.astype(np.float64))
     curve = tuple(zip(fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist(), strict=True))
@@ -190,5 +192,5 @@ def _fit_isotonic(
 
 def _log_likelihood(logits: Floats, truth: npt.NDArray[Any]) -> tuple[float, Floats]:
     """Mean log-likelihood, and the softmax of the logits, shape (N, K)."""
-    log_p = log_softmax(logits)
+    log_p = log_softmax(logits, axis=1)
     return float(log_p[np.arange(truth.size), truth].mean()), np.asarray(np.exp(log_p))

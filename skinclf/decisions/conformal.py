@@ -11,82 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf._utils.files import replace_file
+from skinclf.errors import InvalidArgumentError
+from skinclf.inference.conformal_sets import ConformalSets, Group
 from skinclf.labels import LabelSet
-from skinclf.models.bundle import replace_file
-from skinclf.models.spec import ModelSpec
-
-Group: TypeAlias = Literal["malignant", "class"]
-
-
-@dataclass(frozen=True, slots=True)
-class ConformalSets:
-    """Fitted label sets.
-
-    Attributes:
-        coverage: Rate at which sets are to hold the true class, in every group.
-        group: What coverage is conditional on: `malignant` (malignant and benign) or `class`.
-        codes: Label codes in output order.
-        limits: Largest 1 - p_y at which label y is in the set, in the order of `codes`, float32;
-            infinite where the group has too few images to exclude anything.
-        counts: Held-out images in each label's group.
-        model: Fingerprint of the model they hold for, or None.
-    """
-
-    coverage: float
-    group: Group
-    codes: tuple[str, ...]
-    limits: tuple[float, ...]
-    counts: tuple[int, ...]
-    model: Mapping[str, Any] | None = None
-
-    def members(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Which labels are in the sets, shape (N, K), from probabilities of the same shape."""
-        values = np.asarray(probabilities, np.float32)
-        return np.asarray((np.float32(1) - values) <= np.asarray(self.limits, np.float32))
-
-    def text(self, probabilities: npt.ArrayLike) -> npt.NDArray[Any]:
-        """The sets as text such as `mel|nv`, shape (N,), the most probable first; empty sets are empty."""
-        values = np.asarray(probabilities, np.float32)
-        inside = self.members(values)
-        order = np.argsort(-values, axis=1, kind="stable")
-        rows = ["|".join(self.codes[k] for k in order[i] if inside[i, k]) for i in range(len(values))]
-        return np.asarray(rows, dtype=object)
-
-    def check(self, spec: ModelSpec) -> None:
-        """Refuse a model that these sets were not made for.
-
-        Raises:
-            MismatchError: Other labels, weights, preprocessing or calibration.
-        """
-        if self.codes != spec.labels.codes:
-            raise MismatchError(
-                f"The label sets are for {', '.join(self.codes)}; {spec.name} has {', '.join(spec.labels.codes)}."
-            )
-        if self.model is not None and dict(self.model) != spec.fingerprint:
-            other = [k for k, v in spec.fingerprint.items() if self.model.get(k) != v]
-            raise MismatchError(
-                f"The label sets were made for another model than {spec.name} (different: {', '.join(other)}). "
-                "Fit them again: skinclf conformal."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form; an infinite limit is null."""
-        limits = [x if math.isfinite(x) else None for x in self.limits]
-        labels = zip(self.codes, limits, self.counts, strict=True)
-        return {
-            "coverage": self.coverage,
-            "group": self.group,
-            "labels": [{"code": c, "limit": x, "n": n} for c, x, n in labels],
-            "model": dict(self.model) if self.model is not None else None,
-        }
 
 
 def fit_conformal(
@@ -109,14 +43,14 @@ def fit_conformal(
         model: The model's fingerprint (`ModelSpec.fingerprint`).
 
     Raises:
-        InvalidInputError: Coverage out of range, an unknown class, unusable probabilities, or malignancy
+        InvalidArgumentError: Coverage out of range, an unknown class, unusable probabilities, or malignancy
             that the labels do not declare.
     """
     if not 0 < coverage < 1:
-        raise InvalidInputError(f"coverage is between 0 and 1; received {coverage}.")
+        raise InvalidArgumentError(f"coverage is between 0 and 1; received {coverage}.")
     values = np.asarray(probabilities, np.float32)
     if values.shape != (len(truth), len(labels)) or not np.isfinite(values).all():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Expected finite probabilities of shape ({len(truth)}, {len(labels)}); received {values.shape}."
         )
     true = np.asarray([labels.position(code) for code in truth], np.intp)
@@ -125,12 +59,12 @@ def fit_conformal(
     elif group == "malignant":
         malignant = labels.malignant_indices
         if malignant is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{labels.name} does not say which classes are malignant; use group 'class'."
             )
         of_label = np.isin(np.arange(len(labels)), malignant).astype(np.intp)
     else:
-        raise InvalidInputError(f"group is 'malignant' or 'class'; received {group!r}.")
+        raise InvalidArgumentError(f"group is 'malignant' or 'class'; received {group!r}.")
     score = np.float32(1) - values[np.arange(len(true)), true]
     limits: list[float] = []
     counts: list[int] = []
@@ -151,7 +85,7 @@ def read_conformal(path: Path) -> ConformalSets:
     """Read label sets.
 
     Raises:
-        InvalidInputError: Not such a file.
+        InvalidArgumentError: Not such a file.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -165,7 +99,7 @@ def read_conformal(path: Path) -> ConformalSets:
             data.get("model"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: not a file of label sets (skinclf conformal writes them): {error}."
         ) from None
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import read_json
-from skinclf.decisions.conformal import ConformalSets
 from skinclf.decisions.threshold_file import FINGERPRINT, model_identity
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
 from skinclf.models.bundle import is_bundle, read_spec
@@ -60,13 +60,15 @@ class HeldOut:
         """The lesion of each row, or another column's value; None when lesions are unknown.
 
         Raises:
-            InvalidInputError: There is no such column.
+            InvalidArgumentError: There is no such column.
         """
         table = self.joined.labels
         if column is None or (column == "lesion_id" and table.lesion_id is not None):
             return table.lesion_id
         if column not in table.columns:
-            raise InvalidInputError(f"{self.labels}: no column {column!r}; found {', '.join(table.columns)}.")
+            raise InvalidArgumentError(
+                f"{self.labels}: no column {column!r}; found {', '.join(table.columns)}."
+            )
         values = table.columns[column]
         return tuple(value or f"image:{name}" for value, name in zip(values, table.ids, strict=True))
 
@@ -92,18 +94,18 @@ def read_held_out(
         max_unmatched: Largest tolerated share of predictions without a label.
 
     Raises:
-        InvalidInputError: No such files, or they do not fit together.
+        InvalidArgumentError: No such files, or they do not fit together.
         MismatchError: The manifest names another model.
         ModelError: The model cannot be found.
     """
     if predictions is not None and run_dir is not None:
-        raise InvalidInputError("State either a predictions table or a run's folder.")
+        raise InvalidArgumentError("State either a predictions table or a run's folder.")
     spec, folder = None, None
     if predictions is None and run_dir is None:
         spec, folder = _model_folder(model)
         predictions = folder / PREDICTIONS
         if not predictions.is_file():
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{spec.name} comes without held-out predictions ({PREDICTIONS}). Predict labelled images, "
                 "then give --predictions and --labels."
             )
@@ -122,9 +124,9 @@ def read_held_out(
     label_set = spec.labels if spec else None
     try:
         table = read_labels(source, label_set, split=split)
-    except InvalidInputError as error:
+    except InvalidArgumentError as error:
         if labels is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{error} The labels of these predictions are needed: --labels."
             ) from None
         raise
@@ -143,7 +145,7 @@ def _model_folder(model: str | None) -> tuple[ModelSpec, Path]:
 
     loaded = load_model(model)
     if loaded.folder is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{loaded.spec.name} is no bundle and comes without held-out predictions; give --predictions and "
             "--labels."
         )
@@ -154,7 +156,7 @@ def _of_run(folder: Path) -> Path:
     for name in (PREDICTIONS, _SEED_PREDICTIONS):
         if (folder / name).is_file():
             return folder / name
-    raise InvalidInputError(f"{folder}: expected {PREDICTIONS} or {_SEED_PREDICTIONS} in this folder.")
+    raise InvalidArgumentError(f"{folder}: expected {PREDICTIONS} or {_SEED_PREDICTIONS} in this folder.")
 
 
 def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
@@ -190,7 +192,7 @@ def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
         models: What `--model` names; the rate needs at most one.
 
     Raises:
-        InvalidInputError: Neither a file nor a rate, or a rate for several models.
+        InvalidArgumentError: Neither a file nor a rate, or a rate for several models.
     """
     from skinclf.decisions.conformal import fit_conformal, read_conformal
 
@@ -199,10 +201,12 @@ def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
     except ValueError:
         return read_conformal(Path(wish))
     if len(models) > 1:
-        raise InvalidInputError("No held-out predictions travel with an ensemble; give --conformal FILE.")
+        raise InvalidArgumentError("No held-out predictions travel with an ensemble; give --conformal FILE.")
     held_out = read_held_out(model=models[0] if models else None)
     table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
     if table.codes is None or table.probabilities is None or codes is None or spec is None:
-        raise InvalidInputError("The model's held-out predictions have no class codes to fit label sets on.")
+        raise InvalidArgumentError(
+            "The model's held-out predictions have no class codes to fit label sets on."
+        )
     values = table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]]
     return fit_conformal(codes, values, spec.labels, coverage=coverage, model=spec.fingerprint)

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.arrays import Floats
 from skinclf._utils.columns import parse_float32, read_columns
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.thresholds import tune_threshold
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 
 Indices: TypeAlias = npt.NDArray[np.intp]
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def tune_class_thresholds(
@@ -34,15 +34,15 @@ def tune_class_thresholds(
         **options: As for `tune_threshold`, the same for every class.
 
     Raises:
-        InvalidInputError: A class does not occur, or is all there is.
-        TargetError: A class is too rare for the target and grade.
+        InvalidArgumentError: A class does not occur, or is all there is.
+        InsufficientDataError: A class is too rare for the target and grade.
     """
     labels = np.asarray(truth)
     points = {}
     for column, code in enumerate(codes):
         present = labels == code
         if not present.any() or present.all():
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Class {code} has {int(present.sum())} of {labels.size} rows; it needs both kinds."
             )
         points[code] = tune_threshold(present, probabilities[:, column], **options)
@@ -59,11 +59,11 @@ def decide_by_thresholds(probabilities: npt.NDArray[np.float32], thresholds: Seq
         thresholds: One per class, length K, none negative.
 
     Raises:
-        InvalidInputError: Not one threshold per class, or a negative one.
+        InvalidArgumentError: Not one threshold per class, or a negative one.
     """
     limits = np.asarray(thresholds, np.float64)
     if limits.shape != (probabilities.shape[1],) or not (limits >= 0).all():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Expected {probabilities.shape[1]} thresholds from 0 to 1; received {thresholds}."
         )
     tiny = np.finfo(np.float32).tiny
@@ -78,11 +78,11 @@ def decide_by_cost(probabilities: npt.NDArray[np.float32], costs: Floats) -> Ind
         costs: `costs[i, j]` is the cost of deciding j when i is true, shape (K, K).
 
     Raises:
-        InvalidInputError: `costs` is not (K, K) of finite numbers.
+        InvalidArgumentError: `costs` is not (K, K) of finite numbers.
     """
     k = probabilities.shape[1]
     if costs.shape != (k, k) or not np.isfinite(costs).all():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Costs are a {k} by {k} table of finite numbers; received shape {costs.shape}."
         )
     return np.asarray((probabilities.astype(np.float64) @ costs).argmin(axis=1), np.intp)
@@ -99,7 +99,7 @@ def read_costs(path: Path, codes: Sequence[str]) -> Floats:
         Shape (K, K); row = truth, column = decision.
 
     Raises:
-        InvalidInputError: A class is missing, or a cost is no finite number.
+        InvalidArgumentError: A class is missing, or a cost is no finite number.
     """
     columns = read_columns(path)
     names = list(columns)
@@ -107,11 +107,11 @@ def read_costs(path: Path, codes: Sequence[str]) -> Floats:
     lower: Mapping[str, str] = {name.lower(): name for name in names[1:]}
     missing = [code for code in codes if code.lower() not in rows or code.lower() not in lower]
     if missing:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: needs a row and a column for each class; missing: {', '.join(missing)}."
         )
     by_column = [parse_float32(columns[lower[c.lower()]], f"{path}: column {c}") for c in codes]
     costs = np.stack(by_column, axis=1)[[rows[c.lower()] for c in codes]].astype(np.float64)
     if not np.isfinite(costs).all():
-        raise InvalidInputError(f"{path}: a cost is missing or not finite.")
+        raise InvalidArgumentError(f"{path}: a cost is missing or not finite.")
     return costs

@@ -9,33 +9,22 @@ prevalence, come from the exact intervals of sensitivity and specificity at half
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from skinclf.decisions.sample import Bools, Combine, Sample, Unit
-from skinclf.errors import InvalidInputError
-from skinclf.metrics.intervals import check_confidence, clopper_pearson, effective_size, one_sided_lower
+from skinclf._utils.arrays import Bools
+from skinclf.decisions.sample import Sample, Unit
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.clusters import Combine, effective_size
+from skinclf.metrics.estimate import Estimate, likelihood_ratios, predictive_values, proportion
+from skinclf.metrics.intervals import check_confidence, one_sided_lower
 
 INTERVAL_METHOD = (
     "Clopper-Pearson (exact); on the effective sample size (Korn & Graubard 1998) where images share a "
     "lesion; Bonferroni of two exact intervals for likelihood ratios and values at a stated prevalence"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its two-sided interval; NaN where undefined, infinite where unbounded."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +114,11 @@ def describe(
         prevalence: Share of positives in the population that PPV and NPV are wanted for.
 
     Raises:
-        InvalidInputError: `confidence` or `prevalence` does not lie between 0 and 1.
+        InvalidArgumentError: `confidence` or `prevalence` does not lie between 0 and 1.
     """
     check_confidence(confidence)
     if prevalence is not None and not 0 < prevalence < 1:
-        raise InvalidInputError(f"prevalence lies between 0 and 1; received {prevalence}.")
+        raise InvalidArgumentError(f"prevalence lies between 0 and 1; received {prevalence}.")
     flagged, truth = sample.score >= np.float32(threshold), sample.truth
 
     def share(hit: Bools, among: Bools, level: float = confidence) -> Estimate:
@@ -164,22 +153,6 @@ def describe(
     )
 
 
-def proportion(success: Bools, groups: npt.NDArray[np.intp] | None = None, *, confidence: float) -> Estimate:
-    """A share with its exact interval; on the effective sample size when `groups` are given.
-
-    Args:
-        success: Shape (N,); N = 0 gives NaN with the interval 0 to 1.
-        groups: Cluster of each, or None for independent ones.
-        confidence: Of the interval.
-    """
-    n, hits = success.size, int(success.sum())
-    if n == 0:
-        return Estimate(math.nan, 0.0, 1.0)
-    size = float(n) if groups is None else effective_size(success, groups)
-    low, high = clopper_pearson(hits / n * size, size, confidence=confidence)
-    return Estimate(hits / n, float(low), float(high))
-
-
 def lower_bound(
     sample: Sample, threshold: float, *, of: Literal["sensitivity", "specificity"], confidence: float
 ) -> float:
@@ -189,40 +162,3 @@ def lower_bound(
     hit = (flagged if of == "sensitivity" else ~flagged)[among]
     size = float(hit.size) if sample.clusters is None else effective_size(hit, sample.clusters[among])
     return float(one_sided_lower(float(hit.mean()) * size, size, confidence=confidence))
-
-
-def likelihood_ratios(sensitivity: Estimate, specificity: Estimate) -> tuple[Estimate, Estimate]:
-    """Positive and negative likelihood ratio, their bounds from those of the two rates (both monotone)."""
-    positive = _by_corners(lambda sens, spec: (sens, 1 - spec), sensitivity, specificity)
-    negative = _by_corners(lambda sens, spec: (1 - sens, spec), sensitivity, specificity, falling=True)
-    return positive, negative
-
-
-def _by_corners(
-    ratio: Callable[[float, float], tuple[float, float]], a: Estimate, b: Estimate, *, falling: bool = False
-) -> Estimate:
-    value = _quotient(*ratio(a.value, b.value))
-    low, high = _quotient(*ratio(a.low, b.low)), _quotient(*ratio(a.high, b.high))
-    return Estimate(value, high, low) if falling else Estimate(value, low, high)
-
-
-def _quotient(top: float, bottom: float) -> float:
-    if bottom == 0:
-        return math.inf if top > 0 else math.nan
-    return top / bottom
-
-
-def predictive_values(positive: Estimate, negative: Estimate, prevalence: float) -> tuple[Estimate, Estimate]:
-    """PPV and NPV at a prevalence from the likelihood ratios (Bayes); both monotone in them."""
-    odds = prevalence / (1 - prevalence)
-
-    def ppv(ratio: float) -> float:
-        return 1.0 if math.isinf(ratio) else ratio * odds / (1 + ratio * odds)
-
-    def npv(ratio: float) -> float:
-        return 0.0 if math.isinf(ratio) else 1 / (1 + ratio * odds)
-
-    return (
-        Estimate(ppv(positive.value), ppv(positive.low), ppv(positive.high)),
-        Estimate(npv(negative.value), npv(negative.high), npv(negative.low)),
-    )

@@ -13,18 +13,19 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
+from skinclf._utils.arrays import Floats, RowWeights
 from skinclf._utils.columns import read_columns
+from skinclf._utils.files import replace_file
 from skinclf._utils.json import write_json
 from skinclf.decisions.calibration import cross_fitted, fit_calibration, logits_from
 from skinclf.decisions.held_out import PREDICTIONS, HeldOut
-from skinclf.decisions.operating_point import Estimate
-from skinclf.errors import InvalidInputError, OutputError
+from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf.metrics import calibration as cm
-from skinclf.metrics.intervals import Weights, bootstrap_replicates, inflated_interval, percentile_interval
-from skinclf.models.bundle import CONFIG, read_spec, replace_file
-from skinclf.models.calibration import Floats
-from skinclf.models.probabilities import softmax
+from skinclf.metrics.bootstrap import bootstrap_replicates, inflated_interval, percentile_interval
+from skinclf.metrics.estimate import Estimate
+from skinclf.models.bundle import CONFIG, read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import read_predictions
 
@@ -55,12 +56,6 @@ class Recalibrated:
     metrics: dict[str, dict[str, Estimate]]
     folds: int
 
-    def draw(self, path: Path) -> None:
-        """Write the reliability diagram as PNG."""
-        from skinclf.evaluation.report.calibration_figure import draw_calibration
-
-        draw_calibration(path, self)
-
 
 def recalibrate(
     held: HeldOut,
@@ -85,24 +80,26 @@ def recalibrate(
         seed: Of folds and bootstrap.
 
     Raises:
-        InvalidInputError: The model or its classes are unknown, or the data do not allow a fit.
+        InvalidArgumentError: The model or its classes are unknown, or the data do not allow a fit.
     """
     spec, table = held.spec, held.joined.predictions
     if spec is None:
-        raise InvalidInputError("A calibration belongs to a model; name it with --model.")
+        raise InvalidArgumentError("A calibration belongs to a model; name it with --model.")
     group = spec.labels.malignant_indices
     if not group or len(group) == len(spec.labels):
-        raise InvalidInputError(f"{spec.name} does not say which labels are malignant.")
+        raise InvalidArgumentError(f"{spec.name} does not say which labels are malignant.")
     probabilities = _probabilities(held, spec)
     positive = held.joined.labels.truth(None, spec.labels).astype(np.bool_)
     truth = _label_indices(held.joined.labels.codes, spec)
     groups = held.groups() or table.ids
     logits = logits_from(probabilities, spec.calibration)
     target: npt.NDArray[Any] | None = positive if truth is None and method == "isotonic" else truth
-    calibration, after = None, softmax(logits)
+    calibration, after = None, softmax(logits, axis=1)
     if method != "none":
         if target is None:
-            raise InvalidInputError(f"The {method} calibration needs labels that name the model's classes.")
+            raise InvalidArgumentError(
+                f"The {method} calibration needs labels that name the model's classes."
+            )
         calibration = fit_calibration(logits, target, method=method, group=group)
         after = cross_fitted(logits, target, groups, folds=folds, seed=seed, method=method, group=group)
 
@@ -152,13 +149,13 @@ def _probabilities(held: HeldOut, spec: ModelSpec) -> Floats:
     table = held.joined.predictions
     if table.probabilities is None or table.codes is None:
         if len(spec.labels) != 2 or table.malignant is None:
-            raise InvalidInputError(f"{held.predictions}: a column p_<code> for each class is needed.")
+            raise InvalidArgumentError(f"{held.predictions}: a column p_<code> for each class is needed.")
         second = table.malignant.astype(np.float64)
         pair = [1 - second, second] if spec.labels.malignant_indices == (1,) else [second, 1 - second]
         return np.stack(pair, axis=1)
     if set(table.codes) != set(spec.labels.codes):
         own = ", ".join(spec.labels.codes)
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{held.predictions}: has classes {', '.join(table.codes)}; {spec.name} has {own}."
         )
     return table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]].astype(np.float64)
@@ -203,7 +200,7 @@ def calibration_summary(
     if truth is not None:
         names = ["nll", "brier", "ece_top_label", "ece_classwise", *names]
 
-    def statistic(weights: Weights) -> Floats:
+    def statistic(weights: RowWeights) -> Floats:
         values = [
             cm.log_loss(score, positive, weights),
             cm.brier(score, positive, weights),
@@ -264,12 +261,12 @@ def _recomputed(path: Path, old: ModelSpec, new: ModelSpec) -> str:
     """A predictions table with the new calibration in its `p_` columns; other columns as they were."""
     columns, table = read_columns(path), read_predictions(path)
     if table.probabilities is None or table.codes is None or set(table.codes) != set(new.labels.codes):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: expected a column p_<code> for each of {', '.join(new.labels.codes)}."
         )
     order = [table.codes.index(code) for code in new.labels.codes]
     logits = logits_from(table.probabilities[:, order], old.calibration)
-    values = softmax(logits) if new.calibration is None else new.calibration.apply(logits)
+    values = softmax(logits, axis=1) if new.calibration is None else new.calibration.apply(logits)
     for code, column in zip(new.labels.codes, values.astype(np.float32).T, strict=True):
         columns[f"p_{code}"] = [str(p) for p in column]
     buffer = io.StringIO()

@@ -8,13 +8,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
-from skinclf.metrics.intervals import cluster_index
+from skinclf._utils.arrays import Bools, Float32
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.clusters import Combine, cluster_index, combine_scores
 
 Unit: TypeAlias = Literal["image", "lesion"]
-Combine: TypeAlias = Literal["max", "mean"]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-Float32: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,11 @@ class Sample:
         """Refuse what only holds for independent units.
 
         Raises:
-            InvalidInputError: Several images share a lesion.
+            InvalidArgumentError: Several images share a lesion.
         """
         if self.clusters is not None:
             lesions = int(self.clusters.max()) + 1
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{what} counts independent units, but {self.truth.size} images show {lesions} lesions. "
                 "Decide once per lesion: unit 'lesion' (on the command line, --group-by lesion_id)."
             )
@@ -67,30 +65,30 @@ def make_sample(
         combine: A lesion's score is the largest (`max`) or the average (`mean`) of its images'.
 
     Raises:
-        InvalidInputError: Wrong shapes, a score that is no finite number, labels other than 0 and 1, only one
+        InvalidArgumentError: Wrong shapes, a score that is no finite number, labels other than 0 and 1, only one
             class, or the unit lesion without groups.
     """
     truth, values = np.asarray(y_true), np.asarray(score)
     if truth.ndim != 1 or truth.shape != values.shape:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"y_true and score have one entry per unit; received shapes {truth.shape} and {values.shape}."
         )
     if not np.isin(truth, (0, 1)).all():
-        raise InvalidInputError("y_true is 0 or 1 everywhere.")
+        raise InvalidArgumentError("y_true is 0 or 1 everywhere.")
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single).all():
-        raise InvalidInputError(f"{int((~np.isfinite(single)).sum())} scores are no finite numbers.")
+        raise InvalidArgumentError(f"{int((~np.isfinite(single)).sum())} scores are no finite numbers.")
     positive = truth.astype(np.bool_)
     if positive.all() or not positive.any():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"An operating point needs both classes; {int(positive.sum())} of {positive.size} are positive."
         )
     index = None
     if groups is not None:
         index = cluster_index(groups)
         if index.shape != truth.shape:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"groups has one entry per image; received {index.size} for {truth.size}."
             )
         if int(index.max()) + 1 == index.size:
@@ -98,31 +96,13 @@ def make_sample(
     if unit == "image":
         return Sample(positive, single, index)
     if groups is None:
-        raise InvalidInputError("Unit 'lesion' needs groups: the lesion of each image.")
+        raise InvalidArgumentError("Unit 'lesion' needs groups: the lesion of each image.")
     if index is None:
         return Sample(positive, single, None, unit, combine)
     lesions = np.zeros(int(index.max()) + 1, np.bool_)
     np.logical_or.at(lesions, index, positive)
     if lesions.all():
-        raise InvalidInputError("An operating point needs positives and negatives; every lesion is positive.")
+        raise InvalidArgumentError(
+            "An operating point needs positives and negatives; every lesion is positive."
+        )
     return Sample(lesions, combine_scores(single, index, combine), None, unit, combine)
-
-
-def combine_scores(score: Float32, index: npt.NDArray[np.intp], combine: Combine) -> Float32:
-    """One score per lesion, float32: the largest or the average of its images' scores.
-
-    Args:
-        score: Shape (N,).
-        index: Lesion of each image as whole numbers from 0, shape (N,).
-        combine: `max` or `mean`.
-
-    Raises:
-        InvalidInputError: `combine` is neither.
-    """
-    if combine == "max":
-        result = np.full(int(index.max()) + 1, -np.inf, np.float32)
-        np.maximum.at(result, index, score)
-        return result
-    if combine == "mean":
-        return np.asarray(np.bincount(index, score) / np.bincount(index), np.float32)
-    raise InvalidInputError(f"combine is 'max' or 'mean'; received {combine!r}.")

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from skinclf._utils.files import replace_file
 from skinclf._version import __version__
-from skinclf.decisions.operating_point import INTERVAL_METHOD, Estimate, OperatingPoint
-from skinclf.errors import InvalidInputError, MismatchError, OutputError
-from skinclf.models.bundle import replace_file
+from skinclf.decisions.operating_point import INTERVAL_METHOD, OperatingPoint
+from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
+from skinclf.metrics.estimate import Estimate
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import Joined, stem
 
@@ -52,7 +53,7 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 1:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.source}: a threshold lies between 0 and 1; received {self.value}."
             )
 
@@ -171,7 +172,7 @@ def make_threshold(
         extra: More top-level keys.
 
     Raises:
-        InvalidInputError: The threshold does not lie between 0 and 1.
+        InvalidArgumentError: The threshold does not lie between 0 and 1.
     """
     content = {
         "threshold": point.threshold,
@@ -222,21 +223,23 @@ def read_threshold(path: Path | str) -> Threshold:
     """Read a threshold file: skinclf's own, or the binary seed's (11 keys, or only some of them).
 
     Raises:
-        InvalidInputError: No such file, or no JSON object with a `threshold` between 0 and 1.
+        InvalidArgumentError: No such file, or no JSON object with a `threshold` between 0 and 1.
     """
     source = Path(path)
     try:
         if source.stat().st_size > _MAX_BYTES:
-            raise InvalidInputError(f"{source}: larger than {_MAX_BYTES:,} bytes; that is no threshold file.")
+            raise InvalidArgumentError(
+                f"{source}: larger than {_MAX_BYTES:,} bytes; that is no threshold file."
+            )
         data = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{source}: not a threshold file: {error}.") from None
+        raise InvalidArgumentError(f"{source}: not a threshold file: {error}.") from None
     value = data.get("threshold") if isinstance(data, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidInputError(f"{source}: expected a JSON object with a number called 'threshold'.")
+        raise InvalidArgumentError(f"{source}: expected a JSON object with a number called 'threshold'.")
     model, positive = data.get("model"), data.get("positive")
     if not (model is None or isinstance(model, dict)) or not (positive is None or isinstance(positive, list)):
-        raise InvalidInputError(f"{source}: 'model' is an object and 'positive' a list of codes.")
+        raise InvalidArgumentError(f"{source}: 'model' is an object and 'positive' a list of codes.")
     return Threshold(float(value), str(source), data)
 
 
@@ -249,20 +252,20 @@ def resolve_threshold(
         The threshold, and notices for the user.
 
     Raises:
-        InvalidInputError: It is none of these.
+        InvalidArgumentError: It is none of these.
         MismatchError: A file that was made for another model.
     """
     try:
         return Threshold(float(text), text), ()
     except ValueError as error:
-        if isinstance(error, InvalidInputError):
+        if isinstance(error, InvalidArgumentError):
             raise
     if text in spec.operating_points:
         point = spec.operating_points[text]
         return Threshold(float(point["threshold"]), f"operating point {text}", point), ()
     if not Path(text).is_file():
         names = ", ".join(spec.operating_points) or "none"
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Threshold {text!r}: expected a number between 0 and 1, a threshold file, or one of "
             f"{spec.name}'s operating points ({names})."
         )

@@ -10,10 +10,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.arrays import Bools, Float32
 from skinclf.decisions.guarantees import GRADES, Grade, allowed_misses, positives_needed, with_claim
 from skinclf.decisions.operating_point import OperatingPoint, describe
-from skinclf.decisions.sample import Bools, Combine, Float32, Unit, make_sample
-from skinclf.errors import InvalidInputError, TargetError
+from skinclf.decisions.sample import Unit, make_sample
+from skinclf.errors import InsufficientDataError, InvalidArgumentError
+from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
 
 Criterion: TypeAlias = Literal["sensitivity", "specificity", "ppv", "cost_ratio", "youden"]
@@ -103,17 +105,17 @@ def tune_threshold(
         prevalence: Share of positives in the population that is meant.
 
     Raises:
-        InvalidInputError: Unusable data or options (one criterion is needed), or a grade that asks for
+        InvalidArgumentError: Unusable data or options (one criterion is needed), or a grade that asks for
             independent units where images share a lesion.
-        TargetError: The data cannot support the target; the message says how many positives could.
+        InsufficientDataError: The data cannot support the target; the message says how many positives could.
     """
     criterion, target = _criterion(
         target_sensitivity, target_specificity, target_ppv, cost_ratio, youden=youden
     )
     if grade not in GRADES:
-        raise InvalidInputError(f"grade is one of {', '.join(GRADES)}; received {grade!r}.")
+        raise InvalidArgumentError(f"grade is one of {', '.join(GRADES)}; received {grade!r}.")
     if grade != "empirical" and criterion not in {"sensitivity", "specificity"}:
-        raise InvalidInputError(f"The {grade} grade exists for a target sensitivity or specificity.")
+        raise InvalidArgumentError(f"The {grade} grade exists for a target sensitivity or specificity.")
     check_confidence(confidence)
     sample = make_sample(y_true, score, groups=groups, unit=unit, combine=combine)
     if grade != "empirical":
@@ -155,7 +157,7 @@ def operating_point_table(
                 combine=combine,
                 prevalence=prevalence,
             )
-        except TargetError:
+        except InsufficientDataError:
             table[target] = None
     return table
 
@@ -193,15 +195,15 @@ def _criterion(
     }
     chosen = [(name, value) for name, value in stated.items() if value is not None]
     if len(chosen) != 1:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             "State one criterion: target sensitivity, target specificity, target PPV, cost ratio or Youden's "
             f"index; received {len(chosen)}."
         )
     name, value = chosen[0]
     if name in {"sensitivity", "specificity", "ppv"} and not 0 < value <= 1:
-        raise InvalidInputError(f"A target {name} lies above 0 and not above 1; received {value}.")
+        raise InvalidArgumentError(f"A target {name} lies above 0 and not above 1; received {value}.")
     if name == "cost_ratio" and not (math.isfinite(value) and value > 0):
-        raise InvalidInputError(f"cost_ratio is a positive number; received {value}.")
+        raise InvalidArgumentError(f"cost_ratio is a positive number; received {value}.")
     return name, value
 
 
@@ -215,7 +217,7 @@ def _by_rate(curve: Curve, criterion: Criterion, target: float, grade: Grade, co
         kind = "positives" if rate_is_sensitivity else "negatives"
         how = "on average" if grade == "expected" else f"with {confidence:.0%} confidence"
         enough = f"It takes at least {needed:,}, none of them wrong" if needed else "No number would suffice"
-        raise TargetError(
+        raise InsufficientDataError(
             f"A {criterion} of {target:g} cannot be claimed {how} from {n} {kind}: even without an error "
             f"they are too few. {enough}."
         )
@@ -233,8 +235,8 @@ def _by_value(curve: Curve, criterion: Criterion, target: float, prevalence: flo
         return _best(everywhere, curve.tp * negatives - curve.fp * positives, curve.tp)
     share = positives / (positives + negatives) if prevalence is None else prevalence
     if not 0 < share < 1:
-        raise InvalidInputError(f"prevalence lies between 0 and 1; received {prevalence}.")
-    # Weights that make the counts those of the population.
+        raise InvalidArgumentError(f"prevalence lies between 0 and 1; received {prevalence}.")
+    # RowWeights that make the counts those of the population.
     weight_p, weight_n = (1.0, 1.0) if prevalence is None else (share / positives, (1 - share) / negatives)
     if criterion == "cost_ratio":
         cost = target * weight_p * (positives - curve.tp) + weight_n * curve.fp
@@ -243,7 +245,7 @@ def _by_value(curve: Curve, criterion: Criterion, target: float, prevalence: flo
     ppv = np.divide(weight_p * curve.tp, flagged, out=np.zeros(flagged.size), where=flagged > 0)
     eligible = np.flatnonzero(ppv >= target)
     if eligible.size == 0:
-        raise TargetError(
+        raise InsufficientDataError(
             f"A PPV of {target:g} at prevalence {share:.3g} is not reached at any threshold; the highest is "
             f"{ppv.max():.3f}."
         )

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.arrays import Floats, RowWeights
 from skinclf.decisions.guarantees import Grade
 from skinclf.decisions.held_out import HeldOut
 from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
-from skinclf.decisions.operating_point import Estimate, OperatingPoint
-from skinclf.decisions.sample import Combine, Sample, make_sample
+from skinclf.decisions.operating_point import OperatingPoint
+from skinclf.decisions.sample import Sample, make_sample
 from skinclf.decisions.threshold_file import Threshold, data_identity, make_threshold
 from skinclf.decisions.thresholds import operating_point_table, tune_threshold
-from skinclf.errors import InvalidInputError
-from skinclf.metrics.intervals import Floats, Weights, cluster_bootstrap, roc_auc_statistic
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.bootstrap import cluster_bootstrap, roc_auc_statistic
+from skinclf.metrics.clusters import Combine
+from skinclf.metrics.estimate import Estimate
 
 #: For the area under the curve and for mean costs.
 REPLICATES = 2000
@@ -43,15 +46,6 @@ class Tuned:
     table: dict[float, OperatingPoint | None]
     auc: Estimate
     classes: dict[str, OperatingPoint]
-
-    def draw(self, path: Path) -> None:
-        """Write the picture as PNG."""
-        from skinclf.evaluation.report.threshold_figure import draw_threshold
-
-        data = self.threshold.data
-        who = (data["model"] or {}).get("name") or data["data"]["predictions"]
-        what = " + ".join(data["positive"] or ["malignant"])
-        draw_threshold(path, self.sample, self.point, title=f"{who}: {what} against the rest", auc=self.auc)
 
 
 def tune(
@@ -84,8 +78,8 @@ def tune(
         cost_matrix: Table of costs; the costs of deciding by it are recorded.
 
     Raises:
-        InvalidInputError: Unusable data or options.
-        TargetError: The data cannot support the target.
+        InvalidArgumentError: Unusable data or options.
+        InsufficientDataError: The data cannot support the target.
     """
     truth, score = held.joined.binary(positive, held.label_set)
     groups = held.groups(group_by)
@@ -154,7 +148,7 @@ def _auc(sample: Sample, confidence: float) -> Estimate:
 def _multiclass(held: HeldOut, option: str) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     table = held.joined.predictions
     if table.codes is None or table.probabilities is None or held.joined.labels.codes is None:
-        raise InvalidInputError(f"{option} needs a probability per class and labels that name classes.")
+        raise InvalidArgumentError(f"{option} needs a probability per class and labels that name classes.")
     return table.codes, table.probabilities
 
 
@@ -164,14 +158,14 @@ def _costs(held: HeldOut, path: Path, groups: Sequence[str] | None, confidence: 
     costs = read_costs(path, codes)
     unknown = sorted(set(held.joined.labels.codes or ()) - set(codes))
     if unknown:
-        raise InvalidInputError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
+        raise InvalidArgumentError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
     truth = np.asarray([codes.index(code) for code in held.joined.labels.codes or ()])
     clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
 
     def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float]:
         paid = costs[truth, decided]
 
-        def statistic(weights: Weights) -> Floats:
+        def statistic(weights: RowWeights) -> Floats:
             return np.asarray((weights @ paid) / weights.sum(axis=1))
 
         low, high = cluster_bootstrap(

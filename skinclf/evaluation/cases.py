@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
+from skinclf._utils.arrays import Float32
+from skinclf.errors import InvalidArgumentError
 from skinclf.labels import CROSSWALKS, MALIGNANT, TAXONOMIES, Label, LabelSet
-from skinclf.metrics.intervals import cluster_index
+from skinclf.metrics.clusters import cluster_index
 from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
-
-Float32: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +98,7 @@ def make_cases(
             column when there is one.
 
     Raises:
-        InvalidInputError: The codes of predictions and labels cannot be brought together, a column is
+        InvalidArgumentError: The codes of predictions and labels cannot be brought together, a column is
             missing, or probabilities do not sum to 1.
     """
     known = labels if labels is not None else label_set_of(joined.predictions)
@@ -118,7 +117,7 @@ def make_cases(
     if reference is not None:
         score = joined.predictions.score(positive, known)
     elif truth is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"The labels say 0 or 1, but nothing says which of {', '.join(known.codes)} are malignant; name "
             "them, for example --positive mel,bcc."
         )
@@ -149,7 +148,7 @@ def label_set_of(predictions: PredictionTable) -> LabelSet:
             return taxonomy
     try:
         flagged = malignant_codes(codes)
-    except InvalidInputError:  # nobody declared them: the two-class view is then left out
+    except InvalidArgumentError:  # nobody declared them: the two-class view is then left out
         return LabelSet("custom", tuple(Label(code, code) for code in codes))
     return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
 
@@ -164,7 +163,7 @@ def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArra
     if predictions.codes is None or predictions.probabilities is None:
         malignant = labels.malignant_indices
         if len(labels) != 2 or malignant is None or len(malignant) != 1 or predictions.malignant is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 "The predictions hold P(malignant) only; that serves two labels, not "
                 f"{', '.join(labels.codes)}."
             )
@@ -173,7 +172,7 @@ def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArra
     place = {code.lower(): i for i, code in enumerate(predictions.codes)}
     missing = [code for code in labels.codes if code.lower() not in place]
     if missing or len(place) != len(labels):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"The predictions have {', '.join(predictions.codes)}; the label set {labels.name} has "
             f"{', '.join(labels.codes)}."
         )
@@ -181,7 +180,7 @@ def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArra
     sums = values.sum(axis=1, keepdims=True)
     if (np.abs(sums - 1) > 1e-3).any():
         worst = int(np.abs(sums - 1).argmax())
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{predictions.ids[worst]}: its probabilities ({', '.join(labels.codes)}) sum to "
             f"{sums[worst, 0]:.4f}; expected 1. Divide each row by its sum first."
         )
@@ -209,7 +208,7 @@ def _mapping(codes: Sequence[str], labels: LabelSet) -> tuple[Mapping[str, str],
             loss = f": {walk.lossy}" if walk.lossy else ""
             return walk.mapping, f"reference labels of {walk.source} mapped to {walk.target}{loss}"
     extra = [code for code in codes if code not in labels.codes]
-    raise InvalidInputError(
+    raise InvalidArgumentError(
         f"The labels hold {', '.join(extra)}, which predictions of {', '.join(labels.codes)} cannot answer; "
         "no crosswalk is declared. Leave these images out, or evaluate predictions of these classes."
     )
@@ -222,7 +221,7 @@ def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp],
             return np.arange(len(joined)), False
     else:
         if group_by not in joined.labels.columns:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Group column {group_by!r}: the labels have "
                 f"{', '.join(joined.labels.columns) or 'no columns'}."
             )

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skinclf.decisions.operating_point import Estimate
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.cases import Cases
 from skinclf.evaluation.metric_set import Panel
-from skinclf.metrics.intervals import percentile_interval
+from skinclf.metrics.bootstrap import percentile_interval
+from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.paired_tests import delong, mcnemar
 from skinclf.tables.predictions import stem
 
@@ -19,12 +19,12 @@ def on_common_images(a: Cases, b: Cases) -> tuple[Cases, Cases]:
     """The images that both have, in the order of the first.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidArgumentError: There is none.
     """
     place = {stem(name): i for i, name in enumerate(b.ids)}
     rows = [i for i, name in enumerate(a.ids) if stem(name) in place]
     if not rows:
-        raise InvalidInputError("The two predictions tables have no image in common.")
+        raise InvalidArgumentError("The two predictions tables have no image in common.")
     return a.take(np.asarray(rows)), b.take(np.asarray([place[stem(a.ids[i])] for i in rows]))
 
 
@@ -54,7 +54,7 @@ def compare(
         two-class score, and `differences` of every metric that both have, first minus second.
 
     Raises:
-        InvalidInputError: No image in common.
+        InvalidArgumentError: No image in common.
     """
     a, b = on_common_images(a, b)
     tests: dict[str, Any] = {}

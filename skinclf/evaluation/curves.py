@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
+from skinclf._utils.arrays import Floats
 from skinclf.evaluation.metric_set import Panel, blocks
 from skinclf.metrics import calibration as cm
 from skinclf.metrics import classification as metrics
-from skinclf.metrics.classification import Floats, Ranking
-from skinclf.metrics.intervals import clopper_pearson, percentile_interval
+from skinclf.metrics.bootstrap import percentile_interval
+from skinclf.metrics.classification import Ranking
+from skinclf.metrics.intervals import clopper_pearson
 
 #: Where bands and drawn curves are given.
 GRID = np.linspace(0, 1, 101)

@@ -15,16 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from skinclf.decisions.operating_point import Estimate
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.cases import Cases, label_set_of, make_cases
 from skinclf.evaluation.comparison import on_common_images
 from skinclf.evaluation.inputs import join_split, open_labels
 from skinclf.evaluation.metric_set import Panel, estimates
 from skinclf.inference.prediction import Prediction
-from skinclf.jobs.formats import CsvFormat, Schema
+from skinclf.inference.schema import Schema
+from skinclf.jobs.formats import CsvFormat
 from skinclf.labels import LabelSet
-from skinclf.metrics.intervals import check_confidence, percentile_interval
+from skinclf.metrics.bootstrap import percentile_interval
+from skinclf.metrics.estimate import Estimate
+from skinclf.metrics.intervals import check_confidence
 from skinclf.tables.predictions import read_predictions
 
 #: Figure, by the names that training uses for them, to the panel's name.
@@ -112,10 +114,10 @@ def read_members(
         group_by: Column that says which images belong together; None uses the lesions when known.
 
     Raises:
-        InvalidInputError: Fewer than two tables, other classes, or no image in common.
+        InvalidArgumentError: Fewer than two tables, other classes, or no image in common.
     """
     if len(predictions) < 2:
-        raise InvalidInputError(f"An ensemble has at least two members; received {len(predictions)}.")
+        raise InvalidArgumentError(f"An ensemble has at least two members; received {len(predictions)}.")
     found: list[Cases] = []
     for path in predictions:
         table = read_predictions(path)
@@ -123,7 +125,7 @@ def read_members(
         joined = join_split(table, *open_labels(labels, known, split))
         found.append(make_cases(joined, labels=known, group_by=group_by))
         if found[-1].labels.codes != found[0].labels.codes:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{path}: has the classes {', '.join(known.codes)}, {predictions[0]} has "
                 f"{', '.join(found[0].labels.codes)}; expected the same."
             )
@@ -135,11 +137,11 @@ def combine(members: Sequence[Cases], weights: Sequence[float]) -> Cases:
     """The weighted mean of the members' probabilities, image by image.
 
     Raises:
-        InvalidInputError: Not one weight of at least 0 per member, or none above 0.
+        InvalidArgumentError: Not one weight of at least 0 per member, or none above 0.
     """
     share = np.asarray(weights, np.float64)
     if share.shape != (len(members),) or not np.isfinite(share).all() or (share < 0).any() or not share.any():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Expected {len(members)} weights of at least 0, not all 0; received {tuple(weights)}."
         )
     share = share / share.sum()
@@ -164,7 +166,7 @@ def choose_weights(members: Sequence[Cases], *, figure: str = "macro_auc", round
         One share per member, sums to 1; 0 for those that do not help.
 
     Raises:
-        InvalidInputError: The labels do not give the figure.
+        InvalidArgumentError: The labels do not give the figure.
     """
     sign = _sign(figure)
     counts = np.zeros(len(members))
@@ -203,7 +205,7 @@ def measure(
         confidence: Of the intervals.
 
     Raises:
-        InvalidInputError: Unusable weights, or labels that do not give the figure.
+        InvalidArgumentError: Unusable weights, or labels that do not give the figure.
     """
     check_confidence(confidence)
     sign, key = _sign(figure), FIGURES[figure]
@@ -236,14 +238,14 @@ def measure(
 
 def _sign(figure: str) -> int:
     if figure not in FIGURES:
-        raise InvalidInputError(f"Figure {figure!r}: expected one of {', '.join(FIGURES)}.")
+        raise InvalidArgumentError(f"Figure {figure!r}: expected one of {', '.join(FIGURES)}.")
     return -1 if figure == "loss" else 1
 
 
 def _figure(cases: Cases, figure: str) -> float:
     value = Panel(cases, 0.5).values().get(FIGURES[figure], np.nan)
     if not np.isfinite(value):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"The labels do not give {figure}: some classes or kinds of image are missing. Choose another figure."
         )
     return float(value)

@@ -12,9 +12,8 @@ import numpy as np
 
 from skinclf._utils.json import jsonable, write_json
 from skinclf._version import __version__
-from skinclf.decisions.sample import Combine
 from skinclf.decisions.threshold_file import Threshold
-from skinclf.errors import InvalidInputError, SkinclfError
+from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.evaluation import inputs
 from skinclf.evaluation import metrics_json as sections
 from skinclf.evaluation.cases import Cases, label_set_of, make_cases, malignant_of
@@ -25,6 +24,7 @@ from skinclf.evaluation.metric_set import Panel, estimates
 from skinclf.evaluation.subgroups import subgroups as split_rows
 from skinclf.labels import LabelSet, parse_labels
 from skinclf.metrics.calibration import BINS
+from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
 from skinclf.tables.predictions import LabelTable, PredictionTable
 
@@ -123,13 +123,13 @@ def evaluate(
         name: What the report calls the model; None takes it from the run manifest or the file.
 
     Raises:
-        InvalidInputError: Tables or options that cannot be used.
+        InvalidArgumentError: Tables or options that cannot be used.
         LeakageError: Data under test were used before, and `allow_leakage` is false.
         MismatchError: The threshold was made for another model than the predictions.
     """
     check_confidence(confidence)
     if replicates < 1:
-        raise InvalidInputError(f"replicates is at least 1; received {replicates}.")
+        raise InvalidArgumentError(f"replicates is at least 1; received {replicates}.")
     source = inputs.open_predictions(predictions)
     cut = inputs.open_threshold(threshold, source.manifest)
     inputs.refuse_other_model(cut, source.model)

@@ -13,7 +13,7 @@ import numpy as np
 
 from skinclf._utils.json import read_json
 from skinclf.decisions.threshold_file import Threshold, read_threshold
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.evaluation.cases import Cases
 from skinclf.labels import LabelSet
 from skinclf.tables.predictions import (
@@ -77,7 +77,7 @@ def open_predictions(source: Path | str | PredictionTable) -> Source:
     """Read predictions and the manifest of the run that made them.
 
     Raises:
-        InvalidInputError: Not a predictions table.
+        InvalidArgumentError: Not a predictions table.
     """
     if isinstance(source, PredictionTable):
         return Source(source, "table", None, {})
@@ -92,7 +92,7 @@ def open_threshold(source: float | Path | str | Threshold | None, manifest: Mapp
     """A number, a threshold file, or None for that of the run that made the predictions, else 0.5.
 
     Raises:
-        InvalidInputError: Neither a number between 0 and 1 nor a threshold file.
+        InvalidArgumentError: Neither a number between 0 and 1 nor a threshold file.
     """
     if isinstance(source, Threshold):
         return source
@@ -133,11 +133,11 @@ def open_labels(
     """All labels, and those of the split under test.
 
     Raises:
-        InvalidInputError: No such labels or split.
+        InvalidArgumentError: No such labels or split.
     """
     if isinstance(source, LabelTable):
         if split is not None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 "A split is chosen when labels are read; pass a file, or the split's rows only."
             )
         return source, source
@@ -149,13 +149,13 @@ def join_split(predictions: PredictionTable, everything: LabelTable, tested: Lab
     """Join predictions with the labels under test; predictions of other splits are left out.
 
     Raises:
-        InvalidInputError: As for `skinclf.tables.predictions.join`.
+        InvalidArgumentError: As for `skinclf.tables.predictions.join`.
     """
     other = {stem(name) for name in everything.ids} - {stem(name) for name in tested.ids}
     if other:
         rows = [i for i, name in enumerate(predictions.ids) if stem(name) not in other]
         if not rows:
-            raise InvalidInputError("No prediction belongs to the split under test.")
+            raise InvalidArgumentError("No prediction belongs to the split under test.")
         predictions = predictions.take(rows)
     return join(predictions, tested)
 

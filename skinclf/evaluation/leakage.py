@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skinclf._utils.columns import Columns, find, read_columns
 from skinclf.decisions.threshold_file import Threshold
-from skinclf.errors import InvalidInputError, LeakageError
+from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.tables.predictions import LabelTable, stem
 from skinclf.tables.reference import ID_NAMES
 
@@ -63,7 +63,7 @@ def find_overlaps(
         One entry per source that could be compared, with or without something shared.
 
     Raises:
-        InvalidInputError: A table that cannot be read or names no images.
+        InvalidArgumentError: A table that cannot be read or names no images.
     """
     images = {stem(name) for name in tested.ids}
     lesions = set(tested.lesion_id or ())
@@ -98,7 +98,7 @@ def _named_in(columns: Columns, path: Path, split: str | None) -> tuple[list[str
     """Images and lesions of a table, without the rows of the split under test."""
     image, lesion = find(columns, ("image", *ID_NAMES)), find(columns, ("lesion_id", "lesion"))
     if image is None:
-        raise InvalidInputError(f"{path}: no column names the image; found {', '.join(columns)}.")
+        raise InvalidArgumentError(f"{path}: no column names the image; found {', '.join(columns)}.")
     part = find(columns, ("split",))
     rows = list(range(len(columns[image])))
     if part is not None and split is not None:

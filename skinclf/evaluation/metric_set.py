@@ -14,18 +14,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.decisions.operating_point import Estimate
+from skinclf._utils.arrays import Floats
 from skinclf.evaluation.cases import Cases
 from skinclf.metrics import calibration as cm
 from skinclf.metrics import classification as metrics
 from skinclf.metrics import point_estimates as pv
-from skinclf.metrics.classification import Floats, Ranking
-from skinclf.metrics.intervals import cluster_weights, inflated_interval, percentile_interval
+from skinclf.metrics.bootstrap import cluster_weights, inflated_interval, percentile_interval
+from skinclf.metrics.classification import Ranking
+from skinclf.metrics.estimate import Estimate
 
 Replicates: TypeAlias = Mapping[str, Floats]
 #: Levels at which one rate is held and the other read off the ROC curve.
 TARGETS = (0.8, 0.9, 0.95)
-#: Weights handled at once.
+#: RowWeights handled at once.
 _BLOCK = 1 << 19
 _OVERALL = (
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",

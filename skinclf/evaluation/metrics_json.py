@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.decisions.operating_point import Estimate, OperatingPoint, proportion
-from skinclf.decisions.sample import Combine, Unit
+from skinclf._utils.arrays import Bools
+from skinclf.decisions.operating_point import OperatingPoint
+from skinclf.decisions.sample import Unit
 from skinclf.decisions.thresholds import evaluate_threshold
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.cases import Cases
 from skinclf.evaluation.metric_set import TARGETS, Panel, estimates
 from skinclf.evaluation.subgroups import Subgroup
 from skinclf.metrics import classification as metrics
+from skinclf.metrics.clusters import Combine
+from skinclf.metrics.estimate import Estimate, proportion
 
-Bools = npt.NDArray[np.bool_]
 #: Shares of images answered in the table of selective prediction.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 #: How many errors are listed of each kind.
@@ -149,7 +151,7 @@ def _point(
             combine=combine,
             prevalence=prevalence,
         )
-    except InvalidInputError:  # every lesion has a positive image: no specificity by lesion
+    except InvalidArgumentError:  # every lesion has a positive image: no specificity by lesion
         return None
     return _describe(point)
 

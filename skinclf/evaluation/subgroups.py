@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 
 #: Derived from `age`, in years.
 AGE_BANDS = ("<40", "40-59", "60+")
@@ -23,7 +23,7 @@ def age_band(text: str) -> str:
     """`<40`, `40-59`, `60+` or `missing`, from an age in years as a table holds it.
 
     Raises:
-        InvalidInputError: Neither blank nor a number of years.
+        InvalidArgumentError: Neither blank nor a number of years.
     """
     if text.strip().lower() in _BLANK:
         return MISSING
@@ -32,7 +32,7 @@ def age_band(text: str) -> str:
     except ValueError:
         age = math.nan
     if not 0 <= age < 150:
-        raise InvalidInputError(f"Age {text!r}: expected years between 0 and 150, or nothing.")
+        raise InvalidArgumentError(f"Age {text!r}: expected years between 0 and 150, or nothing.")
     return AGE_BANDS[(age >= 40) + (age >= 60)]
 
 
@@ -60,7 +60,7 @@ def subgroups(table: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> list
             `column=value` for that one value.
 
     Raises:
-        InvalidInputError: An unknown column, a value that no row has, or a column with too many values.
+        InvalidArgumentError: An unknown column, a value that no row has, or a column with too many values.
     """
     groups: list[Subgroup] = []
     for item in wanted:
@@ -69,10 +69,10 @@ def subgroups(table: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> list
         found = sorted(set(values), key=lambda v: (v == MISSING, _rank(column, v)))
         if equals:
             if value not in found:
-                raise InvalidInputError(f"No row has {column}={value}; there are {', '.join(found[:20])}.")
+                raise InvalidArgumentError(f"No row has {column}={value}; there are {', '.join(found[:20])}.")
             found = [value]
         elif len(found) > MAX_LEVELS:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{column} has {len(found)} values; a subgroup column has at most {MAX_LEVELS}."
             )
         array = np.asarray(values, dtype=object)
@@ -85,7 +85,7 @@ def _column(table: Mapping[str, Sequence[str]], column: str) -> list[str]:
         return [age_band(text) for text in table["age"]]
     if column not in table:
         extra = " (or 'age_band', made from 'age')" if "age" in table else ""
-        raise InvalidInputError(f"Subgroup {column!r}: the labels have {', '.join(table)}{extra}.")
+        raise InvalidArgumentError(f"Subgroup {column!r}: the labels have {', '.join(table)}{extra}.")
     return [MISSING if text.strip().lower() in _BLANK else text.strip() for text in table[column]]
 
 

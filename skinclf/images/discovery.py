@@ -19,7 +19,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO
 
-from skinclf.errors import InvalidInputError, SkinclfError
+from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images.decode import EXTENSIONS
 
 logger = logging.getLogger("skinclf")
@@ -79,7 +79,7 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
         Paths that begin with the folder as given.
 
     Raises:
-        InvalidInputError: The folder is not there or cannot be listed.
+        InvalidArgumentError: The folder is not there or cannot be listed.
         SkinclfError: A folder inside it cannot be listed.
     """
     top = os.fspath(folder)
@@ -91,7 +91,7 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
             for name in sort_names(_image_names(here, subfolders, others)):
                 yield os.path.join(here, name)  # noqa: PTH118 - millions of names
         except OSError as error:
-            kind = InvalidInputError if here == top else SkinclfError
+            kind = InvalidArgumentError if here == top else SkinclfError
             raise kind(f"{here}: this folder cannot be listed: {error.strerror or error}.") from None
         if recursive:
             subfolders.sort(key=natural_key, reverse=True)
@@ -187,22 +187,24 @@ class Inputs:
         """Fail early where there is nothing to predict.
 
         Raises:
-            InvalidInputError: The paths hold no image, or the list is not there.
+            InvalidArgumentError: The paths hold no image, or the list is not there.
         """
         if isinstance(self.listing, Path) and not self.listing.is_file():
-            raise InvalidInputError(f"{self.listing}: no such list.")
+            raise InvalidArgumentError(f"{self.listing}: no such list.")
         if self.listing is not None or len(self.roots) < len(self.paths):
             return
         if not self.paths:
-            raise InvalidInputError("Nothing to predict: name images, a folder or a list.")
+            raise InvalidArgumentError("Nothing to predict: name images, a folder or a list.")
         try:
             found = any(next(_walk(root, recursive=self.recursive), None) for root in self.roots)
         except OSError as error:
-            raise InvalidInputError(f"{error.filename}: cannot be listed: {error.strerror}.") from None
+            raise InvalidArgumentError(f"{error.filename}: cannot be listed: {error.strerror}.") from None
         if not found:
             hint = "" if self.recursive else " directly inside (--recursive searches subfolders)"
             known = " ".join(sorted(EXTENSIONS))
-            raise InvalidInputError(f"No images in {', '.join(self.roots)}{hint}; extensions taken: {known}.")
+            raise InvalidArgumentError(
+                f"No images in {', '.join(self.roots)}{hint}; extensions taken: {known}."
+            )
 
     def count(self) -> int | None:
         """How many inputs there are, for progress; None when only reading a stream would tell."""

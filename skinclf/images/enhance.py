@@ -19,7 +19,6 @@ from skinclf.errors import ImageError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from skinclf.images.decode import RGBArray
-    from skinclf.images.preprocess import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +217,14 @@ STEPS: Mapping[str, tuple[Callable[..., RGBArray], Mapping[str, _Param]]] = {
     ),
     "shades_of_gray": (shades_of_gray, {"p": _Param(1, 100, 6.0, whole=False)}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A named enhancement that runs on the decoded image before resizing (see `skinclf.images.enhance`)."""
+
+    name: str
+    params: Mapping[str, float]
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(sorted(self.params.items()))))

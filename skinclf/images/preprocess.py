@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from skinclf.errors import ImageError, InvalidInputError, ModelError
+from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.decode import MAX_PIXELS, RGBArray
+from skinclf.images.enhance import Step
 from skinclf.images.resample import bilinear
 
 Fit: TypeAlias = Literal["squash", "crop", "pad"]
@@ -35,17 +36,6 @@ _PILLOW = {
 }
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A named enhancement that runs on the decoded image before resizing (see `skinclf.images.enhance`)."""
-
-    name: str
-    params: Mapping[str, float]
-
-    def __hash__(self) -> int:
-        return hash((self.name, tuple(sorted(self.params.items()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +251,11 @@ def scaling(name: str, **geometry: Any) -> Preprocess:
         **geometry: Any other field of `Preprocess`, such as `height`, `width`, `fit`.
 
     Raises:
-        InvalidInputError: The name is unknown.
+        InvalidArgumentError: The name is unknown.
     """
     try:
         return Preprocess(**{**SCALINGS[name], **geometry})
     except KeyError:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}."
         ) from None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import RGBArray
 
 _Field = npt.NDArray[np.float32]
@@ -40,10 +40,10 @@ def synthetic_lesion(seed: int, *, width: int = 600, height: int = 450) -> RGBAr
         Shape (height, width, 3), dtype uint8, RGB.
 
     Raises:
-        InvalidInputError: The seed is negative or a side is too small.
+        InvalidArgumentError: The seed is negative or a side is too small.
     """
     if seed < 0 or min(width, height) < 16:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Received seed {seed}, {width} x {height}; expected seed >= 0, sides >= 16 pixels."
         )
     rng = np.random.default_rng(seed)

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.decisions.conformal import ConformalSets
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
+from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.scorer import Pixels, Prepare, Scorer, Scores, Slot
 from skinclf.models.spec import ModelSpec
 
@@ -47,7 +47,7 @@ class Referral:
 
     def __init__(self, below: float) -> None:
         if not 0 < below <= 1:
-            raise InvalidInputError(f"Refer below a probability between 0 and 1; received {below}.")
+            raise InvalidArgumentError(f"Refer below a probability between 0 and 1; received {below}.")
         self._below = np.float32(below)
         self.fingerprint: Mapping[str, Any] = {"refer_below": below}
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.inference.scorer import Pixels, Prepare, Scorer, Scores, Slot
 from skinclf.inference.tta import spread
@@ -60,15 +60,17 @@ class EnsembleScorer:
                 first member's when every other has a declared crosswalk to it, else benign/malignant.
 
         Raises:
-            InvalidInputError: Fewer than two members, unusable weights, or no declared crosswalk.
+            InvalidArgumentError: Fewer than two members, unusable weights, or no declared crosswalk.
         """
         if len(members) < 2:
-            raise InvalidInputError(f"An ensemble has at least two members; received {len(members)}.")
+            raise InvalidArgumentError(f"An ensemble has at least two members; received {len(members)}.")
         share = np.asarray(weights if weights is not None else [1.0] * len(members), np.float64)
         if share.shape != (len(members),) or not np.isfinite(share).all() or (share <= 0).any():
-            raise InvalidInputError(f"An ensemble needs one positive weight per member; received {weights}.")
+            raise InvalidArgumentError(
+                f"An ensemble needs one positive weight per member; received {weights}."
+            )
         if average not in {"probability", "logit"}:
-            raise InvalidInputError(f"Average {average!r}: expected probability or logit.")
+            raise InvalidArgumentError(f"Average {average!r}: expected probability or logit.")
         self._members, self._average = tuple(members), average
         self._share = share / share.sum()
         target = labels or _common(members)
@@ -155,11 +157,11 @@ def _common(members: Sequence[Scorer]) -> LabelSet:
         try:
             for member in members:
                 crosswalk(member.spec.labels, target)
-        except InvalidInputError:
+        except InvalidArgumentError:
             continue
         return target
     names = ", ".join(m.spec.labels.name for m in members)
-    raise InvalidInputError(f"No crosswalk is declared that brings {names} to one taxonomy.")
+    raise InvalidArgumentError(f"No crosswalk is declared that brings {names} to one taxonomy.")
 
 
 def _matrix(source: LabelSet, target: LabelSet) -> npt.NDArray[np.float32]:

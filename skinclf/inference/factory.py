@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skinclf.decisions.conformal import ConformalSets
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.inference.annotations import AnnotatedScorer, Annotation, LabelSets, Referral
+from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.ensemble import Average, EnsembleScorer
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
@@ -42,15 +42,15 @@ def make_scorer(
         refer_below: Adds the column `referred`: the most probable class is less probable than this.
 
     Raises:
-        InvalidInputError: Wishes that do not go together.
+        InvalidArgumentError: Wishes that do not go together.
         MismatchError: The label sets were made for another model.
     """
     if embeddings and (len(models) > 1 or tta != "none"):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             "Embeddings are those of one network on one view; leave out ensembles and --tta."
         )
     if weights is not None and len(models) == 1:
-        raise InvalidInputError("Weights are for ensembles; one model was given.")
+        raise InvalidArgumentError("Weights are for ensembles; one model was given.")
     if embeddings and runtime == "auto":
         runtime = "torch"  # the one that can give them
     scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]

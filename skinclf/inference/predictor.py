@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from skinclf.errors import ImageError, InvalidInputError
+from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.images.discovery import scan_directory
 from skinclf.images.preprocess import Preprocess
@@ -24,10 +24,8 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from skinclf.decisions.conformal import ConformalSets
+    from skinclf.inference.conformal_sets import ConformalSets
     from skinclf.inference.ensemble import Average
-    from skinclf.jobs.output import Output
-    from skinclf.jobs.progress import Summary
 
 K = TypeVar("K")
 #: What a model may be given as.
@@ -106,14 +104,14 @@ class Predictor:
         Raises:
             ModelError: The model cannot be loaded.
             DeviceError: The device is not there.
-            InvalidInputError: An argument has an unusable value.
+            InvalidArgumentError: An argument has an unusable value.
         """
         if batch_size is not None and batch_size < 1:
-            raise InvalidInputError(f"batch_size is at least 1; received {batch_size}.")
+            raise InvalidArgumentError(f"batch_size is at least 1; received {batch_size}.")
         if workers is not None and workers < 0:
-            raise InvalidInputError(f"workers is at least 0; received {workers}.")
+            raise InvalidArgumentError(f"workers is at least 0; received {workers}.")
         if threshold is not None and not 0 <= threshold <= 1:
-            raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
+            raise InvalidArgumentError(f"threshold is between 0 and 1; received {threshold}.")
         given = list(model) if isinstance(model, (list, tuple)) else [model]
         if len(given) == 1 and not isinstance(given[0], (str, os.PathLike, LoadedModel, NoneType)):
             scorer: Scorer = given[0]  # type: ignore[assignment]  # what is left of the union
@@ -183,7 +181,7 @@ class Predictor:
         """The same loaded model with another threshold in [0, 1].
 
         Raises:
-            InvalidInputError: The threshold lies outside.
+            InvalidArgumentError: The threshold lies outside.
         """
         return Predictor(
             self._scorer,
@@ -242,7 +240,7 @@ class Predictor:
         """Classify the images of a folder, in natural order.
 
         Raises:
-            InvalidInputError: The folder cannot be listed.
+            InvalidArgumentError: The folder cannot be listed.
         """
         return self.stream(scan_directory(folder, recursive=recursive))
 
@@ -252,22 +250,9 @@ class Predictor:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        from skinclf.jobs.formats import Schema, to_frame
+        from skinclf.inference.schema import Schema, to_frame
 
         return to_frame(Schema(self.spec.labels, top_k, self.columns), self.stream(sources))
-
-    def write(
-        self,
-        inputs: Iterable[str | os.PathLike[str]],
-        output: Output | str | os.PathLike[str],
-        **options: Any,
-    ) -> Summary:
-        """Classify files into a table that survives a kill; see `skinclf.jobs.run.write_table` for the options."""
-        from skinclf.jobs.output import Output
-        from skinclf.jobs.run import write_table
-
-        target = output if isinstance(output, Output) else Output(path=Path(output))
-        return write_table(self, inputs, target, **options)
 
     def batches(
         self,

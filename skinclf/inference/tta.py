@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource, load_image
 from skinclf.images.preprocess import Preprocess
 from skinclf.inference.scorer import LoadPixels, Pixels, Prepare, Scores, Slot, batch_size_for
@@ -71,14 +71,16 @@ class TtaScorer:
             views: A key of `VIEWS`.
 
         Raises:
-            InvalidInputError: Unknown views, or quarter turns of an input that is not square.
+            InvalidArgumentError: Unknown views, or quarter turns of an input that is not square.
         """
         if views not in VIEWS:
-            raise InvalidInputError(f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}.")
+            raise InvalidArgumentError(
+                f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}."
+            )
         self._turns, self._zoom = VIEWS[views]
         p = spec.preprocess
         if p.height != p.width and any(turn % 2 for turn, _ in self._turns):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Test-time augmentation {views!r} turns the input, which is {p.height} x {p.width}; use 'flips'."
             )
         self.spec = spec

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from skinclf.errors import ImageError, InvalidInputError, SkinclfError
+from skinclf._utils.environment import now
+from skinclf.errors import ImageError, InvalidArgumentError, SkinclfError
 from skinclf.inference.engine import Batch
 from skinclf.inference.prediction import Prediction
 from skinclf.jobs.formats import Encoder, Row
-from skinclf.jobs.manifest import now
 from skinclf.jobs.progress import Stop, Summary
 from skinclf.jobs.shards import Shard
 
@@ -27,7 +27,7 @@ Outcome: TypeAlias = "Prediction | Row"
 
 
 class Work:
-    """Inputs in, outcomes out, with counts; for the arguments see `skinclf.jobs.run.write_table`.
+    """Inputs in, outcomes out, with counts; for the arguments see `skinclf.jobs.run.write_predictions`.
 
     Attributes:
         predictor: The model.
@@ -47,7 +47,7 @@ class Work:
         progress: Progress | None = None,
     ) -> None:
         if on_error not in {"record", "fail"}:
-            raise InvalidInputError(f"on_error is 'record' or 'fail'; received {on_error!r}.")
+            raise InvalidArgumentError(f"on_error is 'record' or 'fail'; received {on_error!r}.")
         self.predictor, self.shard = predictor, shard
         self.batch_size = predictor.batch_size or predictor.scorer.batch_size
         self.summary = Summary()

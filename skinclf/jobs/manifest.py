@@ -6,42 +6,21 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from skinclf._utils.append_files import unwritable
-from skinclf._version import __version__
+from skinclf._utils.files import replace_file
 from skinclf.errors import MismatchError
-from skinclf.models.bundle import replace_file
 
 SCHEMA = 1
 NOTICE = "For research and education; not a medical device and never a diagnosis."
-_PACKAGES = ("torch", "timm", "openvino", "onnxruntime", "tensorflow", "keras", "numpy", "pillow")
 
 
 def manifest_path(output: Path) -> Path:
     """Where the manifest of a table lies."""
     return output.with_name(f"{output.name}.run.json")
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides numbers, without importing any of it."""
-    found = {"skinclf": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:

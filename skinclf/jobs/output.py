@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from skinclf._utils.append_files import unwritable
-from skinclf.errors import InvalidInputError, OutputError
-from skinclf.jobs.formats import CsvFormat, Format, JsonlFormat, Schema
+from skinclf.errors import InvalidArgumentError, OutputError
+from skinclf.inference.schema import Schema
+from skinclf.jobs.formats import CsvFormat, Format, JsonlFormat
 from skinclf.jobs.manifest import manifest_path
 from skinclf.jobs.parquet import csv_to_parquet, embeddings_to_parquet, need_pyarrow
 
@@ -83,35 +84,35 @@ class Output:
         """Find out now what would stop the run at its first row.
 
         Raises:
-            InvalidInputError: The options exclude each other, or a file is there and nothing says what to do.
+            InvalidArgumentError: The options exclude each other, or a file is there and nothing says what to do.
             OutputError: A file cannot be written.
             MissingExtraError: Parquet was asked for without pyarrow.
         """
         if self.resume and self.overwrite:
-            raise InvalidInputError("--resume and --overwrite exclude each other.")
+            raise InvalidArgumentError("--resume and --overwrite exclude each other.")
         if self.retry_failed and not self.resume:
-            raise InvalidInputError("--retry-failed goes with --resume.")
+            raise InvalidArgumentError("--retry-failed goes with --resume.")
         if self.format is not None and self.format not in FORMATS:
-            raise InvalidInputError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
+            raise InvalidArgumentError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
         if self.embeddings is not None and self.embeddings.suffix.lower() not in {".npy", ".parquet"}:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.embeddings}: embeddings are written to a .npy or a .parquet file."
             )
         if self.embeddings == self.path:
-            raise InvalidInputError(f"{self.path}: the table and the embeddings need two files.")
+            raise InvalidArgumentError(f"{self.path}: the table and the embeddings need two files.")
         if self.format is None and self.path.suffix.lower() not in _ENDINGS:
             known = " ".join(filter(None, _ENDINGS))
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.path}: no format goes by this ending ({known} do); say which one with --format."
             )
         for path in filter(None, (self.path, self.embeddings)):
             check_writable(path)
             if not (self.resume or self.overwrite) and _filled(path):
-                raise InvalidInputError(
+                raise InvalidArgumentError(
                     f"{path} is already there. Complete it with --resume, or replace it with --overwrite."
                 )
         if not (self.resume or self.overwrite) and _filled(self.journal):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.journal} is left from an interrupted run. Use --resume or --overwrite."
             )
         if self.kind == "parquet" or (self.embeddings and self.embeddings.suffix.lower() == ".parquet"):

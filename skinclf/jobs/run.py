@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.append_files import AppendFile, NpyFile
+from skinclf._utils.environment import versions
 from skinclf.errors import MismatchError, OutputError
 from skinclf.inference.prediction import Prediction
-from skinclf.jobs.formats import Encoder, Format, Schema
+from skinclf.inference.schema import Schema
+from skinclf.jobs.formats import Encoder, Format
 from skinclf.jobs.job import OnError, Progress, Work, encode
-from skinclf.jobs.manifest import NOTICE, check_identity, read_manifest, versions, write_manifest
+from skinclf.jobs.manifest import NOTICE, check_identity, read_manifest, write_manifest
 from skinclf.jobs.output import Output
 from skinclf.jobs.progress import Stop, Summary
 from skinclf.jobs.resume import keep_rows, retry_rows
@@ -26,10 +29,10 @@ if TYPE_CHECKING:
     from skinclf.inference.predictor import Predictor
 
 
-def write_table(
+def write_predictions(
     predictor: Predictor,
     inputs: Iterable[str | os.PathLike[str]],
-    output: Output,
+    output: Output | str | os.PathLike[str],
     *,
     on_error: OnError = "record",
     shard: Shard | None = None,
@@ -42,7 +45,7 @@ def write_table(
     Args:
         predictor: The model.
         inputs: Paths, such as `skinclf.images.discovery.Inputs`; found lazily.
-        output: The files, and what to do with those that are there.
+        output: Path of the table, or `Output` with its options.
         on_error: `record` writes a row with the failure; `fail` stops at the first one.
         shard: Which part of the inputs to do.
         stop: Lets somebody end the run after the batches in hand.
@@ -53,12 +56,13 @@ def write_table(
         What happened; `complete` is False only when it was stopped.
 
     Raises:
-        InvalidInputError: The output is there already and nothing says what to do.
+        InvalidArgumentError: The output is there already and nothing says what to do.
         MismatchError: The table to resume was made by another run, or from other inputs.
         OutputError: The output cannot be written.
         ImageError: An input failed, with `on_error="fail"`.
         SkinclfError: The input folder vanished, or the network cannot go on.
     """
+    output = output if isinstance(output, Output) else Output(path=Path(output))
     output.check()
     schema = Schema(predictor.spec.labels, output.top_k, predictor.columns)
     work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
@@ -100,7 +104,7 @@ def write_stream(
     stop: Stop | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Classify files into a stream, such as stdout; arguments and errors are those of `write_table`."""
+    """Classify files into a stream, such as stdout; arguments and errors are those of `write_predictions`."""
     work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     write(rows.header())
     for outcomes in work.compute((name, None) for name in work.names()):

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.append_files import unwritable
-from skinclf.errors import InvalidInputError, MismatchError
-from skinclf.jobs.formats import TYPES, read_csv, read_lines
-from skinclf.jobs.manifest import check_identity, manifest_path, now, read_manifest, write_manifest
+from skinclf._utils.environment import now
+from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.inference.schema import TYPES
+from skinclf.jobs.formats import read_csv, read_lines
+from skinclf.jobs.manifest import check_identity, manifest_path, read_manifest, write_manifest
 from skinclf.jobs.output import Output
 from skinclf.jobs.progress import Summary
 
@@ -26,18 +28,18 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise InvalidInputError(f"Shard {self}: expected i/n with i from 1 to n.")
+            raise InvalidArgumentError(f"Shard {self}: expected i/n with i from 1 to n.")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Read `i/n`.
 
         Raises:
-            InvalidInputError: It is none.
+            InvalidArgumentError: It is none.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None:
-            raise InvalidInputError(f"Shard {text!r}: expected i/n, such as 1/8 to 8/8.")
+            raise InvalidArgumentError(f"Shard {text!r}: expected i/n, such as 1/8 to 8/8.")
         return cls(int(match[1]), int(match[2]))
 
     def takes(self, number: int) -> bool:
@@ -61,7 +63,7 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
         overwrite: Replace an existing table.
 
     Raises:
-        InvalidInputError: The output is there already, or the formats do not fit.
+        InvalidArgumentError: The output is there already, or the formats do not fit.
         MismatchError: A part is missing, incomplete, there twice, or of another run.
         OutputError: The output cannot be written.
     """
@@ -84,7 +86,7 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
         or target.kind not in {kind, "parquet"}
         or (target.kind, kind) == ("parquet", "jsonl")
     ):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Parts in {kind} cannot become {target.kind}; CSV merges to .csv or .parquet, JSONL to .jsonl."
         )
     partial = output.with_name(f".{output.name}.part")

@@ -9,14 +9,11 @@ BMC Medicine 2019 (slope and intercept); Brier, Monthly Weather Review 1950.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Weights: TypeAlias = npt.NDArray[Any]
+from skinclf._utils.arrays import Floats, RowWeights
 
 #: Customary number of equal-width bins.
 BINS = 15
@@ -25,7 +22,7 @@ TINY = 2.0**-25
 
 
 def expected_calibration_error(
-    probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weights | None = None, *, bins: int = BINS
+    probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: RowWeights | None = None, *, bins: int = BINS
 ) -> Floats:
     """Expected calibration error over equal-width bins, the last of which includes 1; shape (B,).
 
@@ -43,7 +40,7 @@ def expected_calibration_error(
 
 
 def classwise_ece(
-    probabilities: npt.ArrayLike, truth: npt.ArrayLike, weights: Weights | None = None, *, bins: int = BINS
+    probabilities: npt.ArrayLike, truth: npt.ArrayLike, weights: RowWeights | None = None, *, bins: int = BINS
 ) -> Floats:
     """Mean over classes of each class's binary expected calibration error, shape (B,) (Kull et al. 2019).
 
@@ -63,7 +60,7 @@ def bin_index(probability: npt.ArrayLike, bins: int = BINS) -> npt.NDArray[np.in
     return np.minimum((np.asarray(probability, np.float64) * bins).astype(np.intp), bins - 1)
 
 
-def brier(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weights | None = None) -> Floats:
+def brier(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: RowWeights | None = None) -> Floats:
     """Mean squared error of probabilities, shape (B,).
 
     Args:
@@ -77,7 +74,7 @@ def brier(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weights |
     return _mean((p - y) ** 2, weights)
 
 
-def log_loss(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weights | None = None) -> Floats:
+def log_loss(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: RowWeights | None = None) -> Floats:
     """Negative log-likelihood per row in nats, shape (B,); arguments as for `brier`."""
     p, y = np.asarray(probability, np.float64), np.asarray(outcome)
     taken = p[np.arange(y.size), y] if p.ndim == 2 else np.where(y == 1, p, 1 - p)
@@ -85,7 +82,7 @@ def log_loss(probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weight
 
 
 def slope_and_intercept(
-    probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: Weights | None = None
+    probability: npt.ArrayLike, outcome: npt.ArrayLike, weights: RowWeights | None = None
 ) -> tuple[Floats, Floats]:
     """Calibration slope and calibration-in-the-large, each of shape (B,).
 
@@ -106,7 +103,7 @@ def slope_and_intercept(
     return slope, _logistic(ones[None], logit, y, w)[:, 0]
 
 
-def _logistic(columns: Floats, offset: Floats, y: Floats, weights: Weights) -> Floats:
+def _logistic(columns: Floats, offset: Floats, y: Floats, weights: RowWeights) -> Floats:
     """Weighted logistic regressions without penalty; columns (P, N), coefficients (B, P), NaN where none."""
     pooled = _newton(
         columns, offset, y, weights.sum(axis=0, dtype=np.float64)[None], np.zeros((1, len(columns)))
@@ -116,7 +113,7 @@ def _logistic(columns: Floats, offset: Floats, y: Floats, weights: Weights) -> F
     return _newton(columns, offset, y, weights, np.repeat(pooled, len(weights), axis=0))
 
 
-def _newton(columns: Floats, offset: Floats, y: Floats, weights: Weights, beta: Floats) -> Floats:
+def _newton(columns: Floats, offset: Floats, y: Floats, weights: RowWeights, beta: Floats) -> Floats:
     size = len(columns)
     rows, cols = np.indices((size, size)).reshape(2, -1)
     squares = (columns[rows] * columns[cols]).T
@@ -141,10 +138,10 @@ def _newton(columns: Floats, offset: Floats, y: Floats, weights: Weights, beta: 
     return result
 
 
-def _weights(weights: Weights | None, rows: int) -> Weights:
+def _weights(weights: RowWeights | None, rows: int) -> RowWeights:
     return np.ones((1, rows)) if weights is None else weights
 
 
-def _mean(values: Floats, weights: Weights | None) -> Floats:
+def _mean(values: Floats, weights: RowWeights | None) -> Floats:
     w = _weights(weights, values.size)
     return np.asarray((w @ values) / w.sum(axis=1, dtype=np.float64))

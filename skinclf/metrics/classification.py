@@ -10,17 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.intp]
-#: How often each row counts, shape (R, n): whole numbers of any floating type.
-Weights: TypeAlias = npt.NDArray[Any]
-Bools: TypeAlias = npt.NDArray[np.bool_]
+from skinclf._utils.arrays import Bools, Floats, Ints, RowWeights
 
 
 def ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> Floats:
@@ -31,7 +26,7 @@ def ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> Floats:
     return out
 
 
-def confusion(truth: Ints, predicted: Ints, classes: int, weights: Weights) -> Floats:
+def confusion(truth: Ints, predicted: Ints, classes: int, weights: RowWeights) -> Floats:
     """Weighted confusion matrices.
 
     Args:
@@ -95,7 +90,7 @@ def top_k_hits(truth: Ints, probabilities: Floats, k: int) -> Bools:
     return np.asarray((best == truth[:, None]).any(axis=1))
 
 
-def mean(values: npt.ArrayLike, weights: Weights) -> Floats:
+def mean(values: npt.ArrayLike, weights: RowWeights) -> Floats:
     """Weighted mean of one value by row, shape (R,)."""
     return ratio(weights @ np.asarray(values, np.float64), weights.sum(1))
 
@@ -125,7 +120,7 @@ class Ranking:
         ends = np.flatnonzero(np.append(np.diff(falling) != 0, True))
         return cls(order, np.asarray(truth, np.float64)[order], ends, falling[ends])
 
-    def counts(self, weights: Weights) -> tuple[Floats, Floats]:
+    def counts(self, weights: RowWeights) -> tuple[Floats, Floats]:
         """Weighted true and false positives when everything down to each distinct score is called.
 
         Both have shape (R, G + 1); the first column is 0, nothing called.
@@ -139,7 +134,7 @@ class Ranking:
         return np.hstack([start, hits]), np.hstack([start, both - hits])
 
     def summary(
-        self, weights: Weights, *, specificities: Sequence[float] = (), sensitivities: Sequence[float] = ()
+        self, weights: RowWeights, *, specificities: Sequence[float] = (), sensitivities: Sequence[float] = ()
     ) -> dict[str, Floats]:
         """Metrics of the whole curve, each of shape (R,); NaN where a class is absent.
 
@@ -186,7 +181,7 @@ def rates(matrix: Floats) -> Mapping[str, Floats]:
     }
 
 
-def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: Weights) -> Floats:
+def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: RowWeights) -> Floats:
     """Net benefit of acting on `score >= t`, shape (R, T).
 
     TP/n - FP/n * t/(1 - t). Source: Vickers and Elkin, Med. Decis. Making 2006.
@@ -197,7 +192,7 @@ def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: Weight
     return np.asarray((hits - false * (thresholds / (1 - thresholds))) / weights.sum(1, keepdims=True))
 
 
-def risk_coverage(wrong: Bools, confidence: Floats, coverages: Floats, weights: Weights) -> Floats:
+def risk_coverage(wrong: Bools, confidence: Floats, coverages: Floats, weights: RowWeights) -> Floats:
     """Error rate among the most confident share of rows, shape (R, C).
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def mcnemar(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> McNemar:
     """
     a, b = np.asarray(right_a, bool), np.asarray(right_b, bool)
     if a.shape != b.shape or a.ndim != 1:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"McNemar's test compares rows one by one; received shapes {a.shape} and {b.shape}."
         )
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
@@ -105,13 +105,13 @@ def delong_covariance(
         Areas, shape (M,), and covariance, shape (M, M).
 
     Raises:
-        InvalidInputError: Fewer than two rows of either class.
+        InvalidArgumentError: Fewer than two rows of either class.
     """
     positive = np.asarray(truth, bool)
     values = np.atleast_2d(np.asarray(scores, np.float64))
     m, n = int(positive.sum()), int((~positive).sum())
     if min(m, n) < 2:
-        raise InvalidInputError(f"DeLong's variance needs two rows of either class; received {m} and {n}.")
+        raise InvalidArgumentError(f"DeLong's variance needs two rows of either class; received {m} and {n}.")
     everyone = stats.rankdata(values, axis=1)
     among_positive = stats.rankdata(values[:, positive], axis=1)
     among_negative = stats.rankdata(values[:, ~positive], axis=1)
@@ -134,7 +134,7 @@ def delong(
         confidence: Level of the interval.
 
     Raises:
-        InvalidInputError: Fewer than two rows of either class.
+        InvalidArgumentError: Fewer than two rows of either class.
     """
     areas, covariance = delong_covariance(truth, [np.asarray(score_a), np.asarray(score_b)])
     difference = float(areas[0] - areas[1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skinclf._utils.files import replace_file
 from skinclf.errors import ModelError, OutputError
 from skinclf.models.spec import ModelSpec, read_config
 
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def is_bundle(folder: Path) -> bool:
@@ -123,16 +114,3 @@ def write_spec(folder: Path, spec: ModelSpec) -> None:
         replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,10 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf._utils.files import sha256_file
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf.labels import LabelSet, parse_labels
-from skinclf.models.bundle import read_spec, read_weights, sha256_file
+from skinclf.models.bundle import read_spec, read_weights
 from skinclf.models.formats.class_names import with_malignant
 from skinclf.models.formats.detect import file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
@@ -70,7 +71,7 @@ def load_model(
 
     Raises:
         ModelError: The model is not there, damaged, unsafe, incomplete, or contradicts what was stated.
-        InvalidInputError: A statement has an unusable value.
+        InvalidArgumentError: A statement has an unusable value.
     """
     said = _Said(labels, preprocess, malignant, architecture)
     place = locate(
@@ -193,7 +194,7 @@ def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | Non
     path = Path(given).expanduser()
     if not path.is_file():
         names = ", ".join([*variants, *SCALINGS])
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"--preprocess {given}: expected {names}, or a JSON file with the fields of Preprocess."
         )
     return Preprocess.from_dict(read_config(path))

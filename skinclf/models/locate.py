@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skinclf.errors import HubError, InvalidInputError, ModelError
+from skinclf.errors import HubError, InvalidArgumentError, ModelError
 from skinclf.models.bundle import CONFIG, WEIGHTS
 from skinclf.models.formats.detect import folder_kind
 
@@ -53,7 +53,7 @@ def locate(model: str | Path | None, *, revision: str | None, config_only: bool,
 
     Raises:
         ModelError: There is no such model.
-        InvalidInputError: A revision was given for something that is not on the Hub.
+        InvalidArgumentError: A revision was given for something that is not on the Hub.
     """
     from skinclf.models import registry
     from skinclf.models.hub import fetch as hub
@@ -142,4 +142,4 @@ def _is_path(path: Path, text: str) -> bool:
 
 def _no_revision(revision: str | None, text: str) -> None:
     if revision is not None:
-        raise InvalidInputError(f"--revision {revision}: {text} is not on the Hub and has no revisions.")
+        raise InvalidArgumentError(f"--revision {revision}: {text} is not on the Hub and has no revisions.")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.labels import HAM10000, MALIGNANT, LabelSet
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class PublishedModel:
             variant: Key of `variants`; None takes the default.
 
         Raises:
-            InvalidInputError: There is no such variant.
+            InvalidArgumentError: There is no such variant.
             ModelError: Nobody stated any preprocessing.
         """
         from skinclf.images.preprocess import Preprocess, scaling
@@ -91,7 +91,7 @@ class PublishedModel:
             )
         name = next(iter(self.variants)) if variant is None else variant
         if name not in self.variants:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.name} has no preprocessing {name!r}; expected one of {', '.join(self.variants)}."
             )
         fields = dict(self.variants[name])

@@ -17,8 +17,7 @@ from skinclf._version import __version__
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import Activation
+from skinclf.models.probabilities import Activation, Calibration
 
 SCHEMA = 1
 #: Larger config files are refused before they are parsed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
 
@@ -30,22 +30,22 @@ def create_runtime(
             needs a bundle with a quantised network (`skinclf.runtimes.int8`).
 
     Raises:
-        InvalidInputError: The runtime or precision is unknown.
+        InvalidArgumentError: The runtime or precision is unknown.
         DeviceError: The device is not there.
         MissingExtraError: The runtime was named and is not installed.
         ModelError: The runtime was named and cannot run this model.
     """
     if runtime not in RUNTIMES:
-        raise InvalidInputError(f"Runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}.")
+        raise InvalidArgumentError(f"Runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}.")
     if precision not in PRECISIONS:
-        raise InvalidInputError(f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.")
+        raise InvalidArgumentError(f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.")
     if runtime != "auto":
         return _make(runtime, model, device, precision)
     *others, last = _candidates(model, device, precision)
     for name in others:
         try:
             return _make(name, model, device, precision)
-        except (ModelError, InvalidInputError) as error:
+        except (ModelError, InvalidArgumentError) as error:
             logger.warning("Runtime auto: %s passed over: %s", name, error)
     return _make(last, model, device, precision)
 

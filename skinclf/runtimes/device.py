@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from skinclf.errors import DeviceError, InvalidInputError
+from skinclf.errors import DeviceError, InvalidArgumentError
 
 logger = logging.getLogger("skinclf")
 _FORM = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -15,10 +15,10 @@ def check_device_name(device: str) -> str:
     """The name itself, if it has a valid form.
 
     Raises:
-        InvalidInputError: It has not.
+        InvalidArgumentError: It has not.
     """
     if not _FORM.fullmatch(device):
-        raise InvalidInputError(f"Device {device!r}: expected auto, cpu, cuda, cuda:N or mps.")
+        raise InvalidArgumentError(f"Device {device!r}: expected auto, cpu, cuda, cuda:N or mps.")
     return device
 
 
@@ -26,7 +26,7 @@ def resolve_device(device: str = "auto") -> str:
     """A concrete torch device: `cpu`, `cuda:N` or `mps`.
 
     Raises:
-        InvalidInputError: The name has no valid form.
+        InvalidArgumentError: The name has no valid form.
         DeviceError: The device was named and is not there; it is never replaced by another.
     """
     import torch

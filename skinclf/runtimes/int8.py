@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
-from skinclf.models.bundle import sha256_file
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.spec import ModelSpec
 

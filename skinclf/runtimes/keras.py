@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
+from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.probabilities import Activation
 
@@ -39,10 +39,10 @@ class KerasRuntime:
             ModelError: The model did not come from a Keras file, or TensorFlow cannot load it.
             MissingExtraError: TensorFlow is not installed.
             DeviceError: The device is not there.
-            InvalidInputError: Another precision was asked for.
+            InvalidArgumentError: Another precision was asked for.
         """
         if precision not in {"auto", "fp32"}:
-            raise InvalidInputError(f"Precision {precision!r}: the keras runtime knows auto and fp32.")
+            raise InvalidArgumentError(f"Precision {precision!r}: the keras runtime knows auto and fp32.")
         if model.artifact is None or model.spec.architecture == "onnx":
             raise ModelError(
                 f"{model.spec.name}: not a Keras file; the keras runtime runs .h5 and .keras alone."

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
-from skinclf.models.bundle import replace_file
+from skinclf._utils.files import replace_file
+from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.cache import artefact_folder, publish
 
@@ -29,7 +29,7 @@ class OnnxRuntime:
         Raises:
             MissingExtraError: ONNX Runtime (or, for a torch network, onnx) is not installed.
             DeviceError: No provider for the device is installed.
-            InvalidInputError: A precision other than float32 was asked for.
+            InvalidArgumentError: A precision other than float32 was asked for.
             ModelError: The network cannot be exported or the file cannot be run.
         """
         try:
@@ -37,7 +37,9 @@ class OnnxRuntime:
         except ImportError:
             raise MissingExtraError("onnx", "The ONNX Runtime runtime") from None
         if precision not in {"auto", "fp32"}:
-            raise InvalidInputError(f"Precision {precision!r}: the onnxruntime runtime knows auto and fp32.")
+            raise InvalidArgumentError(
+                f"Precision {precision!r}: the onnxruntime runtime knows auto and fp32."
+            )
         self.precision = "fp32"
         self._preprocess = model.spec.preprocess
         self.device, provider = _provider(device, ort.get_available_providers())

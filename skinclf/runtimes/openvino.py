@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import DeviceError, InvalidInputError, MissingExtraError, ModelError
+from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.cache import artefact_folder, publish
@@ -39,7 +39,7 @@ class OpenVinoRuntime:
         Raises:
             MissingExtraError: OpenVINO is not installed.
             DeviceError: A device other than the CPU was asked for.
-            InvalidInputError: The precision is unknown or the processor has no such arithmetic.
+            InvalidArgumentError: The precision is unknown or the processor has no such arithmetic.
             ModelError: The network cannot be converted, or for `int8`: the model has no quantised network.
         """
         ov = need_openvino()
@@ -48,13 +48,13 @@ class OpenVinoRuntime:
         self.device = "cpu"
         self.precision = "fp32" if precision == "auto" else precision
         if self.precision not in _HINTS:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}."
             )
         core = ov.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision != "fp32" and self.precision.upper() not in able:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"This processor has no {self.precision} arithmetic; use --precision fp32."
             )
         quantised = self.precision == "int8"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.overrides import TorchFunctionMode
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.device import resolve_device
 from skinclf.runtimes.fuse import fuse_batchnorm
@@ -36,10 +36,10 @@ class TorchRuntime:
         Raises:
             ModelError: The model has no torch network.
             DeviceError: The device is not there.
-            InvalidInputError: The precision is unknown.
+            InvalidArgumentError: The precision is unknown.
         """
         if precision not in {"auto", "fp32", "bf16", "fp16"}:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Precision {precision!r}: the torch runtime knows auto, fp32, bf16 and fp16."
             )
         self.name = "torch-compile" if compiled else "torch"

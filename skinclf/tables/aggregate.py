@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import find, read_columns
-from skinclf.decisions.sample import Combine, combine_scores
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.clusters import Combine, combine_scores
 from skinclf.tables.predictions import PredictionTable, stem
 from skinclf.tables.reference import ID_NAMES
 
@@ -70,21 +70,21 @@ def aggregate(
         combine: `mean` or `max`, for P(malignant).
 
     Raises:
-        InvalidInputError: An image has no group, or the table has no probabilities.
+        InvalidArgumentError: An image has no group, or the table has no probabilities.
     """
     if isinstance(groups, Mapping):
         missing = [name for name in predictions.ids if name not in groups]
         if missing:
-            raise InvalidInputError(f"{len(missing)} images have no group: {', '.join(missing[:5])}.")
+            raise InvalidArgumentError(f"{len(missing)} images have no group: {', '.join(missing[:5])}.")
         names = [groups[name] for name in predictions.ids]
     else:
         names = list(groups)
         if len(names) != len(predictions.ids):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Expected {len(predictions.ids)} groups, one per row; received {len(names)}."
             )
     if predictions.probabilities is None and predictions.malignant is None:
-        raise InvalidInputError("The predictions hold no probabilities.")
+        raise InvalidArgumentError("The predictions hold no probabilities.")
     order = {name: i for i, name in enumerate(dict.fromkeys(names))}
     index = np.asarray([order[name] for name in names], np.intp)
     good = np.asarray([word == "ok" for word in predictions.status])
@@ -117,18 +117,18 @@ def group_names(images: Sequence[str], table: Path, column: str) -> list[str]:
     """Group of each image, from a column of a table whose rows are matched by image name or stem.
 
     Raises:
-        InvalidInputError: No such column, or an image without a row or with an empty cell.
+        InvalidArgumentError: No such column, or an image without a row or with an empty cell.
     """
     columns = read_columns(table)
     key = find(columns, ("image", *ID_NAMES))
     if key is None or column not in columns:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{table}: needs a column that names the image and {column!r}; found {', '.join(columns)}."
         )
     known = {stem(name): group for name, group in zip(columns[key], columns[column], strict=True)}
     missing = [name for name in images if not known.get(stem(name))]
     if missing:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{table}: {len(missing)} of {len(images)} images have no {column}: {', '.join(missing[:5])}."
         )
     return [known[stem(name)] for name in images]

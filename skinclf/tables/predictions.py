@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from skinclf._utils.arrays import Float32
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import LabelSet
 from skinclf.tables.reference import (
@@ -35,7 +35,6 @@ __all__ = [
     "read_labels",
     "read_predictions",
 ]
-Float32: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +74,21 @@ class PredictionTable:
             labels: Says which codes are malignant; None asks the known taxonomies.
 
         Raises:
-            InvalidInputError: The table has no such class.
+            InvalidArgumentError: The table has no such class.
         """
         if positive is None and self.malignant is not None:
             return self.malignant
         if self.codes is None or self.probabilities is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Positive class {','.join(positive or ())}: the predictions hold P(malignant) only."
             )
         wanted = malignant_codes(self.codes, labels) if positive is None else positive
         missing = [code for code in wanted if code not in self.codes]
         if missing or not wanted:
             what = ", ".join(missing) or "(none)"
-            raise InvalidInputError(f"Positive class {what}: the predictions have {', '.join(self.codes)}.")
+            raise InvalidArgumentError(
+                f"Positive class {what}: the predictions have {', '.join(self.codes)}."
+            )
         index = sorted({self.codes.index(code) for code in wanted})
         return np.asarray(np.ascontiguousarray(self.probabilities[:, index]).sum(axis=1, dtype=np.float32))
 
@@ -99,7 +100,7 @@ def read_predictions(path: Path | str) -> PredictionTable:
     submissions (one column per class) and `val_probs.npz` (whose images are called 0, 1, 2, ...).
 
     Raises:
-        InvalidInputError: Not such a table, or a probability is missing or not within 0 and 1.
+        InvalidArgumentError: Not such a table, or a probability is missing or not within 0 and 1.
     """
     source = Path(path)
     if source.suffix.lower() == ".npz":
@@ -109,14 +110,14 @@ def read_predictions(path: Path | str) -> PredictionTable:
     columns = read_columns(source)
     id_column = find(columns, ("image", *ID_NAMES))
     if id_column is None:
-        raise InvalidInputError(f"{source}: no column names the image; found {', '.join(columns)}.")
+        raise InvalidArgumentError(f"{source}: no column names the image; found {', '.join(columns)}.")
     by_code = {name[2:]: name for name in columns if name.startswith("p_")}
     total = find(columns, ("probability_malignant",))
     if not by_code and total is None:
         by_code = one_hot_columns(columns, None)
         by_code.pop("unk", None)
     if not by_code and total is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{source}: no probabilities (probability_malignant, p_<code>); found {', '.join(columns)}."
         )
     ids = tuple(columns[id_column])
@@ -144,7 +145,7 @@ def _checked(table: PredictionTable, source: Path) -> PredictionTable:
         bad = ok & ~((rows >= 0) & (rows <= 1 + 1e-5)).all(axis=1)
         if bad.any():
             name = table.ids[int(np.flatnonzero(bad)[0])]
-            raise InvalidInputError(f"{source}: {name}: a probability is missing or not within 0 and 1.")
+            raise InvalidArgumentError(f"{source}: {name}: a probability is missing or not within 0 and 1.")
     return table
 
 
@@ -179,7 +180,7 @@ class Joined:
             labels: Says which codes are malignant.
 
         Raises:
-            InvalidInputError: Predictions or labels do not have these classes.
+            InvalidArgumentError: Predictions or labels do not have these classes.
         """
         return self.labels.truth(positive, labels), self.predictions.score(positive, labels)
 
@@ -195,7 +196,7 @@ def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: flo
         max_unmatched: Largest tolerated share of predictions without a label.
 
     Raises:
-        InvalidInputError: An image occurs twice, too many predictions have no label, or none is left.
+        InvalidArgumentError: An image occurs twice, too many predictions have no label, or none is left.
     """
     best: tuple[list[str], list[str], int] | None = None
     for key in _KEYS:
@@ -210,14 +211,14 @@ def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: flo
     place = {name: i for i, name in enumerate(right)}
     unmatched = tuple(n for n, k in zip(predictions.ids, left, strict=True) if k not in place)
     if len(unmatched) > max_unmatched * len(left):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{len(unmatched)} of {len(left)} predictions have no label (at most {max_unmatched:.0%} may): "
             f"{_listed(unmatched)}. The labels are called like {_listed(labels.ids[:3])}."
         )
     matched = [i for i, k in enumerate(left) if k in place]
     good = [i for i in matched if predictions.status[i] == "ok"]
     if not good:
-        raise InvalidInputError("No image has both a prediction and a label.")
+        raise InvalidArgumentError("No image has both a prediction and a label.")
     return Joined(
         predictions.take(good),
         labels.take([place[left[i]] for i in good]),
@@ -244,7 +245,7 @@ _KEYS: tuple[Callable[[str], str], ...] = (str, _file_name, stem)
 def _refuse_duplicates(what: str, keys: Sequence[str], among: set[str] | None) -> None:
     twice = [k for k, n in Counter(keys).items() if n > 1 and (among is None or k in among)]
     if twice:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{len(twice)} images occur more than once in the {what}: {_listed(twice)}. Each may occur once."
         )
 

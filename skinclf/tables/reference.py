@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
 
@@ -71,12 +71,12 @@ class LabelTable:
             labels: Says which codes are malignant; None asks the known taxonomies.
 
         Raises:
-            InvalidInputError: The table has no class codes, or has one of unknown malignancy.
+            InvalidArgumentError: The table has no class codes, or has one of unknown malignancy.
         """
         if positive is None and self.binary is not None:
             return self.binary
         if self.codes is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Positive class {','.join(positive or ())}: class codes are needed, the labels say 0 or 1."
             )
         wanted = set(malignant_codes(sorted(set(self.codes)), labels) if positive is None else positive)
@@ -91,13 +91,13 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
         labels: Asked first; then the known taxonomies.
 
     Raises:
-        InvalidInputError: Nobody says whether a code is malignant.
+        InvalidArgumentError: Nobody says whether a code is malignant.
     """
     flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
     flags |= {x.code: x.malignant for x in labels or ()}
     unknown = [code for code in codes if flags.get(code) is None]
     if unknown:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Nothing says whether {', '.join(unknown)} counts as malignant; name the positive classes, "
             "for example --positive mel,bcc."
         )
@@ -117,7 +117,7 @@ def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str 
         split: Keep only rows whose `split` column (or upper folder) says this.
 
     Raises:
-        InvalidInputError: No labels are found, one is unknown, or a one-hot row has not exactly one class.
+        InvalidArgumentError: No labels are found, one is unknown, or a one-hot row has not exactly one class.
     """
     source = Path(path)
     if source.is_dir():
@@ -131,7 +131,7 @@ def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str 
         columns = _only(columns, split, source)
     id_column = find(columns, ID_NAMES)
     if id_column is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{source}: no column names the image (one of {', '.join(ID_NAMES)}); found {', '.join(columns)}."
         )
     ids = tuple(columns[id_column])
@@ -147,25 +147,29 @@ def read_npz(path: Path) -> tuple[Truth, npt.NDArray[np.float32]]:
     """`y_true` (int8) and `y_prob` (float32), both of shape (N,), from a `val_probs.npz`.
 
     Raises:
-        InvalidInputError: The file or its arrays are not what they should be.
+        InvalidArgumentError: The file or its arrays are not what they should be.
     """
     try:
         with np.load(path, allow_pickle=False) as data:
             truth, score = np.asarray(data["y_true"]).reshape(-1), np.asarray(data["y_prob"]).reshape(-1)
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InvalidInputError(f"{path}: expected arrays y_true and y_prob: {error}.") from None
+        raise InvalidArgumentError(f"{path}: expected arrays y_true and y_prob: {error}.") from None
     if truth.size != score.size or not np.isin(truth, (0, 1)).all():
-        raise InvalidInputError(f"{path}: expected y_true of 0 and 1, as long as y_prob.")
+        raise InvalidArgumentError(f"{path}: expected y_true of 0 and 1, as long as y_prob.")
     return truth.astype(np.int8), score.astype(np.float32)
 
 
 def _only(columns: Columns, split: str, source: Path) -> Columns:
     name = find(columns, ("split",))
     if name is None:
-        raise InvalidInputError(f"{source}: split {split!r} was asked for, but there is no column 'split'.")
+        raise InvalidArgumentError(
+            f"{source}: split {split!r} was asked for, but there is no column 'split'."
+        )
     keep = [i for i, value in enumerate(columns[name]) if value.lower() == split.lower()]
     if not keep:
-        raise InvalidInputError(f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}.")
+        raise InvalidArgumentError(
+            f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}."
+        )
     return {key: [values[i] for i in keep] for key, values in columns.items()}
 
 
@@ -204,7 +208,7 @@ def _fold(text: str) -> str:
 def _code(cell: str, labels: LabelSet | None, where: str) -> str:
     text = _fold(cell)
     if not text:
-        raise InvalidInputError(f"{where}: an image has no label.")
+        raise InvalidArgumentError(f"{where}: an image has no label.")
     if labels is None:
         return text
     for label in labels:
@@ -212,7 +216,9 @@ def _code(cell: str, labels: LabelSet | None, where: str) -> str:
             return label.code
     if any(text == _fold(x.code) for known in TAXONOMIES.values() for x in known):
         return text  # a class of another taxonomy, such as ISIC's scc for a HAM10000 model
-    raise InvalidInputError(f"{where}: unknown label {cell!r}; {labels.name} has {', '.join(labels.codes)}.")
+    raise InvalidArgumentError(
+        f"{where}: unknown label {cell!r}; {labels.name} has {', '.join(labels.codes)}."
+    )
 
 
 def one_hot_columns(columns: Columns, labels: LabelSet | None) -> dict[str, str]:
@@ -226,7 +232,7 @@ def one_hot_columns(columns: Columns, labels: LabelSet | None) -> dict[str, str]
 def _one_hot(columns: Columns, labels: LabelSet | None, source: Path) -> tuple[str, ...]:
     found = one_hot_columns(columns, labels)
     if not found:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{source}: no label column ({', '.join(_LABEL_NAMES)}) and no one-hot columns; "
             f"found {', '.join(columns)}."
         )
@@ -235,7 +241,7 @@ def _one_hot(columns: Columns, labels: LabelSet | None, source: Path) -> tuple[s
     good &= (values != 0).sum(axis=0) == 1
     if not good.all():
         number = int(np.flatnonzero(~good)[0]) + 2
-        raise InvalidInputError(f"{source}: row {number} does not mark exactly one of {', '.join(found)}.")
+        raise InvalidArgumentError(f"{source}: row {number} does not mark exactly one of {', '.join(found)}.")
     names = list(found)
     return tuple(_code(names[i], labels, str(source)) for i in values.argmax(axis=0))
 
@@ -247,7 +253,9 @@ def _from_folders(root: Path, labels: LabelSet | None, split: str | None) -> Lab
             (p.name, c) for p in tops if split in {None, p.name} for c in sorted(p.iterdir()) if c.is_dir()
         ]
     elif split is not None:
-        raise InvalidInputError(f"{root}: split {split!r} was asked for, but there are no folders per split.")
+        raise InvalidArgumentError(
+            f"{root}: split {split!r} was asked for, but there are no folders per split."
+        )
     else:
         classes = [("", p) for p in tops]
     rows: list[dict[str, Any]] = [
@@ -257,7 +265,9 @@ def _from_folders(root: Path, labels: LabelSet | None, split: str | None) -> Lab
         if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")
     ]
     if not rows:
-        raise InvalidInputError(f"{root}: expected one subfolder of images per class; found no such image.")
+        raise InvalidArgumentError(
+            f"{root}: expected one subfolder of images per class; found no such image."
+        )
     columns = {name: [str(row[name]) for row in rows] for name in rows[0]}
     binary, codes = _labels_of({"label": columns["label"]}, labels, root)
     return LabelTable(

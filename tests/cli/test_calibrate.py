@@ -14,8 +14,7 @@ from skinclf.decisions.calibration import fit_calibration
 from skinclf.decisions.threshold_file import read_threshold
 from skinclf.errors import MismatchError
 from skinclf.models.bundle import read_spec
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import softmax
+from skinclf.models.probabilities import Calibration, softmax
 from skinclf.tables.predictions import read_predictions
 from skinclf_cli.main import run
 

@@ -65,7 +65,7 @@ def test_help_names_every_command_and_no_arguments_show_it(capsys):
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
-        (errors.InvalidInputError("x"), 2),
+        (errors.InvalidArgumentError("x"), 2),
         (errors.ModelError("x"), 1),
         (errors.ImageError("empty", "x"), 1),
         (errors.MismatchError("x"), 1),

@@ -19,8 +19,7 @@ from skinclf.errors import MismatchError
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import HAM10000
 from skinclf.models import registry
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import softmax
+from skinclf.models.probabilities import Calibration, softmax
 from skinclf_cli.main import run
 
 GOAL = ["tune-threshold", "--target-sensitivity", "0.9"]

@@ -8,16 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.decisions.conformal import (
-    ConformalSets,
-    coverage_by,
-    fit_conformal,
-    read_conformal,
-    write_conformal,
-)
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.decisions.conformal import coverage_by, fit_conformal, read_conformal, write_conformal
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.preprocess import scaling
 from skinclf.inference.annotations import LabelSets, Referral
+from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.labels import HAM10000, parse_labels
 from skinclf.models.spec import ModelSpec
 
@@ -93,16 +88,16 @@ def test_file_round_trip_and_binding(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="label sets are for"):
         again.check(spec.replace(labels=parse_labels("a,b")))
     (tmp_path / "bad.json").write_text(json.dumps({"coverage": 0.9}))
-    with pytest.raises(InvalidInputError, match="not a file of label sets"):
+    with pytest.raises(InvalidArgumentError, match="not a file of label sets"):
         read_conformal(tmp_path / "bad.json")
 
 
 @pytest.mark.parametrize("change", [{"coverage": 1.0}, {"coverage": 0.0}, {"group": "sex"}])
 def test_unusable_arguments(change: dict[str, object]) -> None:
     truth, p = simulate(np.random.default_rng(4), 50)
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         fit_conformal(truth, p, HAM10000, **change)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="shape"):
+    with pytest.raises(InvalidArgumentError, match="shape"):
         fit_conformal(truth[1:], p, HAM10000)
 
 
@@ -156,5 +151,5 @@ def test_referral_is_strictly_below() -> None:
     rows = np.array([[0.6, 0.4], [0.59, 0.41]], np.float32)
     assert list(Referral(0.6)(rows)["referred"]) == [False, True]
     for value in (0.0, 1.5):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             Referral(value)

@@ -15,7 +15,7 @@ from skinclf.decisions.multiclass import (
     tune_class_thresholds,
 )
 from skinclf.decisions.thresholds import tune_threshold
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000
 from skinclf.models.probabilities import softmax
 
@@ -27,7 +27,7 @@ def test_each_class_is_tuned_against_the_rest():
     points = tune_class_thresholds(codes, values, HAM10000.codes, target_sensitivity=0.9)
     assert list(points) == list(HAM10000.codes)
     assert points["mel"] == tune_threshold(truth == 4, values[:, 4], target_sensitivity=0.9)
-    with pytest.raises(InvalidInputError, match="Class scc"):
+    with pytest.raises(InvalidArgumentError, match="Class scc"):
         tune_class_thresholds(
             codes, np.c_[values, values[:, 0]], (*HAM10000.codes, "scc"), target_sensitivity=0.9
         )
@@ -52,7 +52,7 @@ def test_equal_thresholds_and_zero_thresholds():
     assert decide_by_thresholds(values, [0.4, 0.4, 0.4]).tolist() == [1, 0]
     assert decide_by_thresholds(values, [0.0, 0.4, 0.4]).tolist() == [0, 0]
     for wrong in ([0.5, 0.5], [-1, 0.5, 0.5], [np.nan, 0.5, 0.5]):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             decide_by_thresholds(values, wrong)
 
 
@@ -65,7 +65,7 @@ def test_least_cost_is_least_cost():
         assert expected[decided] == pytest.approx(min(expected))
     assert (decide_by_cost(values, 1 - np.eye(4)) == values.argmax(axis=1)).all()
     for wrong in (np.eye(3), np.full((4, 4), np.nan)):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             decide_by_cost(values, wrong)
 
 
@@ -86,5 +86,5 @@ def test_read_costs(tmp_path):
         "truth,nv,mel\nmel,,0\nnv,0,1\n",
     ):
         path.write_text(text)
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             read_costs(path, ("mel", "nv"))

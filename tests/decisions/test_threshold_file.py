@@ -20,9 +20,9 @@ from skinclf.decisions.threshold_file import (
     resolve_threshold,
 )
 from skinclf.decisions.thresholds import evaluate_threshold, tune_threshold
-from skinclf.errors import InvalidInputError, MismatchError, OutputError
+from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
 from skinclf.labels import HAM10000, MELANOMA
-from skinclf.models.calibration import Calibration
+from skinclf.models.probabilities import Calibration
 from skinclf.tables.predictions import join, read_labels, read_predictions
 
 SEED_KEYS = [
@@ -124,12 +124,12 @@ def test_round_trip_is_valid_json_without_nan(tmp_path):
 )  # fmt: skip
 def test_not_a_threshold_file(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         read_threshold(tmp_path / "t.json")
 
 
 def test_missing_file_and_unwritable_place(tmp_path):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         read_threshold(tmp_path / "none.json")
     with pytest.raises(OutputError):
         made().write(tmp_path / "no" / "t.json")
@@ -210,7 +210,7 @@ def test_resolve(tmp_path):
         resolve_threshold(str(tmp_path / "t.json"), other)
     assert resolve_threshold(str(tmp_path / "t.json"), other, force=True)[1]
     for wrong in ("1.5", "nan", "s90", str(tmp_path)):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             resolve_threshold(wrong, spec)
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from skinclf.decisions.guarantees import GRADES, allowed_misses, positives_needed
 from skinclf.decisions.sample import make_sample
 from skinclf.decisions.thresholds import Curve, evaluate_threshold, operating_point_table, tune_threshold
-from skinclf.errors import InvalidInputError, TargetError
+from skinclf.errors import InsufficientDataError, InvalidArgumentError
 from skinclf.metrics.intervals import clopper_pearson, one_sided_lower
 
 # Few values, so that ties are common; the two that only differ in float64 are one float32.
@@ -67,7 +67,7 @@ def test_other_criteria_are_optimal_too(rows, target):
         assert point.ppv.value >= target
         assert (point.sensitivity.value, point.specificity.value) == max(ppvs)
     else:
-        with pytest.raises(TargetError):
+        with pytest.raises(InsufficientDataError):
             tune_threshold(y, score, target_ppv=target)
 
 
@@ -90,7 +90,7 @@ def test_lesions_equal_their_images_combined_by_hand(rows, groups, combine):
     hand = [how([np.float32(s) for s, g in zip(score, groups, strict=True) if g == x]) for x in lesions]
     options = {"groups": groups, "unit": "lesion", "combine": combine}
     if len(set(hand_y)) < 2:
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             tune_threshold(y, score, target_sensitivity=0.8, **options)
         return
     point = tune_threshold(y, score, target_sensitivity=0.8, **options)
@@ -133,7 +133,7 @@ def test_lesions_equal_their_images_combined_by_hand(rows, groups, combine):
     ],
 )
 def test_refuses(y, score, options, message):
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         tune_threshold(y, score, **{"target_sensitivity": 0.9, **options})
 
 
@@ -196,9 +196,9 @@ def test_positives_needed():
 
 def test_too_few_positives_for_a_claim():
     y, score = np.repeat([0, 1], 20), np.linspace(0, 1, 40)
-    with pytest.raises(TargetError, match=r"from 20 positives.*at least 29"):
+    with pytest.raises(InsufficientDataError, match=r"from 20 positives.*at least 29"):
         tune_threshold(y, score, target_sensitivity=0.9, grade="guaranteed")
-    with pytest.raises(TargetError, match=r"on average from 20 positives.*at least 99"):
+    with pytest.raises(InsufficientDataError, match=r"on average from 20 positives.*at least 99"):
         tune_threshold(y, score, target_sensitivity=0.99, grade="expected")
     point = tune_threshold(y, score, target_sensitivity=0.9)
     assert not point.claimed
@@ -215,7 +215,7 @@ def test_guarantees_need_independent_units():
     y, groups = np.repeat(np.arange(200) % 2, 2), np.repeat(np.arange(200), 2)
     score = rng.random(400) + y
     for grade in ("guaranteed", "expected"):
-        with pytest.raises(InvalidInputError, match="400 images show 200 lesions"):
+        with pytest.raises(InvalidArgumentError, match="400 images show 200 lesions"):
             tune_threshold(y, score, target_sensitivity=0.9, grade=grade, groups=groups)
         assert (
             tune_threshold(y, score, target_sensitivity=0.9, grade=grade, groups=groups, unit="lesion").n

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.ensemble_weights import choose_weights, combine, measure, read_members
 from skinclf.evaluation.evaluate import evaluate
 from skinclf.labels import HAM10000
@@ -102,19 +102,19 @@ def test_figures_are_those_of_evaluate(tables: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_joined_is_named(tables: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="at least two"):
+    with pytest.raises(InvalidArgumentError, match="at least two"):
         members(tables, "a")
     (tmp_path / "two.csv").write_text("image,probability_malignant\ni0,0.5\n")
-    with pytest.raises(InvalidInputError, match=r"two\.csv: has the classes benign, malignant"):
+    with pytest.raises(InvalidArgumentError, match=r"two\.csv: has the classes benign, malignant"):
         read_members([tables / "a.csv", tmp_path / "two.csv"], tables / "labels.csv")
     found = members(tables, "a", "b")
     for weights in ([1.0], [0.0, 0.0], [1.0, -1.0], [1.0, float("nan")]):
-        with pytest.raises(InvalidInputError, match="2 weights of at least 0"):
+        with pytest.raises(InvalidArgumentError, match="2 weights of at least 0"):
             measure(found, ["a", "b"], weights=weights, **FAST)
-    with pytest.raises(InvalidInputError, match="expected one of macro_auc"):
+    with pytest.raises(InvalidArgumentError, match="expected one of macro_auc"):
         choose_weights(found, figure="auc")
     rows = np.flatnonzero(found[0].truth == CODES.index("nv"))
-    with pytest.raises(InvalidInputError, match="do not give malignant_auc"):
+    with pytest.raises(InvalidArgumentError, match="do not give malignant_auc"):
         choose_weights([m.take(rows) for m in found], figure="malignant_auc")
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from support.evaluation_tables import rows_of, write_folder, write_predictions, write_rows
 
 from skinclf.decisions.threshold_file import Threshold
-from skinclf.errors import InvalidInputError, LeakageError, MismatchError
+from skinclf.errors import InvalidArgumentError, LeakageError, MismatchError
 from skinclf.evaluation.cases import make_cases
 from skinclf.evaluation.evaluate import Evaluation, evaluate
 from skinclf.evaluation.leakage import find_overlaps
@@ -221,7 +221,7 @@ def test_classes_that_cannot_be_brought_together(folder: Path, tmp_path: Path) -
         tmp_path / "l.csv",
         [{"image": r["image_id"], "dx": "scc" if i == 0 else r["dx"]} for i, r in enumerate(rows)],
     )
-    with pytest.raises(InvalidInputError, match="scc"):
+    with pytest.raises(InvalidArgumentError, match="scc"):
         evaluate(
             folder / "test_two.csv", tmp_path / "l.csv", label_set=parse_labels("benign,malignant"), **FEW
         )
@@ -232,7 +232,7 @@ def test_rows_that_do_not_sum_to_one(folder: Path, tmp_path: Path) -> None:
         tmp_path / "p.csv",
         [{"image": r["image_id"], "p_benign": "0.5", "p_malignant": "0.2"} for r in rows_of(folder)],
     )
-    with pytest.raises(InvalidInputError, match=r"sum to 0\.7000; expected 1"):
+    with pytest.raises(InvalidArgumentError, match=r"sum to 0\.7000; expected 1"):
         evaluate(tmp_path / "p.csv", folder / "labels.csv", split="test", **FEW)
 
 
@@ -351,7 +351,7 @@ def test_threshold_remembers_what_it_was_tuned_on(folder: Path) -> None:
 def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
     """Lesions of several images: 95 % intervals cover the population's value about as often as they say."""
     from skinclf.evaluation.cases import Cases
-    from skinclf.metrics.intervals import percentile_interval
+    from skinclf.metrics.bootstrap import percentile_interval
 
     rng = np.random.default_rng(3)
     skill = 1.0

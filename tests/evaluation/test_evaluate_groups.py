@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.evaluation_tables import rows_of, write_folder, write_predictions, write_rows
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.evaluate import Evaluation, evaluate
 from skinclf.evaluation.subgroups import age_band, subgroups
 
@@ -43,7 +43,7 @@ def test_age_bands(age: str, band: str) -> None:
 
 @pytest.mark.parametrize("age", ["-1", "200", "old", "inf"])
 def test_an_impossible_age_is_an_error(age: str) -> None:
-    with pytest.raises(InvalidInputError, match="Age"):
+    with pytest.raises(InvalidArgumentError, match="Age"):
         age_band(age)
 
 
@@ -79,11 +79,11 @@ def test_a_subgroup_equals_an_evaluation_of_its_rows(
 
 def test_unknown_subgroups_are_errors() -> None:
     table = {"sex": ["m", "f"], "age": ["1", "2"]}
-    with pytest.raises(InvalidInputError, match=r"'race': the labels have sex, age \(or 'age_band'"):
+    with pytest.raises(InvalidArgumentError, match=r"'race': the labels have sex, age \(or 'age_band'"):
         subgroups(table, ["race"])
-    with pytest.raises(InvalidInputError, match="No row has sex=x; there are f, m"):
+    with pytest.raises(InvalidArgumentError, match="No row has sex=x; there are f, m"):
         subgroups(table, ["sex=x"])
-    with pytest.raises(InvalidInputError, match="at most 40"):
+    with pytest.raises(InvalidArgumentError, match="at most 40"):
         subgroups({"id": [str(i) for i in range(41)]}, ["id"])
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from support.evaluation_tables import write_labels, write_predictions, write_rows
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.evaluate import Evaluation, evaluate
 from skinclf.evaluation.report import style, write_report
 from skinclf.evaluation.report.checklist import checklist
@@ -208,7 +208,7 @@ def test_checklist_does_not_claim_what_is_missing(metrics: dict) -> None:
 
 
 def test_images_folder_must_exist(metrics: dict, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="nowhere"):
+    with pytest.raises(InvalidArgumentError, match="nowhere"):
         render(metrics, {}, images=tmp_path / "nowhere")
 
 

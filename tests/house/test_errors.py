@@ -10,7 +10,7 @@ from skinclf import errors
 from skinclf.errors import (
     HubError,
     ImageError,
-    InvalidInputError,
+    InvalidArgumentError,
     MissingExtraError,
     ModelError,
     OutputError,
@@ -33,12 +33,12 @@ def test_errors_are_one_family_and_survive_pickling(error):
 
 
 def test_only_wrong_usage_exits_with_2():
-    assert [x for x in CLASSES if x.exit_code == 2] == [InvalidInputError]
+    assert [x for x in CLASSES if x.exit_code == 2] == [InvalidArgumentError]
     assert {x.exit_code for x in CLASSES} == {1, 2}
 
 
 def test_errors_are_caught_by_the_builtin_that_people_expect():
-    assert issubclass(InvalidInputError, ValueError)
+    assert issubclass(InvalidArgumentError, ValueError)
     assert issubclass(ImageError, ValueError)
     assert issubclass(MissingExtraError, ImportError)
     assert issubclass(OutputError, OSError)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinclf.errors import InvalidInputError, SkinclfError
+from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images import discovery as inputs
 from skinclf.images.discovery import Inputs, natural_key, read_list, scan_directory, sort_names
 
@@ -104,7 +104,7 @@ def test_links_to_folders_are_not_followed(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path):
-    with pytest.raises(InvalidInputError, match="cannot be listed"):
+    with pytest.raises(InvalidArgumentError, match="cannot be listed"):
         list(scan_directory(tmp_path / "none"))
 
 
@@ -116,7 +116,7 @@ def test_a_subfolder_that_vanishes_is_no_usage_error(tmp_path):
     (tmp_path / "sub").rmdir()
     with pytest.raises(SkinclfError, match="cannot be listed") as caught:
         next(scan)
-    assert not isinstance(caught.value, InvalidInputError)
+    assert not isinstance(caught.value, InvalidArgumentError)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_inputs_from_a_list_file(tmp_path):
 
 def test_check_finds_what_is_wrong_early(tmp_path):
     make(tmp_path, "sub/1.jpg", "readme.txt")
-    with pytest.raises(InvalidInputError, match="--recursive"):
+    with pytest.raises(InvalidArgumentError, match="--recursive"):
         Inputs([tmp_path]).check()
     Inputs([tmp_path], recursive=True).check()
     Inputs(["missing.jpg"]).check()  # becomes a row
-    with pytest.raises(InvalidInputError, match="Nothing to predict"):
+    with pytest.raises(InvalidArgumentError, match="Nothing to predict"):
         Inputs().check()
-    with pytest.raises(InvalidInputError, match="no such list"):
+    with pytest.raises(InvalidArgumentError, match="no such list"):
         Inputs(listing=tmp_path / "none.txt").check()
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from skinclf.errors import ImageError, MissingExtraError, ModelError
-from skinclf.images.enhance import STEPS, apply_steps, check_steps, hair_mask
-from skinclf.images.preprocess import Preprocess, Step
+from skinclf.images.enhance import STEPS, Step, apply_steps, check_steps, hair_mask
+from skinclf.images.preprocess import Preprocess
 from skinclf.images.synthetic import synthetic_lesion
 
 DEFAULTS = {"resize": {"height": 32, "width": 48}, "jpeg": {"quality": 90}}

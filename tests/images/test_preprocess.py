@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinclf.errors import ImageError, InvalidInputError, ModelError
-from skinclf.images.preprocess import SCALINGS, Preprocess, Step, scaling
+from skinclf.errors import ImageError, InvalidArgumentError, ModelError
+from skinclf.images.enhance import Step
+from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf.images.resample import bilinear
 
 # (height, width) before and after: odd, extreme, exact halving (OpenCV's special case), one side halved, equal.
@@ -249,7 +250,7 @@ def test_affine_is_the_same_map_as_normalize():
 
 
 def test_unknown_scaling_names_the_known():
-    with pytest.raises(InvalidInputError, match="caffe, tf, torch, unit, raw"):
+    with pytest.raises(InvalidArgumentError, match="caffe, tf, torch, unit, raw"):
         scaling("keras")
 
 

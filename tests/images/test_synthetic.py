@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import load_image
 from skinclf.images.synthetic import synthetic_lesion
 
@@ -40,7 +40,7 @@ def test_any_seed_and_size_is_drawn(seed, width, height):
 
 @pytest.mark.parametrize(("seed", "width", "height"), [(-1, 96, 72), (0, 15, 72), (0, 96, 0)])
 def test_impossible_pictures_are_refused(seed, width, height):
-    with pytest.raises(InvalidInputError, match="expected seed >= 0"):
+    with pytest.raises(InvalidArgumentError, match="expected seed >= 0"):
         synthetic_lesion(seed, width=width, height=height)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.preprocess import scaling
 from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.scorer import ModelScorer
@@ -84,18 +84,18 @@ def test_a_binary_member_brings_all_to_benign_and_malignant(synthetic_image: np.
 
 
 def test_no_crosswalk_is_an_error() -> None:
-    with pytest.raises(InvalidInputError, match="crosswalk"):
+    with pytest.raises(InvalidArgumentError, match="crosswalk"):
         EnsembleScorer([member(A), member([0.5, 0.5], parse_labels("x,y"))])
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
 def test_unusable_weights(weights: list[float]) -> None:
-    with pytest.raises(InvalidInputError, match="weight"):
+    with pytest.raises(InvalidArgumentError, match="weight"):
         EnsembleScorer([member(A), member(B)], weights=weights)
 
 
 def test_one_member_is_no_ensemble() -> None:
-    with pytest.raises(InvalidInputError, match="two"):
+    with pytest.raises(InvalidArgumentError, match="two"):
         EnsembleScorer([member(A)])
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from support.fake_scorer import FakeScorer
 
-from skinclf.errors import ImageError, InvalidInputError, ModelError
+from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.decode import load_image
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import HAM10000
@@ -110,7 +110,7 @@ def test_a_folder_in_natural_order(predictor, image_dir):
     (image_dir / "img-0.jpg").rename(image_dir / "img-10.jpg")
     names = [Path(p.image).name for p in predictor.predict_dir(image_dir)]
     assert names == [*(f"img-{i}.jpg" for i in range(1, 8)), "img-10.jpg"]
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         list(predictor.predict_dir(image_dir / "none"))
 
 
@@ -122,7 +122,7 @@ def test_threshold(loaded, image_dir, predictor):
     assert at.threshold == p
     assert at.predict(path).flagged
     assert not Predictor(loaded, runtime="torch", threshold=min(1, p + 0.01)).predict(path).flagged
-    with pytest.raises(InvalidInputError, match="between 0 and 1"):
+    with pytest.raises(InvalidArgumentError, match="between 0 and 1"):
         predictor.with_threshold(1.5)
 
 
@@ -130,7 +130,7 @@ def test_threshold(loaded, image_dir, predictor):
     "bad", [{"batch_size": 0}, {"workers": -1}, {"threshold": -0.1}, {"runtime": "abacus"}]
 )
 def test_unusable_arguments(loaded, bad):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         Predictor(loaded, **bad)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.preprocess import scaling
 from skinclf.inference.tta import VIEWS, ZOOM, TtaScorer
 from skinclf.labels import HAM10000, LabelSet, parse_labels
@@ -92,12 +92,12 @@ def test_zoom_adds_a_closer_look(synthetic_image: np.ndarray) -> None:
 
 def test_quarter_turns_need_a_square_input() -> None:
     TtaScorer(spec(16, 24), Corner(), "flips")
-    with pytest.raises(InvalidInputError, match="flips"):
+    with pytest.raises(InvalidArgumentError, match="flips"):
         TtaScorer(spec(16, 24), Corner(), "d4")
 
 
 def test_unknown_views_are_named() -> None:
-    with pytest.raises(InvalidInputError, match="expected none"):
+    with pytest.raises(InvalidArgumentError, match="expected none"):
         TtaScorer(spec(), Corner(), "five-crop")
 
 

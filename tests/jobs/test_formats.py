@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from skinclf.errors import MismatchError
 from skinclf.inference.prediction import Prediction
-from skinclf.jobs.formats import CsvFormat, JsonlFormat, Schema, TextFormat, number, printable
+from skinclf.inference.schema import Schema, number
+from skinclf.jobs.formats import CsvFormat, JsonlFormat, TextFormat, printable
 from skinclf.labels import HAM10000, MALIGNANT, parse_labels
 
 VALUES = (0.1, 0.2, 0.3, 0.05, 0.15, 0.1, 0.1)

@@ -17,11 +17,11 @@ import pytest
 from conftest import DAMAGED_BYTES, encode
 from support.ray_scorer import make_scorer
 
-from skinclf.errors import InvalidInputError, MissingExtraError, OutputError
+from skinclf.errors import InvalidArgumentError, MissingExtraError, OutputError
 from skinclf.images.discovery import scan_directory
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.predictor import Predictor
-from skinclf.jobs.formats import Schema
+from skinclf.inference.schema import Schema
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 IMAGES = 56
@@ -66,9 +66,9 @@ def test_remote_listing_has_the_order_of_a_local_scan(tmp_path, image_dir):
         assert list(find_images([uri], recursive=recursive)) == local
         assert len(local) == (12 if recursive else 9), local
     assert list(find_images([uri + "/img-1.jpg"])) == [uri + "/img-1.jpg"]
-    with pytest.raises(InvalidInputError, match="No images"):
+    with pytest.raises(InvalidArgumentError, match="No images"):
         list(find_images([(image_dir / ".hidden").as_uri()], recursive=True))
-    with pytest.raises(InvalidInputError, match="cannot be listed"):
+    with pytest.raises(InvalidArgumentError, match="cannot be listed"):
         list(find_images(["nosuchscheme://bucket/x"]))
 
 
@@ -104,17 +104,17 @@ def test_only_partitions_are_replaced(tmp_path):
     target.check(overwrite=False)
     target.clear()
     _partition(folder, "old.parquet", [0])
-    with pytest.raises(InvalidInputError, match="--overwrite"):
+    with pytest.raises(InvalidArgumentError, match="--overwrite"):
         target.check(overwrite=False)
     target.check(overwrite=True)
     target.clear()
     assert list(folder.iterdir()) == []
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(InvalidInputError, match="thesis"):
+    with pytest.raises(InvalidArgumentError, match="thesis"):
         target.check(overwrite=True)
     with pytest.raises(OutputError, match="is a file"):
         PartitionedOutput.open(str(folder / "thesis.txt")).check(overwrite=True)
-    with pytest.raises(InvalidInputError, match="folder"):
+    with pytest.raises(InvalidArgumentError, match="folder"):
         PartitionedOutput.open("-").check(overwrite=True)
 
 
@@ -246,9 +246,9 @@ def test_parquet_of_bytes_and_paths_on_another_filesystem(ray, tmp_path, tiny_bu
         p = local.predict(source)
         assert [row[f"p_{c}"] for c in p.labels.codes] == pytest.approx(list(p.values), abs=1e-6)
         assert (row["flagged"], row["threshold"]) == (p.flagged, np.float32(0.4))
-    with pytest.raises(InvalidInputError, match="no column 'bytes'"):
+    with pytest.raises(InvalidArgumentError, match="no column 'bytes'"):
         predict_parquet("tables", model=tiny_bundle, filesystem=bucket)
-    with pytest.raises(InvalidInputError, match="not readable as Parquet"):
+    with pytest.raises(InvalidArgumentError, match="not readable as Parquet"):
         predict_parquet("six.jpg", model=tiny_bundle, filesystem=bucket)
 
 
@@ -257,11 +257,11 @@ def test_options_are_checked_before_any_worker_starts(tmp_path):
     from skinclf.errors import ModelError
     from skinclf.jobs.ray.dataset import _check
 
-    with pytest.raises(InvalidInputError, match="precisoin"):
+    with pytest.raises(InvalidArgumentError, match="precisoin"):
         _check(None, 16, None, {"precisoin": "fp32"})
-    with pytest.raises(InvalidInputError, match="threshold"):
+    with pytest.raises(InvalidArgumentError, match="threshold"):
         _check(None, 16, 1.5, {})
-    with pytest.raises(InvalidInputError, match="batch_size"):
+    with pytest.raises(InvalidArgumentError, match="batch_size"):
         _check(None, 0, None, {})
     with pytest.raises(ModelError):
         _check(tmp_path, 16, None, {})

@@ -17,7 +17,7 @@ import pytest
 from support.fake_scorer import FakeScorer
 from support.run_helpers import fill, interrupted, manifest, write
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.discovery import Inputs
 from skinclf.jobs.formats import read_csv
 from skinclf.jobs.output import Output
@@ -195,7 +195,7 @@ def test_stopping_keeps_what_was_decoded(folder, tmp_path):
 
 def test_an_existing_table_is_neither_replaced_nor_taken_up_unasked(whole, folder):
     before = whole.read_bytes()
-    with pytest.raises(InvalidInputError, match="--resume, or replace it with --overwrite"):
+    with pytest.raises(InvalidArgumentError, match="--resume, or replace it with --overwrite"):
         write(whole, folder)
     assert whole.read_bytes() == before
     assert write(whole, folder, overwrite=True).computed == 30

@@ -18,7 +18,7 @@ from support.run_helpers import fill, interrupted, manifest, write
 
 from skinclf._utils import append_files as journal
 from skinclf._utils.append_files import AppendFile, NpyFile
-from skinclf.errors import ImageError, InvalidInputError, OutputError, SkinclfError
+from skinclf.errors import ImageError, InvalidArgumentError, OutputError, SkinclfError
 from skinclf.images.discovery import Inputs
 from skinclf.inference.predictor import Predictor
 from skinclf.jobs.output import Output
@@ -51,7 +51,7 @@ def test_failed_inputs_are_tried_again_on_request(whole, folder):
     write(fresh, folder, embeddings=fresh.with_suffix(".npy"), top_k=2)
     assert whole.read_bytes() == fresh.read_bytes()
     assert whole.with_suffix(".npy").read_bytes() == fresh.with_suffix(".npy").read_bytes()
-    with pytest.raises(InvalidInputError, match="--retry-failed"):
+    with pytest.raises(InvalidArgumentError, match="--retry-failed"):
         write(whole, folder, retry_failed=True)
 
 
@@ -106,7 +106,7 @@ def test_on_error_fail_stops_at_the_first_failure_and_can_go_on(folder, tmp_path
         write(path, names, on_error="fail")
     assert path.read_bytes().count(b"\n") == 1 + names.index(str(folder / "img-20a.jpg"))
     assert write(path, names, resume=True).failed == 2
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         write(tmp_path / "x.csv", folder, on_error="ignore")
 
 
@@ -176,13 +176,13 @@ def test_outputs_are_checked_before_anything_runs(tmp_path, folder):
     for bad in (tmp_path / "none" / "o.csv", tmp_path):
         with pytest.raises(OutputError):
             Output(path=bad).check()
-    with pytest.raises(InvalidInputError, match="exclude"):
+    with pytest.raises(InvalidArgumentError, match="exclude"):
         Output(path=tmp_path / "o.csv", resume=True, overwrite=True).check()
-    with pytest.raises(InvalidInputError, match="two files"):
+    with pytest.raises(InvalidArgumentError, match="two files"):
         Output(path=tmp_path / "o.npy", embeddings=tmp_path / "o.npy").check()
-    with pytest.raises(InvalidInputError, match="embeddings"):
+    with pytest.raises(InvalidArgumentError, match="embeddings"):
         Output(path=tmp_path / "o.csv", embeddings=tmp_path / "o.txt").check()
-    with pytest.raises(InvalidInputError, match="Format"):
+    with pytest.raises(InvalidArgumentError, match="Format"):
         Output(path=tmp_path / "o.csv", format="xlsx").check()
 
 

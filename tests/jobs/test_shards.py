@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_scorer import FakeScorer
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.discovery import Inputs
 from skinclf.inference.predictor import Predictor
 from skinclf.jobs.output import Output
 from skinclf.jobs.progress import Stop
-from skinclf.jobs.run import write_table
+from skinclf.jobs.run import write_predictions
 from skinclf.jobs.shards import Shard, merge
 
 
 def write(path, inputs, shard=None, scorer=None, **options):
     made = Predictor(scorer or FakeScorer(), workers=2)
-    return write_table(made, inputs, Output(path=path), shard=shard and Shard.parse(shard), **options)
+    return write_predictions(made, inputs, Output(path=path), shard=shard and Shard.parse(shard), **options)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_every_input_is_in_one_shard(count, total):
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/5"])
 def test_what_is_no_shard(text):
-    with pytest.raises(InvalidInputError, match="i/n"):
+    with pytest.raises(InvalidArgumentError, match="i/n"):
         Shard.parse(text)
 
 
@@ -64,7 +64,7 @@ def test_merged_shards_are_the_table_in_one_piece(tmp_path, inputs, count, endin
     assert state["complete"]
     assert state["identity"]["shard"] is None
     assert state["counts"]["rows"] == 14
-    with pytest.raises(InvalidInputError, match="--overwrite"):
+    with pytest.raises(InvalidArgumentError, match="--overwrite"):
         merge(parts, merged)
     assert merge(parts, merged, overwrite=True).rows == 14
 
@@ -113,5 +113,5 @@ def test_tables_that_are_no_shards_are_refused(tmp_path, inputs):
 
 def test_formats_must_fit(tmp_path, inputs):
     parts = shards(tmp_path, inputs, 2, "jsonl")
-    with pytest.raises(InvalidInputError, match="cannot become"):
+    with pytest.raises(InvalidArgumentError, match="cannot become"):
         merge(parts, tmp_path / "all.csv")

@@ -9,21 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from skinclf.decisions.operating_point import proportion
-from skinclf.errors import InvalidInputError
-from skinclf.metrics.calibration import expected_calibration_error
-from skinclf.metrics.intervals import (
+from skinclf.errors import InvalidArgumentError
+from skinclf.metrics.bootstrap import (
     bootstrap_replicates,
-    clopper_pearson,
     cluster_bootstrap,
     cluster_weights,
-    effective_size,
     inflated_interval,
-    one_sided_lower,
     percentile_interval,
     roc_auc_statistic,
-    wilson,
 )
+from skinclf.metrics.calibration import expected_calibration_error
+from skinclf.metrics.clusters import effective_size
+from skinclf.metrics.estimate import proportion
+from skinclf.metrics.intervals import clopper_pearson, one_sided_lower, wilson
 
 # Newcombe, Statistics in Medicine 17 (1998), table I: k, n, Clopper-Pearson, Wilson.
 NEWCOMBE = [
@@ -64,7 +62,7 @@ def test_vectorised_and_empty():
     ("k", "n", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0), (1, 5, 0.0), (np.nan, 5, 0.9)]
 )
 def test_refuses(k, n, confidence):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         clopper_pearson(k, n, confidence=confidence)
 
 
@@ -168,7 +166,7 @@ def test_undefined_replicates_are_left_out():
 
 @pytest.mark.parametrize("options", [{"replicates": 0}, {"groups": []}])
 def test_bootstrap_refuses_nothing(options):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         bootstrap_replicates(
             lambda w: w[:, 0], options.get("groups", [1, 2]), replicates=options.get("replicates", 5), seed=0
         )

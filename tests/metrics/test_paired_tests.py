@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.paired_tests import delong, delong_covariance, mcnemar
 
 
@@ -75,7 +75,7 @@ def test_delong_of_scores_that_rank_alike() -> None:
 
 
 def test_delong_says_when_a_class_is_too_small() -> None:
-    with pytest.raises(InvalidInputError, match="two rows of either class; received 1 and 3"):
+    with pytest.raises(InvalidArgumentError, match="two rows of either class; received 1 and 3"):
         delong([1, 0, 0, 0], [1, 2, 3, 4], [4, 3, 2, 1])
 
 
@@ -103,5 +103,5 @@ def test_mcnemar_is_the_exact_binomial(b: int, c: int) -> None:
 
 
 def test_mcnemar_wants_equal_rows() -> None:
-    with pytest.raises(InvalidInputError, match="row"):
+    with pytest.raises(InvalidArgumentError, match="row"):
         mcnemar([True], [True, False])

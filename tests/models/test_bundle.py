@@ -10,22 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from skinclf._utils.files import replace_file, sha256_file
 from skinclf.errors import ModelError, OutputError
 from skinclf.images.decode import load_image
 from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000
 from skinclf.models.architectures import build_network, load_tensors
-from skinclf.models.bundle import (
-    CARD,
-    CONFIG,
-    WEIGHTS,
-    is_bundle,
-    read_spec,
-    read_weights,
-    replace_file,
-    sha256_file,
-    write_bundle,
-)
+from skinclf.models.bundle import CARD, CONFIG, WEIGHTS, is_bundle, read_spec, read_weights, write_bundle
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 

@@ -23,9 +23,10 @@ from support.keras_fixtures import (
     write_keras,
 )
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
 from skinclf.models.architectures.build import restore_network
-from skinclf.models.bundle import read_spec, read_weights, sha256_file, write_bundle
+from skinclf.models.bundle import read_spec, read_weights, write_bundle
 from skinclf.models.formats.keras.file import import_keras, looks_like_keras
 from skinclf.models.loaded import LoadedModel, Stated
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.labels import (
     CROSSWALKS,
     HAM10000,
@@ -56,7 +56,7 @@ def test_a_label_set_is_a_sequence():
 
 def test_position_ignores_case_and_blanks():
     assert HAM10000.position(" MEL ") == 4
-    with pytest.raises(InvalidInputError, match="akiec, bcc, bkl"):
+    with pytest.raises(InvalidArgumentError, match="akiec, bcc, bkl"):
         HAM10000.position("scc")
 
 
@@ -152,12 +152,12 @@ def test_more_codes_leave_malignancy_unknown_until_it_is_said():
 
 @pytest.mark.parametrize("text", ["", "mel", "ham1000", ",", "mel,mel", "mel,MEL", "me l,nv"])
 def test_labels_that_make_no_set_are_refused(text):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         parse_labels(text)
 
 
 def test_an_unknown_malignant_code_is_refused():
-    with pytest.raises(InvalidInputError, match="scc"):
+    with pytest.raises(InvalidArgumentError, match="scc"):
         parse_labels("ham10000", malignant=["scc"])
 
 
@@ -196,5 +196,5 @@ def test_same_codes_need_no_declaration():
     ("source", "target"), [(MALIGNANT, HAM10000), (MELANOMA, MALIGNANT), (MALIGNANT, MELANOMA)]
 )
 def test_undeclared_crosswalks_are_refused(source, target):
-    with pytest.raises(InvalidInputError, match="No crosswalk"):
+    with pytest.raises(InvalidArgumentError, match="No crosswalk"):
         crosswalk(source, target)

@@ -15,7 +15,7 @@ from conftest import random_network
 from support.keras_fixtures import tiny, tiny_weights, write_h5, write_keras
 from support.timm_folder import timm_folder
 
-from skinclf.errors import HubError, InvalidInputError, MissingExtraError, ModelError, UnsafeModelError
+from skinclf.errors import HubError, InvalidArgumentError, MissingExtraError, ModelError, UnsafeModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000, MALIGNANT, parse_labels
 from skinclf.models import registry
@@ -169,7 +169,7 @@ def test_preprocessing_from_a_name_a_file_or_an_object(h5, tmp_path):
     file.write_text(json.dumps(stated.to_dict()))
     for given in (stated, file, str(file)):
         assert load_model(h5, labels="a,b,c", preprocess=given).spec.preprocess == stated
-    with pytest.raises(InvalidInputError, match="caffee: expected caffe, tf, torch, unit, raw"):
+    with pytest.raises(InvalidArgumentError, match="caffee: expected caffe, tf, torch, unit, raw"):
         load_model(h5, labels="a,b,c", preprocess="caffee")
     file.write_text("{}")
     with pytest.raises(ModelError, match="missing keys"):
@@ -186,7 +186,7 @@ def test_malignant_codes(h5, tmp_path):
     assert load_model(h5, **ABC).spec.labels.malignant_indices is None
     assert load_model(h5, **ABC, malignant=["a", "C"]).spec.labels.malignant_indices == (0, 2)
     assert load_model(timm_folder(tmp_path / "t"), malignant=["mel"]).spec.labels.malignant_indices == (4,)
-    with pytest.raises(InvalidInputError, match="Unknown label 'x'"):
+    with pytest.raises(InvalidArgumentError, match="Unknown label 'x'"):
         load_model(h5, **ABC, malignant=["x"])
 
 
@@ -224,7 +224,7 @@ def test_contradicting_a_bundle_is_an_error(tiny_bundle, stated, says):
 
 def test_a_revision_belongs_to_the_hub_alone(tiny_bundle, builtin):
     for model in (tiny_bundle, None):
-        with pytest.raises(InvalidInputError, match="not on the Hub"):
+        with pytest.raises(InvalidArgumentError, match="not on the Hub"):
             load_model(model, revision="v1")
 
 
@@ -299,7 +299,7 @@ def test_a_registered_model_brings_its_labels_and_preprocessing(published):
 def test_a_registered_variant_is_chosen_by_name(published):
     spec = load_model("skin-lesion-resnet50", preprocess="pillow-bicubic").spec
     assert (spec.preprocess.library, spec.preprocess.interpolation) == ("pillow", "bicubic")
-    with pytest.raises(InvalidInputError, match="expected opencv, pillow-bicubic, caffe"):
+    with pytest.raises(InvalidArgumentError, match="expected opencv, pillow-bicubic, caffe"):
         load_model("skin-lesion-resnet50", preprocess="nearest")
 
 

@@ -14,10 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from support.decision_fixtures import simulate, spec_of
 
 from skinclf.decisions.calibration import _RIDGE, cross_fitted, fit_calibration, logits_from
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.metrics.calibration import expected_calibration_error, log_loss
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import probabilities, softmax
+from skinclf.models.probabilities import Calibration, probabilities, softmax
 
 GROUP = (0, 1, 4)
 LOGITS, TRUTH, LESIONS = simulate()
@@ -76,7 +75,7 @@ def test_a_temperature_can_be_undone_the_others_not():
     values = probabilities(LOGITS, "softmax", old)
     assert softmax(logits_from(values, old)) == pytest.approx(softmax(LOGITS), abs=1e-6)
     for method in ("vector", "isotonic"):
-        with pytest.raises(InvalidInputError, match="cannot be undone"):
+        with pytest.raises(InvalidArgumentError, match="cannot be undone"):
             logits_from(values, FITTED[method])
     assert np.isfinite(logits_from(np.float32([[0, 1]]))).all()
 
@@ -147,7 +146,7 @@ def test_cross_fitting_never_uses_a_lesions_own_images():
     again = cross_fitted(LOGITS, changed, LESIONS, folds=5, method="isotonic", group=GROUP)
     assert (again[mine] == values[mine]).all()
     assert not (again == values).all()
-    with pytest.raises(InvalidInputError, match="folds"):
+    with pytest.raises(InvalidArgumentError, match="folds"):
         cross_fitted(LOGITS[:3], TRUTH[:3], ["a", "a", "a"])
 
 
@@ -165,7 +164,7 @@ def test_cross_fitting_never_uses_a_lesions_own_images():
 )
 def test_fit_refuses(change, message):
     options = {"method": "temperature", "logits": LOGITS, "truth": TRUTH, **change}
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         fit_calibration(options["logits"], options["truth"], method=options["method"], group=GROUP)
 
 

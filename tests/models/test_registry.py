@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000, MALIGNANT
 from skinclf.models import registry
@@ -127,7 +127,7 @@ def test_unknown_names_list_what_is_spelt_alike():
 
 def test_unknown_variants_and_missing_preprocessing():
     model = get_model("skin-lesion-resnet50")
-    with pytest.raises(InvalidInputError, match="opencv, pillow-bicubic"):
+    with pytest.raises(InvalidArgumentError, match="opencv, pillow-bicubic"):
         model.preprocess("nearest")
     with pytest.raises(ModelError, match="--preprocess"):
         model.replace(variants={}).preprocess()

@@ -9,9 +9,10 @@ import pytest
 
 from skinclf import __version__
 from skinclf.errors import ModelError
-from skinclf.images.preprocess import Preprocess, Step, scaling
+from skinclf.images.enhance import Step
+from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000, MALIGNANT
-from skinclf.models.calibration import Calibration
+from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import MAX_CONFIG_BYTES, Golden, ModelSpec, read_config
 
 

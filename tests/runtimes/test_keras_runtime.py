@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError, MissingExtraError, ModelError
+from skinclf.errors import InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.loaded import LoadedModel
@@ -133,7 +133,7 @@ def test_without_tensorflow_the_message_holds_the_line_to_install(tmp_path, monk
 
 
 def test_other_precisions_are_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="auto and fp32"):
+    with pytest.raises(InvalidArgumentError, match="auto and fp32"):
         KerasRuntime(model(tmp_path / "m.h5"), precision="bf16")
 
 

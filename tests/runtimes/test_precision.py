@@ -15,13 +15,13 @@ from support.fake_scorer import FakeScorer
 from support.run_helpers import manifest, write
 
 from skinclf.conversion.precision import LEAST_IMAGES, choose_images, measure_precision
-from skinclf.errors import InvalidInputError, MismatchError, ModelError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.predictor import Predictor
 from skinclf.models import bundle
-from skinclf.models.calibration import Calibration
 from skinclf.models.load import load_model
 from skinclf.models.precision import PrecisionLoss, band, with_record
+from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes import create_runtime
 from skinclf_cli.main import run
@@ -142,9 +142,9 @@ def test_the_choice_of_images_is_stable_and_in_order():
 
 def test_too_little_to_measure_is_an_error(bundle_copy, pictures):
     model = load_model(bundle_copy)
-    with pytest.raises(InvalidInputError, match=f"at least {LEAST_IMAGES}"):
+    with pytest.raises(InvalidArgumentError, match=f"at least {LEAST_IMAGES}"):
         measure_precision(model, pictures[:5], precision="bf16", runtime="torch", device="cpu")
-    with pytest.raises(InvalidInputError, match="fp32"):
+    with pytest.raises(InvalidArgumentError, match="fp32"):
         measure_precision(model, pictures, precision="fp32")
 
 
@@ -199,7 +199,7 @@ def test_quantisation_needs_images_and_an_empty_folder(tiny_bundle, pictures, tm
     from skinclf.conversion.quantize import quantize_model
     from skinclf.errors import OutputError
 
-    with pytest.raises(InvalidInputError, match="at least 40"):
+    with pytest.raises(InvalidArgumentError, match="at least 40"):
         quantize_model(load_model(tiny_bundle), pictures[:10], tmp_path / "new")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()

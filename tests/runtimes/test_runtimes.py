@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import DeviceError, InvalidInputError, ModelError
+from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf.images.preprocess import scaling
 from skinclf.models import bundle
 from skinclf.models.architectures import build_network, load_tensors
@@ -183,7 +183,7 @@ def test_a_named_device_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
     "options", [{"runtime": "tensorrt"}, {"precision": "fp8"}, {"device": "gpu"}, {"device": "cuda:x"}]
 )
 def test_unknown_options_are_usage_errors(options: dict[str, str], tiny_bundle: Path) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         create_runtime(load(tiny_bundle), **options)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000, LabelSet
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import softmax
+from skinclf.models.probabilities import Calibration, softmax
 from skinclf.models.spec import ModelSpec
 
 #: Roughly the shares of HAM10000.

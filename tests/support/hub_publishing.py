@@ -13,7 +13,7 @@ from skinclf.decisions.threshold_file import model_identity
 from skinclf.evaluation.evaluate import evaluate
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
-from skinclf.models.calibration import Calibration
+from skinclf.models.probabilities import Calibration
 
 TRAINING: dict[str, Any] = {
     "data": "HAM10000",

@@ -9,7 +9,7 @@ from pathlib import Path
 from skinclf.images.discovery import Inputs
 from skinclf.inference.predictor import Predictor
 from skinclf.jobs.output import Output
-from skinclf.jobs.run import write_table
+from skinclf.jobs.run import write_predictions
 from support.fake_scorer import FakeScorer
 
 
@@ -27,7 +27,7 @@ def write(path, inputs, *, scorer=None, predictor=None, **options):
     made = {k: options.pop(k) for k in ("batch_size", "workers", "threshold") if k in options}
     predictor = predictor or Predictor(scorer or FakeScorer(), **{"workers": 2, **made})
     inputs = Inputs([inputs]) if isinstance(inputs, Path) else inputs
-    return write_table(predictor, inputs, Output(path=path, **options), **run)
+    return write_predictions(predictor, inputs, Output(path=path, **options), **run)
 
 
 def manifest(path):

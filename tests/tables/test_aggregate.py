@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.tables.aggregate import aggregate, group_names
 from skinclf.tables.predictions import PredictionTable
 
@@ -42,14 +42,14 @@ def test_groups_come_from_a_table_by_stem(tmp_path: Path) -> None:
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([["image_id", "lesion_id"], ["a", "L1"], ["b", "L2"], ["c", ""]])
     assert group_names(["x/a.jpg", "b.png"], table, "lesion_id") == ["L1", "L2"]
-    with pytest.raises(InvalidInputError, match=r"1 of 2 images have no lesion_id: c\.jpg"):
+    with pytest.raises(InvalidArgumentError, match=r"1 of 2 images have no lesion_id: c\.jpg"):
         group_names(["a.jpg", "c.jpg"], table, "lesion_id")
-    with pytest.raises(InvalidInputError, match="patient"):
+    with pytest.raises(InvalidArgumentError, match="patient"):
         group_names(["a.jpg"], table, "patient")
 
 
 def test_wrong_number_of_groups() -> None:
-    with pytest.raises(InvalidInputError, match="5 groups"):
+    with pytest.raises(InvalidArgumentError, match="5 groups"):
         aggregate(TABLE, GROUPS[:3])
-    with pytest.raises(InvalidInputError, match="no group"):
+    with pytest.raises(InvalidArgumentError, match="no group"):
         aggregate(TABLE, {"a.jpg": "L1"})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.inference.prediction import Prediction
 from skinclf.labels import HAM10000, ISIC2019, MALIGNANT, MELANOMA
 from skinclf.tables.predictions import Joined, join, read_labels, read_predictions
@@ -102,7 +102,7 @@ def test_both_forms_of_the_binary_seed(tmp_path, threshold):
     table = read_predictions(path)
     assert table.codes is None
     assert table.malignant.tolist() == [np.float32(0.91), np.float32(0.2)]
-    with pytest.raises(InvalidInputError, match="P\\(malignant\\) only"):
+    with pytest.raises(InvalidArgumentError, match="P\\(malignant\\) only"):
         table.score(["mel"])
 
 
@@ -130,13 +130,13 @@ def test_seed_arrays(tmp_path):
 )
 def test_bad_arrays(tmp_path, arrays):
     np.savez(tmp_path / "v.npz", **{k: np.array(v) for k, v in arrays.items()})
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         read_predictions(tmp_path / "v.npz")
 
 
 def test_pickled_arrays_are_never_loaded(tmp_path):
     np.savez(tmp_path / "v.npz", y_true=np.array([{}], object), y_prob=np.array([0.1]))
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         read_predictions(tmp_path / "v.npz")
 
 
@@ -156,15 +156,15 @@ def test_pickled_arrays_are_never_loaded(tmp_path):
     ],
 )
 def test_bad_predictions(tmp_path, text, message):
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         read_predictions(write(tmp_path / "p.csv", text))
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(InvalidInputError, match="cannot be read"):
+    with pytest.raises(InvalidArgumentError, match="cannot be read"):
         read_predictions(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00image")
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         read_predictions(tmp_path / "b.csv")
 
 
@@ -197,7 +197,7 @@ def test_split_csv_of_the_binary_seed(tmp_path):
     assert labels.binary.tolist() == [1, 0]
     assert labels.codes == ("mel", "nv")
     assert read_labels(path, MALIGNANT, split="test").codes == ("malignant", "benign")
-    with pytest.raises(InvalidInputError, match="no row of split 'val'"):
+    with pytest.raises(InvalidArgumentError, match="no row of split 'val'"):
         read_labels(path, split="val")
 
 
@@ -239,7 +239,7 @@ def test_label_forms(tmp_path, text, labels, codes):
     ],
 )
 def test_bad_labels(tmp_path, text, message):
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         read_labels(write(tmp_path / "l.csv", text), HAM10000)
 
 
@@ -255,7 +255,7 @@ def test_class_folders(tmp_path, split):
 
 
 def test_no_class_folders(tmp_path):
-    with pytest.raises(InvalidInputError, match="subfolder"):
+    with pytest.raises(InvalidArgumentError, match="subfolder"):
         read_labels(tmp_path)
 
 
@@ -263,11 +263,11 @@ def test_positive_classes_and_unknown_malignancy(tmp_path):
     labels = read_labels(write(tmp_path / "l.csv", "image,label\nA,mel\nB,bcc\nC,nv\n"), HAM10000)
     assert labels.truth(["mel"]).tolist() == [1, 0, 0]
     strange = read_labels(write(tmp_path / "s.csv", "image,label\nA,wart\nB,cyst\n"))
-    with pytest.raises(InvalidInputError, match="--positive"):
+    with pytest.raises(InvalidArgumentError, match="--positive"):
         strange.truth()
     assert strange.truth(["wart"]).tolist() == [1, 0]
     plain = read_labels(write(tmp_path / "b.csv", "image,label\nA,1\n"))
-    with pytest.raises(InvalidInputError, match="class codes are needed"):
+    with pytest.raises(InvalidArgumentError, match="class codes are needed"):
         plain.truth(["mel"])
 
 
@@ -324,19 +324,19 @@ def test_join_keeps_the_order_of_the_predictions(tmp_path):
     ],
 )
 def test_duplicates_are_refused(tmp_path, left, right, what):
-    with pytest.raises(InvalidInputError, match=what):
+    with pytest.raises(InvalidArgumentError, match=what):
         join(table_of(tmp_path, left), labels_of(tmp_path, right))
 
 
 def test_unmatched_rows_are_listed_and_too_many_refused(tmp_path):
     names = [f"i{n}" for n in range(8)]
     predictions, labels = table_of(tmp_path, names), labels_of(tmp_path, names[:7])
-    with pytest.raises(InvalidInputError, match=r"1 of 8 predictions have no label .*i7"):
+    with pytest.raises(InvalidArgumentError, match=r"1 of 8 predictions have no label .*i7"):
         join(predictions, labels)
     joined = join(predictions, labels, max_unmatched=0.2)
     assert joined.unmatched == ("i7",)
     assert len(joined) == 7
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         join(predictions, labels_of(tmp_path, ["other"]), max_unmatched=1.0)
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("torchvision", reason="training needs the extra `train`")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf_training.augment import colour, geometry
 from skinclf_training.augment.presets import PRESETS, OneOf, apply, augment_one, preset_steps
@@ -82,7 +82,7 @@ def test_no_black_and_no_white_pictures(name: str, seed: int, lesion: int) -> No
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(
-        InvalidInputError, match="Unknown augmentation preset 'domain'; expected `batch` or one"
+        InvalidArgumentError, match="Unknown augmentation preset 'domain'; expected `batch` or one"
     ):
         run("domain", 1)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import read_spec
 from skinclf.models.registry import BUILTIN
 from skinclf_training.publishing.card import DRAWN_FROM, make_card, read_evaluation, render_card
@@ -158,14 +158,14 @@ def test_no_card_without_limitations(evaluated, tmp_path):
     for empty in ([], None, ["  "]):
         path = tmp_path / "about.yaml"
         path.write_text(yaml.safe_dump(content | {"limitations": empty}))
-        with pytest.raises(InvalidInputError, match="limitations is empty"):
+        with pytest.raises(InvalidArgumentError, match="limitations is empty"):
             make_card(evaluated / "bundle", evaluated / "metrics.json", about=path)
 
 
 def test_no_card_for_data_that_nobody_described(evaluated, metrics):
     spec = read_spec(evaluated / "bundle")
     for training in ({}, {"data": "my clinic"}):
-        with pytest.raises(InvalidInputError, match="--about"):
+        with pytest.raises(InvalidArgumentError, match="--about"):
             find_about(spec.replace(training=training))
 
 
@@ -173,23 +173,23 @@ def test_an_about_file_with_a_missing_or_unknown_key(tmp_path):
     content = yaml.safe_load((cards_dir() / "ham10000.yaml").read_text(encoding="utf-8"))
     path = tmp_path / "about.yaml"
     path.write_text(yaml.safe_dump(content | {"limits": ["none"]}))
-    with pytest.raises(InvalidInputError, match="limits"):
+    with pytest.raises(InvalidArgumentError, match="limits"):
         read_about(path)
     del content["citation"]
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(InvalidInputError, match="citation"):
+    with pytest.raises(InvalidArgumentError, match="citation"):
         read_about(path)
     path.write_text("- just\n- a list\n")
-    with pytest.raises(InvalidInputError, match="expected keys"):
+    with pytest.raises(InvalidArgumentError, match="expected keys"):
         read_about(path)
 
 
 def test_no_card_without_an_evaluation(evaluated, metrics, tmp_path):
-    with pytest.raises(InvalidInputError, match="A card needs an evaluation"):
+    with pytest.raises(InvalidArgumentError, match="A card needs an evaluation"):
         make_card(evaluated / "bundle", tmp_path / "metrics.json")
     for content in ({"kind": "other"}, metrics | {"multiclass": None, "binary": None}):
         (tmp_path / "metrics.json").write_text(json.dumps(content))
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidArgumentError):
             read_evaluation(tmp_path / "metrics.json")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import Config, DataConfig, LossConfig
 from skinclf_training.recipes.class_balance import class_weights, epoch_rows, stacked
 
@@ -49,13 +49,13 @@ def test_pos_weight_is_negatives_over_positives() -> None:
     # HAM10000, lesion split 70/15/15: 5641 benign and 1369 malignant training images.
     weights = class_weights(labels(np.array([5641, 1369])), 2, "pos_weight")
     assert weights == pytest.approx([1.0, 4.121], abs=5e-4)
-    with pytest.raises(InvalidInputError, match="two classes"):
+    with pytest.raises(InvalidArgumentError, match="two classes"):
         class_weights(labels(ISIC), 8, "pos_weight")
 
 
 @pytest.mark.parametrize("kind", ["sqrt", "balanced", "pos_weight"])
 def test_a_class_without_images_is_an_error(kind: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"Classes without an image: \[1\]"):
+    with pytest.raises(InvalidArgumentError, match=r"Classes without an image: \[1\]"):
         class_weights(np.zeros(5, np.int64), 2, kind)
 
 
@@ -64,9 +64,9 @@ def test_no_weights_need_no_images_of_a_class() -> None:
 
 
 def test_labels_beyond_the_classes_and_unknown_kinds_are_errors() -> None:
-    with pytest.raises(InvalidInputError, match="of each of 2 classes"):
+    with pytest.raises(InvalidArgumentError, match="of each of 2 classes"):
         class_weights(np.array([0, 1, 2]), 2, "balanced")
-    with pytest.raises(InvalidInputError, match="Unknown class weights 'cube'"):
+    with pytest.raises(InvalidArgumentError, match="Unknown class weights 'cube'"):
         class_weights(np.array([0, 1]), 2, "cube")
 
 
@@ -105,7 +105,7 @@ def test_order_depends_on_the_generator_alone() -> None:
 
 
 def test_weighted_sampler_needs_every_class() -> None:
-    with pytest.raises(InvalidInputError, match="Classes without an image"):
+    with pytest.raises(InvalidArgumentError, match="Classes without an image"):
         epoch_rows(np.arange(3), np.array([0, 0, 0, 1]), 2, sampler="weighted", rng=np.random.default_rng(0))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.read import config_dirs, load_config, read_config
 
 
@@ -40,12 +40,12 @@ def write(folder: Path, text: str) -> str:
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         load_config(write(tmp_path, text))
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match="ham10000-mobilenetv2"):
+    with pytest.raises(InvalidArgumentError, match="ham10000-mobilenetv2"):
         load_config("no-such-config")
 
 
@@ -63,7 +63,7 @@ def test_overrides_win_and_are_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["optim.epochs", "=3", "name.sub=1", "optim.epoch=3", "seed=[1"])
 def test_bad_overrides(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidArgumentError):
         load_config(write(tmp_path, "name: x\n"), [text])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
@@ -124,9 +124,9 @@ def test_what_is_done_is_not_done_again_and_what_was_killed_is(
 
 
 def test_what_does_not_fit_is_refused(folds: Path, done: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="holds folds"):
+    with pytest.raises(InvalidArgumentError, match="holds folds"):
         read_prepared(folds)
-    with pytest.raises(InvalidInputError, match="one process"):
+    with pytest.raises(InvalidArgumentError, match="one process"):
         cross_validate(tiny(optim={"devices": 2}), folds, tmp_path)
     with pytest.raises(MismatchError, match="another configuration"):
         cross_validate(tiny(seed=9), folds, done)

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 from support.prepared_data import SHARES, make_data
 
-from skinclf.errors import ImageError, InvalidInputError
+from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import load_image
-from skinclf.images.preprocess import Preprocess, Step
+from skinclf.images.enhance import Step
+from skinclf.images.preprocess import Preprocess
 from skinclf.inference.scorer import LoadPixels
 from skinclf_cli.main import run
 from skinclf_training.data.check import check_images, index_images
@@ -57,7 +58,7 @@ def test_only_what_is_new_or_changed_is_decoded(tmp_path: Path) -> None:
     assert check_images(list(index), index, journal=journal).decoded == 1
     assert check_images(list(index), index, journal=journal).decoded == 0
     journal.write_bytes(b"{}\n" + data)
-    with pytest.raises(InvalidInputError, match="line 1 is damaged"):
+    with pytest.raises(InvalidArgumentError, match="line 1 is damaged"):
         check_images(list(index), index, journal=journal)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from skinclf.errors import InvalidInputError, OutputError, SkinclfError
+from skinclf.errors import InvalidArgumentError, OutputError, SkinclfError
 from skinclf_training.data.sources import catalogue as sources
 from skinclf_training.data.sources.catalogue import DATASETS, DataSet, RemoteFile, Source
 from skinclf_training.data.sources.download import download, label_tables
@@ -258,11 +258,11 @@ def test_kaggle_needs_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
-    with pytest.raises(InvalidInputError, match=r"Kaggle wants a token.*kaggle\.json"):
+    with pytest.raises(InvalidArgumentError, match=r"Kaggle wants a token.*kaggle\.json"):
         download("ham10000", tmp_path, source="kaggle")
-    with pytest.raises(InvalidInputError, match="expected one of dataverse, isic, kaggle"):
+    with pytest.raises(InvalidArgumentError, match="expected one of dataverse, isic, kaggle"):
         download("ham10000", tmp_path, source="nowhere")
-    with pytest.raises(InvalidInputError, match="expected one of ham10000, isic2019"):
+    with pytest.raises(InvalidArgumentError, match="expected one of ham10000, isic2019"):
         download("imagenet", tmp_path)
 
 
@@ -308,7 +308,7 @@ def test_members_that_leave_the_folder_are_refused(tmp_path: Path, name: str) ->
     with zipfile.ZipFile(path, "w") as content:
         content.writestr("good.jpg", b"1")
         content.writestr(name, b"2")
-    with pytest.raises(InvalidInputError, match="would land outside"):
+    with pytest.raises(InvalidArgumentError, match="would land outside"):
         unpack(path, tmp_path / "in")
     assert [p.name for p in tmp_path.rglob("*.jpg")] == []
 
@@ -319,17 +319,17 @@ def test_links_and_damage_are_refused(tmp_path: Path) -> None:
         info = zipfile.ZipInfo("link.jpg")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         content.writestr(info, "/etc/passwd")
-    with pytest.raises(InvalidInputError, match="would land outside"):
+    with pytest.raises(InvalidArgumentError, match="would land outside"):
         unpack(path, tmp_path)
     path.write_bytes(b"PK no archive")
-    with pytest.raises(InvalidInputError, match="damaged"):
+    with pytest.raises(InvalidArgumentError, match="damaged"):
         unpack(path, tmp_path)
     path.write_bytes(archive({"a.jpg": b"1234567890" * 100}).replace(b"1234567890", b"1234567891", 1))
-    with pytest.raises(InvalidInputError, match=r"damaged.*Bad CRC"):
+    with pytest.raises(InvalidArgumentError, match=r"damaged.*Bad CRC"):
         unpack(path, tmp_path)
     assert not list(tmp_path.rglob("*.jpg"))
     path.write_bytes(archive({"a.jpg": b"1"}))
-    with pytest.raises(InvalidInputError, match="holds none of b"):
+    with pytest.raises(InvalidArgumentError, match="holds none of b"):
         unpack(path, tmp_path, members=["b*"])
 
 

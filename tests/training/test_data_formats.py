@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000, ISIC2019, ISIC2019_7, MALIGNANT, MELANOMA, LabelSet
 from skinclf_training.data.reading.metadata import Record, read_records
 from skinclf_training.data.reading.targets import to_taxonomy
@@ -121,7 +121,7 @@ def test_one_hot_values_are_numbers(tmp_path: Path, one: str, zero: str) -> None
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "m.csv"
     path.write_text(text)
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         read_records([path])
 
 
@@ -129,14 +129,14 @@ def test_a_format_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("image_id,dx,label\na,nv,0\nb,mel,1\n")
     assert [r.label for r in read_records([path]).records] == ["nv", "mel"]
-    with pytest.raises(InvalidInputError, match="called like classes"):
+    with pytest.raises(InvalidArgumentError, match="called like classes"):
         read_records([path], format="onehot")
-    with pytest.raises(InvalidInputError, match="the format isic2019 is a table"):
+    with pytest.raises(InvalidArgumentError, match="the format isic2019 is a table"):
         read_records([tmp_path], format="isic2019")
-    with pytest.raises(InvalidInputError, match="expected one of ham10000"):
+    with pytest.raises(InvalidArgumentError, match="expected one of ham10000"):
         read_records([path], format="xml")
     path.write_text("image_id,label\na,nv\n")
-    with pytest.raises(InvalidInputError, match="needs one of the columns dx"):
+    with pytest.raises(InvalidArgumentError, match="needs one of the columns dx"):
         read_records([path], format="ham10000")
 
 
@@ -144,7 +144,7 @@ def test_a_second_table_must_be_about_the_same_images(tmp_path: Path) -> None:
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text("image_id,dx\na,nv\n")
     second.write_text("image,lesion_id\nz,1\n")
-    with pytest.raises(InvalidInputError, match="knows none of the labelled images"):
+    with pytest.raises(InvalidArgumentError, match="knows none of the labelled images"):
         read_records([first, second])
 
 
@@ -193,11 +193,11 @@ def test_prefixes_leave_synthetic_copies_out(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "MEL").mkdir()
-    with pytest.raises(InvalidInputError, match="one subfolder of images per class"):
+    with pytest.raises(InvalidArgumentError, match="one subfolder of images per class"):
         read_records([tmp_path])
     picture(tmp_path / "MEL" / "a.jpg")
     picture(tmp_path / "NV" / "a.jpg")
-    with pytest.raises(InvalidInputError, match="two files"):
+    with pytest.raises(InvalidArgumentError, match="two files"):
         read_records([tmp_path])
 
 
@@ -230,13 +230,13 @@ def test_isic_scc_is_malignant_and_not_melanoma() -> None:
 
 def test_crosswalks_that_lose_something_must_be_asked_for() -> None:
     with pytest.raises(
-        InvalidInputError, match=r"'scc' \(2 rows\).*--drop-class.*--from-labels isic2019 \(scc"
+        InvalidArgumentError, match=r"'scc' \(2 rows\).*--drop-class.*--from-labels isic2019 \(scc"
     ):
         to_taxonomy(records("nv", "scc", "scc"), HAM10000)
     assert translate(("NV", "SCC", "AK"), HAM10000, source=ISIC2019) == ["nv", "akiec", "akiec"]
-    with pytest.raises(InvalidInputError, match=r"'scc' \(1 rows\)"):
+    with pytest.raises(InvalidArgumentError, match=r"'scc' \(1 rows\)"):
         to_taxonomy(records("nv", "scc"), ISIC2019_7)
-    with pytest.raises(InvalidInputError, match="No crosswalk from malignant"):
+    with pytest.raises(InvalidArgumentError, match="No crosswalk from malignant"):
         to_taxonomy(records("0", "1"), HAM10000, source=MALIGNANT)
 
 
@@ -251,7 +251,7 @@ def test_dropped_classes_are_counted_and_leave_the_taxonomy() -> None:
     )  # fmt: skip
     # A class of the source that is none of the target's leaves the target as it is.
     assert to_taxonomy(records("mel", "nv", "df"), MALIGNANT, drop=["df"]).labels == MALIGNANT
-    with pytest.raises(InvalidInputError, match="no image has this class; found mel, nv"):
+    with pytest.raises(InvalidArgumentError, match="no image has this class; found mel, nv"):
         to_taxonomy(records("mel", "nv"), ISIC2019, drop=["scc"])
 
 
@@ -262,14 +262,14 @@ def test_names_in_full_and_numbers() -> None:
     assert translate(("melanoma", "actinic_keratosis", "vascular_lesions"), ISIC2019) == ["mel", "ak", "vasc"]
     assert translate(("0", "1"), MALIGNANT) == ["benign", "malignant"]
     assert translate(("0", "1"), MELANOMA) == ["non_melanoma", "melanoma"]
-    with pytest.raises(InvalidInputError, match=r"'0' \(1 rows\)"):
+    with pytest.raises(InvalidArgumentError, match=r"'0' \(1 rows\)"):
         to_taxonomy(records("0", "1"), HAM10000)
-    with pytest.raises(InvalidInputError, match=r"'unknown' \(1 rows\)"):
+    with pytest.raises(InvalidArgumentError, match=r"'unknown' \(1 rows\)"):
         to_taxonomy(records("nv", "unknown"), MALIGNANT)
 
 
 def test_unknown_is_no_class(tmp_path: Path) -> None:
     read = read_records([isic_like(tmp_path, unk=True)])
-    with pytest.raises(InvalidInputError, match=r"'unk' \(1 rows\)"):
+    with pytest.raises(InvalidArgumentError, match=r"'unk' \(1 rows\)"):
         to_taxonomy(read.records, ISIC2019)
     assert to_taxonomy(read.records, ISIC2019, drop=["UNK"]).labels == ISIC2019

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from support.prepared_data import SHARES, ham_like, make_data
 
-from skinclf.errors import InvalidInputError, LeakageError
+from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import HAM10000, MALIGNANT, MELANOMA
 from skinclf_training.data.near_duplicates import merge_groups, near_pairs, perceptual_hash
 from skinclf_training.data.prepare import prepare, read_prepared
@@ -71,7 +71,7 @@ def test_no_lesion_ids_need_a_word(tmp_path: Path) -> None:
     metadata, dirs = make_data(tmp_path)
     rows = [{"image_id": r["image_id"], "label": r["dx"]} for r in ham_rows(metadata)]
     bare = write_csv(tmp_path / "labels.csv", rows)
-    with pytest.raises(InvalidInputError, match=r"no lesion ids.*--image-level"):
+    with pytest.raises(InvalidArgumentError, match=r"no lesion ids.*--image-level"):
         prepare(bare, dirs, tmp_path / "out", shares=SHARES)
     manifest = prepare(bare, dirs, tmp_path / "out", shares=SHARES, image_level=True)
     assert manifest["images_without_lesion_id"] == manifest["lesions"] == 63
@@ -108,7 +108,7 @@ def test_devatreya_keeps_its_split(tmp_path: Path) -> None:
     # A table and lists that contradict are no split.
     lesions["train"], lesions["val"] = lesions["val"], lesions["train"]
     meta.write_text(json.dumps({f"{p}_lesion_ids": v for p, v in lesions.items()}))
-    with pytest.raises(InvalidInputError, match=r"is in train, its lesion .* in val"):
+    with pytest.raises(InvalidArgumentError, match=r"is in train, its lesion .* in val"):
         prepare([], dirs, out, shares=SHARES, labels="malignant", use_split=table)
 
 
@@ -147,7 +147,7 @@ def test_skinconditionassistant_shares_lesions_and_is_refused(tmp_path: Path) ->
     assert manifest["lesions_in_several_parts"] == 21
     assert read_prepared(tmp_path / "out").parts == tuple(parts)
     # Without the metadata nobody knows the lesions, and that has to be said.
-    with pytest.raises(InvalidInputError, match="no lesion ids"):
+    with pytest.raises(InvalidArgumentError, match="no lesion ids"):
         prepare([], dirs, tmp_path / "b", **options)  # type: ignore[arg-type]
 
 
@@ -174,7 +174,7 @@ def test_folders_keep_their_split(tmp_path: Path) -> None:
         for path, i in zip(prepared.paths, prepared.images, strict=True)
     )
     prepared.paths[0].unlink()
-    with pytest.raises(InvalidInputError, match="1 images are no longer there"):
+    with pytest.raises(InvalidArgumentError, match="1 images are no longer there"):
         read_prepared(out)
 
 
@@ -189,10 +189,10 @@ def test_folders_keep_their_split(tmp_path: Path) -> None:
 def test_splits_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "split.csv"
     path.write_text(text)
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         read_split(path)
     path.unlink()
-    with pytest.raises(InvalidInputError, match="no split; expected"):
+    with pytest.raises(InvalidArgumentError, match="no split; expected"):
         read_split(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_split_without_a_part_is_refused_and_strangers_are_counted(tmp_path: P
     rows = [{"image_id": r["image_id"], "split": p} for r, p in
             zip(ham_rows(metadata), by_lesion(ham_rows(metadata)), strict=True)]  # fmt: skip
     split = write_csv(tmp_path / "split.csv", [r for r in rows if r["split"] != "val"])
-    with pytest.raises(InvalidInputError, match="no labelled image is in val"):
+    with pytest.raises(InvalidArgumentError, match="no labelled image is in val"):
         prepare(metadata, dirs, tmp_path / "out", shares=SHARES, use_split=split)
     write_csv(split, [{**r, "split": "validation" if r["split"] == "val" else r["split"]} for r in rows[:-1]])
     manifest = prepare(metadata, dirs, tmp_path / "out", shares=SHARES, use_split=split)
@@ -226,7 +226,7 @@ def test_folds_test_every_image_once_and_never_cut_a_lesion() -> None:
     # A change of the algorithm would silently move images between published folds.
     digest = split_hash([str(i) for i in range(len(groups))], splits[2])
     assert digest.startswith("8694045bb855ecf8")
-    with pytest.raises(InvalidInputError, match="at least 2"):
+    with pytest.raises(InvalidArgumentError, match="at least 2"):
         fold_splits(groups, labels, folds=1, val_share=0.15, seed=42)
 
 
@@ -241,9 +241,9 @@ def test_each_fold_is_a_prepared_folder(tmp_path: Path) -> None:
     # One decoded store serves all folds.
     assert {f.cache.resolve() for f in folds} == {(tmp_path / "cv" / "cache").resolve()}
     assert [p.resolve() for p in folds[0].paths] == [p.resolve() for p in folds[1].paths]
-    with pytest.raises(InvalidInputError, match="not both"):
+    with pytest.raises(InvalidArgumentError, match="not both"):
         prepare(metadata, dirs, tmp_path / "x", shares=SHARES, folds=3, use_split=tmp_path / "cv" / "fold0")
-    with pytest.raises(InvalidInputError, match="Too few lesions to fill 7 parts"):
+    with pytest.raises(InvalidArgumentError, match="Too few lesions to fill 7 parts"):
         prepare(metadata, dirs, tmp_path / "x", shares=SHARES, folds=7)
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 
 import torch
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000, MALIGNANT, LabelSet, parse_labels
 from skinclf.models.load import load_model
@@ -107,7 +107,7 @@ def test_a_smaller_student_sees_the_crop_that_its_teachers_see():
 
 
 def test_refuses_no_teacher_and_other_labels():
-    with pytest.raises(InvalidInputError, match="names no model"):
+    with pytest.raises(InvalidArgumentError, match="names no model"):
         Teachers(DistillConfig(weight=0.5), HAM10000)
     with pytest.raises(MismatchError, match="akiec"):
         Teachers(DistillConfig(teachers=(TEACHER,), weight=0.5), parse_labels("isic2019"))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 from support.keras_training import synthetic_data, tiny
 
 from skinclf.conversion.convert import verify_model
-from skinclf.errors import InvalidInputError, MismatchError, ModelError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.images.decode import load_image
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import ISIC2019, ISIC2019_7, MALIGNANT, parse_labels
@@ -172,17 +172,17 @@ def test_a_hook_sees_every_row_and_may_stop(prepared: Prepared, tmp_path: Path) 
 def test_a_run_is_for_its_data(prepared: Prepared, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="another configuration"):
         train(tiny(seed=8), prepared, whole)
-    with pytest.raises(InvalidInputError, match="holds a run already"):
+    with pytest.raises(InvalidArgumentError, match="holds a run already"):
         train(CONFIG, prepared, whole, resume="never")
-    with pytest.raises(InvalidInputError, match="for the labels ham10000"):
+    with pytest.raises(InvalidArgumentError, match="for the labels ham10000"):
         train(tiny(labels="ham10000"), prepared, tmp_path / "run")
-    with pytest.raises(InvalidInputError, match="select 'val_auc': expected one of loss, accuracy"):
+    with pytest.raises(InvalidArgumentError, match="select 'val_auc': expected one of loss, accuracy"):
         train(tiny(select="val_auc"), prepared, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     moved = dataclasses.replace(prepared, manifest={**prepared.manifest, "split_sha256": "0" * 64})
     with pytest.raises(MismatchError, match="was trained on split"):
         export_run(whole, moved, tmp_path / "bundle")
-    with pytest.raises(InvalidInputError, match="finished at least one epoch"):
+    with pytest.raises(InvalidArgumentError, match="finished at least one epoch"):
         export_run(tmp_path, prepared, tmp_path / "bundle")
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tensorflow
 
 from support.keras_training import tiny
 
-from skinclf.errors import DeviceError, InvalidInputError, ModelError
+from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf_training.config.read import load_config
 from skinclf_training.config.schema import Config, LossConfig, OptimConfig, Phase
 from skinclf_training.keras.callbacks import Progress
@@ -89,7 +89,7 @@ def test_the_phase_of_skinconditionassistant() -> None:
 
 @pytest.mark.parametrize("trainable", ["last=0", "last=99", "last=", "stages=2", "body"])
 def test_phases_that_are_none(trainable: str) -> None:
-    with pytest.raises(InvalidInputError, match="expected all, head, or last=N"):
+    with pytest.raises(InvalidArgumentError, match="expected all, head, or last=N"):
         set_trainable(build_model(tiny(), 2), trainable, "train")
 
 
@@ -134,7 +134,7 @@ def test_the_scaling_belongs_to_the_backbone(architecture: str, own: str) -> Non
         if name == own:
             check_scaling(architecture, name)
         else:
-            with pytest.raises(InvalidInputError, match=f"which takes {own}"):
+            with pytest.raises(InvalidArgumentError, match=f"which takes {own}"):
                 check_scaling(architecture, name)
 
 
@@ -147,9 +147,9 @@ def test_pixels_are_scaled_as_at_prediction() -> None:
 
 
 def test_what_is_no_model() -> None:
-    with pytest.raises(InvalidInputError, match=r"Unknown architecture 'resnet50'.*ResNet50"):
+    with pytest.raises(InvalidArgumentError, match=r"Unknown architecture 'resnet50'.*ResNet50"):
         build_model(tiny(model={"architecture": "resnet50"}), 2)
-    with pytest.raises(InvalidInputError, match=r"model.head 'pool'"):
+    with pytest.raises(InvalidArgumentError, match=r"model.head 'pool'"):
         build_model(tiny(model={"head": ["pool"]}), 2)
     with pytest.raises(ModelError, match="Keras cannot build VGG16"):
         build_model(tiny(model={"architecture": "VGG16"}, preprocess={"scaling": "caffe"}), 2)
@@ -172,7 +172,9 @@ def test_what_only_torch_can_do_is_refused_by_name() -> None:
         ("optim", {"optimizer": "adam", "weight_decay": 0.1}),
     ]  # fmt: skip
     for group, change in changes:
-        with pytest.raises(InvalidInputError, match=f"TensorFlow does not know {group}.{list(change)[-1]}"):
+        with pytest.raises(
+            InvalidArgumentError, match=f"TensorFlow does not know {group}.{list(change)[-1]}"
+        ):
             check_supported(tiny(**{group: change}))
 
 
@@ -181,7 +183,7 @@ def test_float16_is_for_gpus() -> None:
     assert policy(tiny(optim={"precision": "16-mixed"}), "/GPU:0") == "mixed_float16"
     assert policy(tiny(optim={"precision": "bf16-mixed"}), "/CPU:0") == "mixed_bfloat16"
     assert device(tiny()) == "/CPU:0"
-    with pytest.raises(InvalidInputError, match="cpu or gpu"):
+    with pytest.raises(InvalidArgumentError, match="cpu or gpu"):
         device(tiny(optim={"accelerator": "mps"}))
     if not tf.config.list_physical_devices("GPU"):
         with pytest.raises(DeviceError, match="sees no GPU"):
@@ -401,5 +403,5 @@ def test_another_head_is_dropped_and_another_backbone_refused(trained: Built, tm
         start_from(small([], args={"alpha": 0.5}), tmp_path / "model.keras")
     with pytest.raises(ModelError, match=r"only the head may differ"):
         start_from(build_model(tiny(), 2), tmp_path / "model.keras")
-    with pytest.raises(InvalidInputError, match="no such file"):
+    with pytest.raises(InvalidArgumentError, match="no such file"):
         start_from(built, tmp_path / "none.keras")

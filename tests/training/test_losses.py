@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import LossConfig
 from skinclf_training.recipes.losses import build_loss, smooth
 
@@ -236,13 +236,13 @@ def test_weights_move_with_the_network_and_stay_out_of_checkpoints() -> None:
     ],
 )
 def test_what_cannot_be_built_is_refused(which: LossConfig, weights: Any, classes: int, words: str) -> None:
-    with pytest.raises(InvalidInputError, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         build_loss(which, weights, classes)
 
 
 def test_logits_of_another_shape_are_refused() -> None:
     # (N, 1) logits would broadcast against (N, 2) targets without a word.
-    with pytest.raises(InvalidInputError, match=r"expected \(N, 2\)"):
+    with pytest.raises(InvalidArgumentError, match=r"expected \(N, 2\)"):
         build_loss(config("focal"), None, 2)(torch.zeros(4, 1), torch.eye(2).repeat(2, 1))
-    with pytest.raises(InvalidInputError, match=r"expected \(N, 1\)"):
+    with pytest.raises(InvalidArgumentError, match=r"expected \(N, 1\)"):
         build_loss(config("bce"), None, 2)(torch.zeros(4, 2), torch.eye(2).repeat(2, 1))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from skinclf.errors import InvalidInputError, ModelError, UnsafeModelError
+from skinclf.errors import InvalidArgumentError, ModelError, UnsafeModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.architectures import build_named, load_tensors
@@ -124,7 +124,7 @@ def test_options_that_exclude_each_other(tmp_path: Path) -> None:
         (ModelConfig(architecture="simple_cnn", pretrained=True), "nobody publishes"),
         (ModelConfig(architecture="efficientnet_b0", transplant=str(tmp_path / "no")), "cannot be read"),
     ]:
-        with pytest.raises(InvalidInputError, match=message):
+        with pytest.raises(InvalidArgumentError, match=message):
             build_network(config, 7)
 
 
@@ -159,5 +159,5 @@ def test_imagenet_weights_are_torchvisions_own(tmp_path: Path, monkeypatch: pyte
     assert torch.equal(
         network.base_model.features[7][0].block[0][0].weight, theirs.features[7][0].block[0][0].weight
     )
-    with pytest.raises(InvalidInputError, match="cannot be fetched"):
+    with pytest.raises(InvalidArgumentError, match="cannot be fetched"):
         build_network(dataclasses.replace(config, args={**args, "variant": "efficientnet_b1"}), 8)

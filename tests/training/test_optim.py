@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.read import Config, ModelConfig, OptimConfig, Phase, StopConfig
 from skinclf_training.recipes.schedule import (
     Watch,
@@ -128,7 +128,7 @@ def test_a_phase_to_come_is_not_left_out() -> None:
 
 @pytest.mark.parametrize("starts", [(1, 2), (0, 0), (0, 5, 3), (0, 12)])
 def test_phases_that_are_none(starts: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidInputError, match="expected 0 first"):
+    with pytest.raises(InvalidArgumentError, match="expected 0 first"):
         check_phases(OptimConfig(epochs=12, phases=tuple(Phase(epoch=e) for e in starts)))
 
 
@@ -215,7 +215,7 @@ def test_stages_of_timms_networks(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["stages=10", "stages=0", "last=1000", "tail", "stages", "last=-1"])
 def test_parts_that_a_network_does_not_have(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="stages=1 to stages=9"):
+    with pytest.raises(InvalidArgumentError, match="stages=1 to stages=9"):
         assistant(phases=(Phase(trainable=text),))
 
 

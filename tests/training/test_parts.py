@@ -13,7 +13,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 import torch
 from safetensors.torch import save_file
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000
 from skinclf_training.augment.batch import augment, mix
@@ -238,9 +238,9 @@ def test_init_takes_the_body_and_says_so(start: Path) -> None:
 def test_init_of_another_body_is_refused(start: Path) -> None:
     with pytest.raises(ModelError, match="do not fit the network"):
         build_network(ModelConfig(architecture="test_resnet", init=str(start)), 7)
-    with pytest.raises(InvalidInputError, match="cannot be read"):
+    with pytest.raises(InvalidArgumentError, match="cannot be read"):
         build_network(ModelConfig(architecture="test_efficientnet", init="nowhere.safetensors"), 7)
-    with pytest.raises(InvalidInputError, match="exclude each other"):
+    with pytest.raises(InvalidArgumentError, match="exclude each other"):
         build_network(ModelConfig(init=str(start), pretrained=True), 7)
     with pytest.raises(ModelError, match="timm cannot build"):
         build_network(ModelConfig(architecture="no_such_net"), 7)

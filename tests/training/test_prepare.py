@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.prepared_data import SHARES, ham_like, make_data
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import HAM10000
 from skinclf_training.data.check import index_images
@@ -83,7 +83,7 @@ def test_hash_ignores_row_order_and_sees_a_move() -> None:
 
 @pytest.mark.parametrize("text", ["70/30", "70/15/0", "a/b/c", "", "70/15/-15"])
 def test_bad_ratios(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="three positive numbers"):
+    with pytest.raises(InvalidArgumentError, match="three positive numbers"):
         parse_ratios(text)
 
 
@@ -98,7 +98,7 @@ def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
     for name in ("a/x.jpg", "b/x.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InvalidInputError, match="two files"):
+    with pytest.raises(InvalidArgumentError, match="two files"):
         index_images([tmp_path / "a", tmp_path / "b"])
 
 
@@ -127,7 +127,7 @@ def test_missing_and_broken_images_are_listed_and_limited(tmp_path: Path) -> Non
     (dirs[0] / "I000.jpg").unlink()
     (dirs[1] / "I001.jpg").write_bytes(b"no image")
     with pytest.raises(
-        InvalidInputError, match=r"2 of 63 images(.|\n)*I000: missing(.|\n)*I001: not_an_image"
+        InvalidArgumentError, match=r"2 of 63 images(.|\n)*I000: missing(.|\n)*I001: not_an_image"
     ):
         prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=1, max_missing=0.02)
     assert not (tmp_path / "out" / "split.csv").exists()
@@ -145,7 +145,7 @@ def test_identical_files_are_reported(tmp_path: Path) -> None:
 
 def test_a_class_with_too_few_lesions_is_refused(tmp_path: Path) -> None:
     metadata, dirs = make_data(tmp_path, per_class=2)
-    with pytest.raises(InvalidInputError, match="Too few lesions"):
+    with pytest.raises(InvalidArgumentError, match="Too few lesions"):
         prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=1)
 
 
@@ -154,9 +154,9 @@ def test_a_changed_split_is_refused(tmp_path: Path) -> None:
     prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=1)
     path = tmp_path / "out" / "split.csv"
     path.write_text(path.read_text().replace(",train\n", ",val\n", 1))
-    with pytest.raises(InvalidInputError, match="differs from the hash"):
+    with pytest.raises(InvalidArgumentError, match="differs from the hash"):
         read_prepared(tmp_path / "out")
-    with pytest.raises(InvalidInputError, match="not a prepared data set"):
+    with pytest.raises(InvalidArgumentError, match="not a prepared data set"):
         read_prepared(tmp_path)
 
 

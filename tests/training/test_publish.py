@@ -15,7 +15,7 @@ import yaml
 from support.hub_server import HubServer, hub_environment
 
 from skinclf.conversion.convert import verify_model
-from skinclf.errors import HubError, InvalidInputError, MismatchError, ModelError
+from skinclf.errors import HubError, InvalidArgumentError, MismatchError, ModelError
 from skinclf.models.bundle import read_spec
 from skinclf_training.publishing import card as cards
 from skinclf_training.publishing.publish import find_parts, push
@@ -178,7 +178,7 @@ def test_a_branch(server, source):
 
 def test_private_is_not_for_a_public_repository(server, source):
     server.add_repo(REPO, {})
-    with pytest.raises(InvalidInputError, match="there and public"):
+    with pytest.raises(InvalidArgumentError, match="there and public"):
         push(source, REPO, private=True)
     assert server.files(REPO) == {}
 
@@ -188,24 +188,24 @@ def test_private_is_not_for_a_public_repository(server, source):
 
 @pytest.mark.parametrize("name", ["lesions", "a/b/c", "user/..", "user/les ions"])
 def test_a_name_that_is_none(name):
-    with pytest.raises(InvalidInputError, match="is no repository id"):
+    with pytest.raises(InvalidArgumentError, match="is no repository id"):
         Target(name)
 
 
 def test_a_pull_request_to_a_branch():
-    with pytest.raises(InvalidInputError, match="leave out"):
+    with pytest.raises(InvalidArgumentError, match="leave out"):
         Target(REPO, revision="trial", create_pr=True)
 
 
 def test_no_bundle(server, tmp_path):
-    with pytest.raises(InvalidInputError, match="neither a bundle"):
+    with pytest.raises(InvalidArgumentError, match="neither a bundle"):
         push(tmp_path, REPO)
     assert server.log == []
 
 
 def test_no_evaluation(server, source):
     (source / "metrics.json").unlink()
-    with pytest.raises(InvalidInputError, match="published with its evaluation"):
+    with pytest.raises(InvalidArgumentError, match="published with its evaluation"):
         push(source, REPO)
     assert server.log == []
 
@@ -252,7 +252,7 @@ def test_predictions_of_another_export_are_not_evaluated(evaluated, tmp_path):
     (run / "bundle" / "predictions_val.csv").write_text("image,p_mel\n")
     (run / "predictions_val.csv").write_text("image,p_mel\na,0.5\n")
     (run / "predictions_test.csv").write_text("image,p_mel\na,0.5\n")
-    with pytest.raises(InvalidInputError, match="were not made by"):
+    with pytest.raises(InvalidArgumentError, match="were not made by"):
         find_parts(run)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.experiments.run_report import best_row, diagnose, draw_curves
 
 
@@ -54,7 +54,7 @@ def test_the_best_epoch_needs_a_figure() -> None:
     rows = history((0.5, 0.6), (0.5, 0.7))
     rows[1]["val_macro_auc"] = math.nan
     assert best_row(rows, "macro_auc") is rows[0]
-    with pytest.raises(InvalidInputError, match="val_malignant_auc"):
+    with pytest.raises(InvalidArgumentError, match="val_malignant_auc"):
         best_row(rows, "malignant_auc")
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000
 
@@ -110,14 +110,14 @@ def seen(outcome: Outcome) -> list[tuple]:
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(space: dict, message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         read_space(space, BASE)
 
 
 def test_a_space_file_holds_keys(tmp_path: Path) -> None:
     for text in ("[1]", "", "a: ["):
         (tmp_path / "space.yaml").write_text(text)
-        with pytest.raises(InvalidInputError, match=r"space.yaml"):
+        with pytest.raises(InvalidArgumentError, match=r"space.yaml"):
             load_space(tmp_path / "space.yaml", BASE)
 
 
@@ -137,7 +137,7 @@ def test_grid_lists_every_combination() -> None:
         for epochs in (1, 3)
         for scale in ((0.9, 1.1), (1.0, 1.0))
     ]
-    with pytest.raises(InvalidInputError, match=r"optim.lr: a grid needs `step` or `choices`"):
+    with pytest.raises(InvalidArgumentError, match=r"optim.lr: a grid needs `step` or `choices`"):
         read_space(SPACE, BASE).grid()
 
 
@@ -230,11 +230,11 @@ def test_more_trials_go_on_and_another_search_is_refused(
             run(prepared, folder, **change)
     with (
         FileLock(folder / "search.lock"),
-        pytest.raises(InvalidInputError, match="another search is running"),
+        pytest.raises(InvalidArgumentError, match="another search is running"),
     ):
         run(prepared, folder, trials=5)
     (folder / "study.db").unlink()
-    with pytest.raises(InvalidInputError, match=r"trials without their study\.db"):
+    with pytest.raises(InvalidArgumentError, match=r"trials without their study\.db"):
         run(prepared, folder)
 
 
@@ -248,11 +248,11 @@ def test_grid_by_loss_smaller_is_better(prepared: Prepared, tmp_path: Path) -> N
     assert tried == [(1e-3, "none"), (1e-3, "balanced"), (0.3, "none"), (0.3, "balanced")]
     assert outcome.best.value == min(t.value for t in outcome.trials)
     assert len(list((tmp_path / "grid" / "trials").glob("*/checkpoints/best.ckpt"))) == 4
-    with pytest.raises(InvalidInputError, match="the grid has 4 points"):
+    with pytest.raises(InvalidArgumentError, match="the grid has 4 points"):
         run(prepared, tmp_path / "grid", config=config, space=space, sampler="grid", trials=5)
-    with pytest.raises(InvalidInputError, match="needs --trials"):
+    with pytest.raises(InvalidArgumentError, match="needs --trials"):
         run(prepared, tmp_path / "none", trials=None)
-    with pytest.raises(InvalidInputError, match=r"optim\.devices 2"):
+    with pytest.raises(InvalidArgumentError, match=r"optim\.devices 2"):
         run(prepared, tmp_path / "none", config=read_config({**TINY, "optim": {"devices": 2}}))
 
 
@@ -329,7 +329,7 @@ def test_failures_are_recorded_and_counted(
 ) -> None:
     def figure(config: Config, _epoch: int) -> float:
         if config.optim.lr == 0.1:
-            raise InvalidInputError("bce needs two classes")
+            raise InvalidArgumentError("bce needs two classes")
         if config.optim.lr == 0.3:
             raise MemoryError("out of memory")
         return math.nan if config.optim.lr == 0.2 else 0.5
@@ -341,14 +341,14 @@ def test_failures_are_recorded_and_counted(
     outcome = run(prepared, tmp_path / "a", **options)
     assert [t.state for t in outcome.trials] == ["failed"] * 3 + ["complete"]
     assert [t.error for t in outcome.trials] == [
-        "InvalidInputError: bce needs two classes",
+        "InvalidArgumentError: bce needs two classes",
         "val_macro_auc was a number in none of 2 epochs",
         "MemoryError: out of memory",
         "",
     ]
     options["space"] = {"optim.lr": {"choices": [0.1, 0.2]}}
     with pytest.raises(
-        InvalidInputError, match=r"None of 2 trials came to a figure; .* bce needs two classes"
+        InvalidArgumentError, match=r"None of 2 trials came to a figure; .* bce needs two classes"
     ):
         run(prepared, tmp_path / "b", **options)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
@@ -121,7 +121,7 @@ def test_a_killed_process_goes_on(prepared: Prepared, whole: Path, tmp_path: Pat
 def test_a_folder_belongs_to_one_run(prepared: Prepared, whole: Path) -> None:
     with pytest.raises(MismatchError, match="another configuration"):
         train(tiny(seed=8), prepared, whole)
-    with pytest.raises(InvalidInputError, match="holds a run already"):
+    with pytest.raises(InvalidArgumentError, match="holds a run already"):
         train(tiny(optim={"checkpoint_steps": 1}), prepared, whole, resume="never")
     moved = dataclasses.replace(prepared, manifest={**prepared.manifest, "split_sha256": "0" * 64})
     with pytest.raises(MismatchError, match="started on split"):
@@ -182,7 +182,7 @@ def test_temperature_recovers_a_known_one() -> None:
 
 
 def test_export_wants_a_run_and_its_data(prepared: Prepared, whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="finished at least one epoch"):
+    with pytest.raises(InvalidArgumentError, match="finished at least one epoch"):
         export_run(tmp_path, prepared, tmp_path / "bundle")
     moved = dataclasses.replace(prepared, manifest={**prepared.manifest, "split_sha256": "0" * 64})
     with pytest.raises(MismatchError, match="was trained on split"):

@@ -20,7 +20,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 import torch
 from support.train_fixtures import assert_same, final_state, synthetic_data, tiny
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.read import Config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.torch.lightning_module import Classifier
@@ -209,7 +209,7 @@ def test_determinism_and_tensorboard(prepared: Prepared, tmp_path: Path) -> None
 def test_what_cannot_be_trained_is_refused(
     prepared: Prepared, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         train(tiny(**changes), prepared, tmp_path / "run")
 
 

@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.models.registry import BUILTIN
 from skinclf_training.torch.networks.transplant import transplant
@@ -96,7 +96,7 @@ def test_other_number_of_classes_keeps_a_fresh_classifier():
 def test_refuses_other_networks_and_files(tmp_path):
     with pytest.raises(ModelError, match="efficientnet_b0"):
         transplant(timm.create_model("mobilenetv2_140", num_classes=7), SOURCE)
-    with pytest.raises(InvalidInputError, match="cannot be read"):
+    with pytest.raises(InvalidArgumentError, match="cannot be read"):
         transplant(efficientnet(), tmp_path / "missing.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="no tensor conv_stem"):

@@ -30,15 +30,15 @@ def aggregate(
     predictions: Path, groups: Path, by: str, combine: str, threshold: str | None, output: Path
 ) -> None:
     """Combine the images of each lesion or patient into one row."""
-    from skinclf.jobs.formats import number
-    from skinclf.models.bundle import replace_file
+    from skinclf._utils.files import replace_file
+    from skinclf.inference.schema import number
     from skinclf.tables.aggregate import aggregate as combine_images
     from skinclf.tables.aggregate import group_names
     from skinclf.tables.predictions import read_predictions
 
     table = read_predictions(predictions)
     value = None if threshold is None else _number(threshold)
-    result = combine_images(table, group_names(table.ids, groups, by), combine=combine)  # type: ignore[arg-type]
+    result = combine_images(table, group_names(table.ids, groups, by), combine=combine)  # type: ignore[arg-type]  # click checks the choice
     rows = result.rows(value)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

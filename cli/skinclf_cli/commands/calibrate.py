@@ -66,7 +66,9 @@ def calibrate(
         confidence=confidence,
     )
     write_recalibrated(folder, output, result)
-    result.draw(output / "calibration.png")
+    from skinclf.evaluation.report.calibration_figure import draw_calibration
+
+    draw_calibration(output / "calibration.png", result)
     if as_json:
         console.json_out(jsonable(result.spec.training["calibration"]))
     else:

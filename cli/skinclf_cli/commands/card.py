@@ -25,9 +25,9 @@ def card(bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: 
     """
     import tempfile
 
+    from skinclf._utils.files import replace_file
     from skinclf._utils.json import read_json
     from skinclf.evaluation.report import write_report
-    from skinclf.models.bundle import replace_file
     from skinclf_training.publishing.card import make_card
 
     written = make_card(bundle, metrics, about=about, repo_id=repo_id).write(output)

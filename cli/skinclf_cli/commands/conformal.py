@@ -46,13 +46,13 @@ def conformal(
     """
     from skinclf.decisions.conformal import coverage_by, fit_conformal, write_conformal
     from skinclf.decisions.held_out import read_held_out
-    from skinclf.errors import InvalidInputError
+    from skinclf.errors import InvalidArgumentError
     from skinclf.evaluation.cases import label_set_of
 
     held_out = read_held_out(predictions=predictions, labels=labels, model=model)
     table, truth = held_out.joined.predictions, held_out.joined.labels.codes
     if table.codes is None or table.probabilities is None or truth is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             "Label sets need a probability per class (p_<code>) and class codes as labels."
         )
     label_set = held_out.label_set or label_set_of(table)

@@ -60,10 +60,10 @@ def ensemble(
     """  # noqa: D301 - click's paragraph mark
     if str(output) == "-":
         raise click.UsageError("--output is a file here; the figures go to stdout.")
+    from skinclf._utils.files import replace_file
     from skinclf._utils.json import jsonable
     from skinclf.evaluation.ensemble_weights import measure, read_members
     from skinclf.labels import parse_labels
-    from skinclf.models.bundle import replace_file
 
     members = read_members(
         tables,

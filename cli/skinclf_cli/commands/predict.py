@@ -274,13 +274,13 @@ def _run(
     **_: Any,
 ) -> Summary:
     from skinclf.jobs.progress import Stop
-    from skinclf.jobs.run import write_stream, write_table
+    from skinclf.jobs.run import write_predictions, write_stream
 
     stop = Stop()
     with stopping(stop), progress(inputs) as show:
         if target is not None:
             options = {"threshold": threshold, "on_error": on_error, "recursive": inputs.recursive}
-            return write_table(
+            return write_predictions(
                 predictor,
                 inputs,
                 target,
@@ -297,7 +297,8 @@ def _run(
 
 
 def _encoder(predictor: Predictor, format_: str | None, top_k: int) -> Encoder:
-    from skinclf.jobs.formats import CsvFormat, JsonlFormat, Schema, TextFormat
+    from skinclf.inference.schema import Schema
+    from skinclf.jobs.formats import CsvFormat, JsonlFormat, TextFormat
 
     schema = Schema(predictor.spec.labels, top_k, predictor.columns)
     kind = format_ or ("text" if sys.stdout.isatty() else "csv")

@@ -12,7 +12,8 @@ from skinclf_cli.types import Codes, OutputFile
 
 if TYPE_CHECKING:
     from skinclf.decisions.held_out import HeldOut
-    from skinclf.decisions.operating_point import Estimate, OperatingPoint
+    from skinclf.decisions.operating_point import OperatingPoint
+    from skinclf.metrics.estimate import Estimate
 
 _FILE = click.Path(path_type=Path, exists=True)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -121,7 +122,9 @@ def tune_threshold(
         written.append(f"operating point {store!r} of {held.folder}")
     if plot:
         picture = output.with_name("threshold_analysis.png")
-        result.draw(picture)
+        from skinclf.evaluation.report.threshold_figure import draw_threshold
+
+        draw_threshold(picture, result)
         written.append(str(picture))
     if written:
         console.talk(f"Written: {', '.join(written)}")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.decisions.operating_point import Estimate
 from skinclf.decisions.recalibrate import Recalibrated
 from skinclf.evaluation.curves import reliability
 from skinclf.evaluation.report.style import ALERT, MAIN, MUTED, canvas, percent_axes
 from skinclf.metrics.calibration import BINS
+from skinclf.metrics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.files import replace_file
 from skinclf.errors import OutputError
 from skinclf.evaluation.report import class_figures, curve_figures, forest_figures, style
 from skinclf.evaluation.report.checklist import checklist
 from skinclf.evaluation.report.pictures import data_uri, thumbnails
-from skinclf.models.bundle import replace_file
 
 Draw = Callable[[Mapping[str, Any], Path], "str | None"]
 #: Figure name, which is also its file name, to what draws it and the words for those who cannot see it.
@@ -42,7 +42,7 @@ def write_report(metrics: Mapping[str, Any], folder: Path, *, images: Path | Non
         The files written.
 
     Raises:
-        InvalidInputError: `images` cannot be listed.
+        InvalidArgumentError: `images` cannot be listed.
         OutputError: A file cannot be written.
     """
     try:

@@ -24,7 +24,7 @@ def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
         folder: Searched with its subfolders, by file name without ending.
 
     Raises:
-        InvalidInputError: `folder` cannot be listed.
+        InvalidArgumentError: `folder` cannot be listed.
     """
     wanted = {stem(name): name for name in names}
     files: dict[str, Path] = {}

@@ -7,33 +7,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skinclf.decisions.operating_point import Estimate, OperatingPoint
-from skinclf.decisions.sample import Sample
+from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.thresholds import Curve
+from skinclf.decisions.tune import Tuned
 from skinclf.evaluation.report.style import ALERT, INK, MAIN, MUTED, canvas, percent_axes
+from skinclf.metrics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_threshold(
-    path: Path, sample: Sample, point: OperatingPoint, *, title: str = "", auc: Estimate | None = None
-) -> None:
-    """Write the picture.
+def draw_threshold(path: Path, result: Tuned) -> None:
+    """Write the figure of an operating point as PNG.
 
     Args:
         path: PNG file.
-        sample: What the point was chosen on.
-        point: The operating point.
-        title: One line above both panels, such as the model's name and the data.
-        auc: Area under the ROC curve with its interval, for the legend.
+        result: Operating point with its sample, from `skinclf.decisions.tune.tune`.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
-    curve = Curve.of(sample.truth, sample.score)
+    data = result.threshold.data
+    name = (data["model"] or {}).get("name") or data["data"]["predictions"]
+    classes = " + ".join(data["positive"] or ["malignant"])
+    curve = Curve.of(result.sample.truth, result.sample.score)
     with canvas(path, width=10.4, height=4.7, columns=2) as (figure, (left, right)):
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        _rates(left, curve, point)
-        _roc(right, curve, point, auc)
+        title = f"{name}: {classes} against the rest"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        _rates(left, curve, result.point)
+        _roc(right, curve, result.point, result.auc)
 
 
 def _rates(axes: Axes, curve: Curve, point: OperatingPoint) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from skinclf.errors import InvalidInputError, MissingExtraError
+from skinclf.errors import InvalidArgumentError, MissingExtraError
 from skinclf.jobs.ray.listing import find_images
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def predict_dataset(
         **options: Further arguments of `Predictor`, such as `runtime`, `precision` or `revision`.
 
     Returns:
-        A dataset with the columns of the predictions table (`skinclf.jobs.formats.Schema`), then `index` and
+        A dataset with the columns of the predictions table (`skinclf.inference.schema.Schema`), then `index` and
         `keep`.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InvalidInputError: An argument has an unusable value or a column is not there.
+        InvalidArgumentError: An argument has an unusable value or a column is not there.
         ModelError: The model's contract cannot be read here.
     """
     data = need_ray().data
@@ -83,7 +83,7 @@ def predict_dataset(
     if options.get("device", "auto") == "auto":
         options["device"] = "cuda" if gpu else "cpu"
     elif not gpu and options["device"] != "cpu":
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Device {options['device']}: say with num_gpus how much of one an actor takes."
         )
     plan = Plan(
@@ -125,7 +125,7 @@ def predict_paths(paths: Iterable[str | os.PathLike[str]], **options: Any) -> ra
         **options: Those of `predict_dataset`.
 
     Raises:
-        InvalidInputError: There are none; else as `predict_dataset`.
+        InvalidArgumentError: There are none; else as `predict_dataset`.
     """
     ray = need_ray()
     import pyarrow as pa
@@ -138,7 +138,7 @@ def predict_paths(paths: Iterable[str | os.PathLike[str]], **options: Any) -> ra
         blocks.append(ray.put(pa.table({"index": index, "path": pa.array(chunk, pa.string())})))
         start += len(chunk)
     if not blocks:
-        raise InvalidInputError("Nothing to predict: no paths were given.")
+        raise InvalidArgumentError("Nothing to predict: no paths were given.")
     return predict_dataset(ray.data.from_arrow_refs(blocks), index_column="index", **options)
 
 
@@ -154,7 +154,7 @@ def predict_folder(
         **options: Those of `predict_dataset`.
 
     Raises:
-        InvalidInputError: The folder cannot be listed or holds no image; else as `predict_dataset`.
+        InvalidArgumentError: The folder cannot be listed or holds no image; else as `predict_dataset`.
     """
     found = find_images([folder], recursive=recursive, filesystem=filesystem)
     return predict_paths(found, filesystem=filesystem, **options)
@@ -179,11 +179,11 @@ def _check(model: Model, batch_size: int, threshold: float | None, options: Mapp
     unknown = sorted(options.keys() - _LOADING - _RUNNING)
     if unknown:
         known = ", ".join(sorted(_LOADING | _RUNNING))
-        raise InvalidInputError(f"Unknown options {', '.join(unknown)}; expected {known}.")
+        raise InvalidArgumentError(f"Unknown options {', '.join(unknown)}; expected {known}.")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is at least 1; received {batch_size}.")
+        raise InvalidArgumentError(f"batch_size is at least 1; received {batch_size}.")
     if threshold is not None and not 0 <= threshold <= 1:
-        raise InvalidInputError(f"threshold is between 0 and 1; received {threshold}.")
+        raise InvalidArgumentError(f"threshold is between 0 and 1; received {threshold}.")
     if not callable(model):
         contract(model, options)
 
@@ -206,7 +206,7 @@ def _names(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{path!r}: a name that is no UTF-8, which Ray's tables cannot hold; rename the file, or use "
                 "the local engine."
             ) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from skinclf.errors import InvalidInputError, MissingExtraError
+from skinclf.errors import InvalidArgumentError, MissingExtraError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.images.discovery import Inputs, natural_key
 
@@ -18,7 +18,7 @@ def find_images(
     """Files, and the images of folders in natural order; local ones or URIs.
 
     Raises:
-        InvalidInputError: A folder cannot be listed or holds no image.
+        InvalidArgumentError: A folder cannot be listed or holds no image.
     """
     for given in paths:
         path = os.fspath(given)
@@ -42,7 +42,7 @@ def find_files(
     The order is that of `skinclf.images.discovery.scan_directory`: natural, files before subfolders.
 
     Raises:
-        InvalidInputError: A folder cannot be listed or holds no such file.
+        InvalidArgumentError: A folder cannot be listed or holds no such file.
         MissingExtraError: pyarrow is not installed.
     """
     known = frozenset(endings)
@@ -58,7 +58,7 @@ def find_files(
             if PurePosixPath(name).suffix.lower() in known and not any(p[0] == "." for p in name.split("/"))
         ]
         if not names:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"No images or tables in {path}; endings taken: {' '.join(sorted(known))}."
             )
         for name in sorted(names, key=_scan_key):
@@ -96,7 +96,7 @@ def _listing(path: str, filesystem: Any, *, recursive: bool) -> tuple[list[str],
     except MissingExtraError:
         raise
     except Exception as error:  # every storage has errors of its own
-        raise InvalidInputError(f"{path}: cannot be listed: {' '.join(str(error).split())}") from None
+        raise InvalidArgumentError(f"{path}: cannot be listed: {' '.join(str(error).split())}") from None
     base = len(inside.rstrip("/")) + 1 if inside.rstrip("/") else 0
     return [info.path[base:] for info in found if info.type == FileType.File], False
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from skinclf.errors import InvalidInputError, OutputError
-from skinclf.jobs.manifest import NOTICE, SCHEMA, now, versions
+from skinclf._utils.environment import now, versions
+from skinclf.errors import InvalidArgumentError, OutputError
+from skinclf.jobs.manifest import NOTICE, SCHEMA
 
 #: Readers of Parquet folders pass over names that begin with an underscore.
 MANIFEST = "_run.json"
@@ -54,17 +55,19 @@ class PartitionedOutput:
         """Find out now what would stop the run at its end.
 
         Raises:
-            InvalidInputError: The folder holds something that may not be replaced.
+            InvalidArgumentError: The folder holds something that may not be replaced.
             OutputError: It is a file, or cannot be made.
         """
         if self.name == "-":
-            raise InvalidInputError("The Ray engine writes a folder of Parquet files; give --output FOLDER.")
+            raise InvalidArgumentError(
+                "The Ray engine writes a folder of Parquet files; give --output FOLDER."
+            )
         names = self._entries()
         if names and not overwrite:
-            raise InvalidInputError(f"{self.name} is not empty. Replace what is in it with --overwrite.")
+            raise InvalidArgumentError(f"{self.name} is not empty. Replace what is in it with --overwrite.")
         foreign = [name for name in names if name != MANIFEST and not name.endswith(".parquet")]
         if foreign:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{self.name} holds other files than partitions, such as {foreign[0]}; it is not replaced."
             )
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.jobs.ray.dataset import need_ray, predict_dataset
 from skinclf.jobs.ray.listing import find_files, place
 
@@ -60,13 +60,13 @@ def read_parquet(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InvalidInputError: There is no such file, or one lacks a column or is no Parquet.
+        InvalidArgumentError: There is no such file, or one lacks a column or is no Parquet.
     """
     ray = need_ray()
     import pyarrow as pa
 
     if "index" in columns:
-        raise InvalidInputError("A column named 'index' would hide the position of the rows; rename it.")
+        raise InvalidArgumentError("A column named 'index' would hide the position of the rows; rename it.")
     given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     files = list(find_files(given, endings=(".parquet",), recursive=True, filesystem=filesystem))
     with ThreadPoolExecutor(_FOOTERS) as pool:
@@ -77,7 +77,7 @@ def read_parquet(
             tables.append(pa.table({"file": [file], "group": [group], "start": [start]}))
             start += rows
     if not start:
-        raise InvalidInputError(f"The Parquet files in {', '.join(map(str, given))} hold no row.")
+        raise InvalidArgumentError(f"The Parquet files in {', '.join(map(str, given))} hold no row.")
     read = _ReadRowGroup(tuple(dict.fromkeys(columns)), filesystem)
     return ray.data.from_arrow(tables).map_batches(read.__call__, batch_size=None, batch_format="pyarrow")
 
@@ -102,7 +102,7 @@ def predict_parquet(
         **options: Those of `predict_dataset`.
 
     Raises:
-        InvalidInputError: The files are not there, no Parquet, or lack a column; else as `predict_dataset`.
+        InvalidArgumentError: The files are not there, no Parquet, or lack a column; else as `predict_dataset`.
     """
     columns = [image_column, *([name_column] if name_column else []), *keep]
     return predict_dataset(
@@ -127,7 +127,9 @@ def _rows(file: str, columns: Sequence[str], filesystem: Any) -> list[int]:
             missing = sorted(set(columns) - set(opened.schema_arrow.names))
             found = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
     except (OSError, pa.ArrowException) as error:
-        raise InvalidInputError(f"{file}: not readable as Parquet: {' '.join(str(error).split())}") from None
+        raise InvalidArgumentError(
+            f"{file}: not readable as Parquet: {' '.join(str(error).split())}"
+        ) from None
     if missing:
-        raise InvalidInputError(f"{file} has no column {', '.join(map(repr, missing))}.")
+        raise InvalidArgumentError(f"{file} has no column {', '.join(map(repr, missing))}.")
     return found

@@ -68,7 +68,7 @@ def predict_with_ray(
         **options: Those of `predict_dataset`.
 
     Raises:
-        InvalidInputError: There is no input, or the output is there already.
+        InvalidArgumentError: There is no input, or the output is there already.
         OutputError: The output cannot be written, or rows are missing in it.
         SkinclfError: The cluster cannot go on.
     """

@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from skinclf.errors import ImageError, InvalidInputError
+from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
+from skinclf.inference.schema import Schema
 from skinclf.inference.scorer import Scorer
-from skinclf.jobs.formats import Schema
 from skinclf.jobs.ray.listing import place
 
 #: What names a model so that every worker can load it: see `skinclf.jobs.ray.predict_dataset`.
@@ -50,11 +50,11 @@ class Plan:
         """Check the columns of a dataset.
 
         Raises:
-            InvalidInputError: One that is needed is not there.
+            InvalidArgumentError: One that is needed is not there.
         """
         missing = [name for name in self.needed if name not in columns]
         if missing:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"The dataset has no column {', '.join(map(repr, missing))}; it has {', '.join(columns)}."
             )
 
@@ -84,7 +84,7 @@ class Classifier:
         """Predictions for a `pyarrow.Table`, row by row in its order.
 
         Raises:
-            InvalidInputError: A column is not there.
+            InvalidArgumentError: A column is not there.
         """
         self._plan.check(table.column_names)
         careful, self._careful = self._careful > 0, max(0, self._careful - 1)

@@ -86,7 +86,7 @@ def with_malignant(labels: LabelSet, codes: Iterable[str]) -> LabelSet:
     """The same labels with exactly these codes malignant.
 
     Raises:
-        InvalidInputError: A code is not among the labels.
+        InvalidArgumentError: A code is not among the labels.
     """
     hits = {labels.position(code) for code in codes}
     return LabelSet(labels.name, tuple(Label(x.code, x.name, i in hits) for i, x in enumerate(labels)))

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
-from skinclf.images.preprocess import Preprocess, Step, scaling
+from skinclf.images.enhance import Step
+from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000, ISIC2019, MELANOMA, LabelSet
 from skinclf.models.architectures import restore_network
 from skinclf.models.architectures.efficientnet import VARIANTS, recognise
 from skinclf.models.architectures.published import DESIGNS
-from skinclf.models.bundle import sha256_file
 from skinclf.models.formats.class_names import activation_for
 from skinclf.models.formats.torch_file import Checkpoint, read_checkpoint
 from skinclf.models.loaded import LoadedModel, Stated

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.architectures import restore_network
-from skinclf.models.bundle import CONFIG, sha256_file
+from skinclf.models.bundle import CONFIG
 from skinclf.models.formats.class_names import activation_for, labels_from_names
 from skinclf.models.formats.timm import weights_file
 from skinclf.models.loaded import LoadedModel, Stated

@@ -118,7 +118,7 @@ def download_to(
         ModelError: As `resolve`.
         OutputError: The folder cannot be written.
     """
-    from skinclf.models.bundle import replace_file
+    from skinclf._utils.files import replace_file
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.augment.colour import (
     Blur,
     Brightness,
@@ -79,7 +79,7 @@ def apply(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Te
         Shape (N, 3, size, size), float32, values 0 to 255.
 
     Raises:
-        InvalidInputError: The preset is unknown.
+        InvalidArgumentError: The preset is unknown.
     """
     steps = preset_steps(config.preset, config.size)
     seeds = rng.integers(2**63, size=len(images))
@@ -116,10 +116,10 @@ def preset_steps(name: str, size: int) -> tuple[Step, ...]:
         size: Side of the result in pixels.
 
     Raises:
-        InvalidInputError: There is no such preset.
+        InvalidArgumentError: There is no such preset.
     """
     if name not in PRESETS:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown augmentation preset {name!r}; expected `batch` or one of {', '.join(PRESETS)}."
         )
     return PRESETS[name](size)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import (
     AugmentConfig,
     Config,
@@ -55,7 +55,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
         overrides: `key.sub=value`, values in YAML.
 
     Raises:
-        InvalidInputError: No such configuration, or it does not fit the schema.
+        InvalidArgumentError: No such configuration, or it does not fit the schema.
     """
     path = Path(source)
     if path.suffix not in {".yaml", ".yml"}:
@@ -64,27 +64,27 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError:
         known = ", ".join(sorted({p.stem for d in config_dirs() for p in d.glob("*.yaml")})) or "none"
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"No configuration {source!r}: expected a YAML file or one of: {known}."
         ) from None
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"{path}: not valid YAML: {error}.") from None
+        raise InvalidArgumentError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(data, dict):
-        raise InvalidInputError(f"{path}: expected keys and values, found {type(data).__name__}.")
+        raise InvalidArgumentError(f"{path}: expected keys and values, found {type(data).__name__}.")
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InvalidInputError(f"--set {text!r}: expected key.sub=value.")
+            raise InvalidArgumentError(f"--set {text!r}: expected key.sub=value.")
         node = data
         *parents, last = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise InvalidInputError(f"--set {text!r}: {parent!r} holds no keys.")
+                raise InvalidArgumentError(f"--set {text!r}: {parent!r} holds no keys.")
         try:
             node[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InvalidInputError(f"--set {text!r}: not valid YAML: {error}.") from None
+            raise InvalidArgumentError(f"--set {text!r}: not valid YAML: {error}.") from None
     return read_config(data)
 
 
@@ -92,7 +92,7 @@ def read_config(data: Mapping[str, Any]) -> Config:
     """Check a mapping against the schema.
 
     Raises:
-        InvalidInputError: An unknown key or a value of the wrong type, named by its full path.
+        InvalidArgumentError: An unknown key or a value of the wrong type, named by its full path.
     """
     result: Config = _build(Config, data, "")
     return result
@@ -112,7 +112,7 @@ def config_dirs() -> list[Path]:
 
 def _build(cls: type[Any], data: Any, path: str) -> Any:
     if not isinstance(data, Mapping):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Configuration {path or 'file'}: expected keys and values, received {data!r}."
         )
     hints = get_type_hints(cls)
@@ -120,7 +120,7 @@ def _build(cls: type[Any], data: Any, path: str) -> Any:
     unknown = [str(k) for k in data if k not in names]
     if unknown:
         where = f"in {path!r}" if path else "at the top level"
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown configuration keys {where}: {', '.join(unknown)}. Known: {', '.join(names)}."
         )
     values = {k: _value(hints[k], v, f"{path}.{k}" if path else k) for k, v in data.items()}
@@ -153,4 +153,4 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     elif isinstance(hint, type) and type(value) is hint:
         return value
     expected = " or ".join(map(repr, args)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise InvalidInputError(f"Configuration {path!r}: expected {expected}, received {value!r}.")
+    raise InvalidArgumentError(f"Configuration {path!r}: expected {expected}, received {value!r}.")

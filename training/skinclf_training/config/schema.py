@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from skinclf.images.preprocess import Preprocess, Step, scaling
+from skinclf.images.enhance import Step
+from skinclf.images.preprocess import Preprocess, scaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from skinclf._utils.append_files import AppendFile
-from skinclf.errors import ImageError, InvalidInputError, OutputError
+from skinclf.errors import ImageError, InvalidArgumentError, OutputError
 from skinclf.images.decode import EXTENSIONS, load_image
 from skinclf_training.data.near_duplicates import perceptual_hash
 
@@ -79,18 +79,18 @@ def index_images(folders: Iterable[Path]) -> dict[str, Path]:
     """File of every image id below some folders; each folder is listed once.
 
     Raises:
-        InvalidInputError: A folder does not exist, or two files have the same id.
+        InvalidArgumentError: A folder does not exist, or two files have the same id.
     """
     index: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InvalidInputError(f"{folder}: no such folder; expected one with images.")
+            raise InvalidArgumentError(f"{folder}: no such folder; expected one with images.")
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
                 continue
             other = index.setdefault(path.stem, path)
             if other is not path:
-                raise InvalidInputError(
+                raise InvalidArgumentError(
                     f"Image id {path.stem!r} has two files: {other} and {path}. Remove one."
                 )
     return index
@@ -208,13 +208,13 @@ def _read_journal(path: Path) -> dict[_Key, Facts | str]:
     except FileNotFoundError:
         return known
     except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        raise InvalidArgumentError(f"{path}: cannot be read: {error.strerror or error}.") from None
     for number, line in enumerate(lines, start=1):
         try:
             name, size, time, found = json.loads(line)
             value = found if isinstance(found, str) else Facts(**{**found, "mean": tuple(found["mean"])})
         except (ValueError, TypeError, KeyError):
-            raise InvalidInputError(f"{path}: line {number} is damaged; remove the file.") from None
+            raise InvalidArgumentError(f"{path}: line {number} is damaged; remove the file.") from None
         known[name, size, time] = value
     return known
 

@@ -43,7 +43,7 @@ def check_data(
         Content of `check.json`.
 
     Raises:
-        InvalidInputError: The labels or a folder cannot be read.
+        InvalidArgumentError: The labels or a folder cannot be read.
         OutputError: The folder cannot be written.
     """
     read = read_records(metadata, format=format)

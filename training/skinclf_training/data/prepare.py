@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import write_json
-from skinclf.errors import InvalidInputError, LeakageError
+from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import LabelSet, parse_labels
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
 from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
@@ -76,18 +76,18 @@ def prepare(
         The manifest, as written to `split.json`; with `folds`, `{"folds": ..., "splits": [manifest, ...]}`.
 
     Raises:
-        InvalidInputError: Labels without a class, too many missing images, a class with fewer lesions than
+        InvalidArgumentError: Labels without a class, too many missing images, a class with fewer lesions than
             parts, or no lesion ids.
         LeakageError: An existing split has lesions in several parts.
         OutputError: The folder cannot be written.
     """
     sources = [metadata] if isinstance(metadata, Path) else list(metadata)
     if folds is not None and use_split is not None:
-        raise InvalidInputError("An existing split has no folds: give --folds or --use-split, not both.")
+        raise InvalidArgumentError("An existing split has no folds: give --folds or --use-split, not both.")
     existing = read_split(use_split) if use_split is not None else None
     read = _read(sources, existing, format)
     if not read.lesions and not image_level:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{read.tables[0]}: no lesion ids, and images of one lesion in several parts make every figure too "
             "good. Add a table that has them with a second --metadata, or split by image with --image-level."
         )
@@ -153,7 +153,7 @@ class _Data:
         }
         poor = [f"{code} ({len(groups)})" for code, groups in lesions.items() if len(groups) < parts]
         if poor:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Too few lesions to fill {parts} parts in: {', '.join(poor)}. Leave such a class out with "
                 "--drop-class, or choose another taxonomy with --labels."
             )
@@ -230,9 +230,9 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
     if sources:
         return read_records(sources, format=format)
     if existing is None:
-        raise InvalidInputError("Nothing to prepare: name the labels with --metadata.")
+        raise InvalidArgumentError("Nothing to prepare: name the labels with --metadata.")
     if existing.lesions and not existing.tables:
-        raise InvalidInputError(f"{existing.source}: has no labels; name their table with --metadata.")
+        raise InvalidArgumentError(f"{existing.source}: has no labels; name their table with --metadata.")
     if not existing.tables:
         return read_records([existing.source], format=format)
     reads = [read_records([table], format=format) for table in existing.tables]
@@ -250,7 +250,7 @@ def _index(records: Sequence[Record], image_dirs: Sequence[Path]) -> Mapping[str
     if own:
         return own
     if not image_dirs:
-        raise InvalidInputError("A table names images but not where they are: add --image-dir.")
+        raise InvalidArgumentError("A table names images but not where they are: add --image-dir.")
     return index_images(image_dirs)
 
 
@@ -259,7 +259,7 @@ def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:
         return
     listed = "\n".join(f"  {image}: {reason}" for image, reason in list(found.rejected.items())[:_LISTED])
     more = f"\n  ... and {len(found.rejected) - _LISTED} more" if len(found.rejected) > _LISTED else ""
-    raise InvalidInputError(
+    raise InvalidArgumentError(
         f"{len(found.rejected)} of {total} images are missing or unreadable, more than "
         f"the allowed share of {max_missing:g}:\n{listed}{more}\n"
         "Add their folder with --image-dir or raise --max-missing."

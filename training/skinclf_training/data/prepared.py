@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError, OutputError
+from skinclf._utils.files import replace_file
+from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf.labels import LabelSet
-from skinclf.models.bundle import replace_file
 from skinclf_training.data.check import index_images
 from skinclf_training.data.reading.metadata import Record
 from skinclf_training.data.split import shared_groups, split_hash
@@ -103,33 +103,33 @@ def read_prepared(folder: Path) -> Prepared:
     """Read what `prepare` wrote, and check that it still is what it says.
 
     Raises:
-        InvalidInputError: Not a prepared folder, one of folds, a changed split, or images that have gone.
+        InvalidArgumentError: Not a prepared folder, one of folds, a changed split, or images that have gone.
     """
     if (folder / FOLDS).is_file():
-        raise InvalidInputError(f"{folder}: holds folds; expected one split, such as {folder / 'fold0'}.")
+        raise InvalidArgumentError(f"{folder}: holds folds; expected one split, such as {folder / 'fold0'}.")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         with (folder / SPLIT_CSV).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{folder}: not a prepared data set ({error}). Run: skinclf data prepare"
         ) from None
     images, parts = [r["image_id"] for r in rows], [r["split"] for r in rows]
     if split_hash(images, parts) != manifest["split_sha256"]:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{folder / SPLIT_CSV}: differs from the hash in {MANIFEST}; prepare the data again."
         )
     shared = shared_groups([r["lesion_id"] for r in rows], parts)
     if shared and not manifest.get("shared_lesions_allowed", False):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{folder / SPLIT_CSV}: a lesion is in several parts; prepare the data again."
         )
     labels = LabelSet.from_dict(manifest)
     paths = _paths(folder, rows, manifest)
     gone = [image for image, path in zip(images, paths, strict=True) if path is None or not path.is_file()]
     if gone:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{folder}: {len(gone)} images are no longer there, such as {gone[0]}; prepare the data again."
         )
     return Prepared(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 
 SPLITS = ("train", "val", "test")
 #: How others call the parts, in lower case.
@@ -21,14 +21,14 @@ def parse_ratios(text: str) -> dict[str, float]:
     """Shares of train, val and test from `70/15/15`.
 
     Raises:
-        InvalidInputError: Not three positive numbers.
+        InvalidArgumentError: Not three positive numbers.
     """
     try:
         numbers = [float(part) for part in text.split("/")]
     except ValueError:
         numbers = []
     if len(numbers) != 3 or min(numbers, default=0) <= 0:
-        raise InvalidInputError(f"Ratios {text!r}: expected three positive numbers such as 70/15/15.")
+        raise InvalidArgumentError(f"Ratios {text!r}: expected three positive numbers such as 70/15/15.")
     return {name: n / sum(numbers) for name, n in zip(SPLITS, numbers, strict=True)}
 
 
@@ -91,10 +91,10 @@ def fold_splits(
         For each fold the part name of every image, in input order.
 
     Raises:
-        InvalidInputError: Fewer than two folds.
+        InvalidArgumentError: Fewer than two folds.
     """
     if folds < 2:
-        raise InvalidInputError(f"{folds} folds: expected at least 2.")
+        raise InvalidArgumentError(f"{folds} folds: expected at least 2.")
     names = [f"fold{i}" for i in range(folds)]
     of = grouped_split(groups, labels, shares=dict.fromkeys(names, 1 / folds), seed=seed)
     splits = []

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skinclf.errors import InvalidInputError, MismatchError
-from skinclf.models.bundle import replace_file
+from skinclf._utils.files import replace_file
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
 from skinclf_training.experiments.backends import default_data_name, framework
@@ -37,7 +37,7 @@ def read_folds(folder: Path) -> list[Prepared]:
     """The folds that `skinclf data prepare --folds` wrote.
 
     Raises:
-        InvalidInputError: A fold is missing or cannot be read.
+        InvalidArgumentError: A fold is missing or cannot be read.
         MismatchError: A fold is not the one that was written with the others.
     """
     hashes = json.loads((folder / FOLDS).read_text(encoding="utf-8"))["splits"]
@@ -77,11 +77,11 @@ def cross_validate(
         `report.md`.
 
     Raises:
-        InvalidInputError: The folds cannot be read, or the configuration wants several processes.
+        InvalidArgumentError: The folds cannot be read, or the configuration wants several processes.
         MismatchError: A run's folder belongs to another configuration or split, or the folds overlap.
     """
     if config.optim.devices != 1:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Folds are trained in one process; received optim.devices {config.optim.devices}, expected 1. "
             f"Or train each fold by itself, with --data {folder / 'fold0'} and so on."
         )

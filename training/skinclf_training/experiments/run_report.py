@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from skinclf._utils.files import replace_file
 from skinclf.decisions.held_out import PREDICTIONS
-from skinclf.errors import InvalidInputError
-from skinclf.models.bundle import read_spec, replace_file
+from skinclf.errors import InvalidArgumentError
+from skinclf.models.bundle import read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
 
@@ -54,12 +55,12 @@ def best_row(rows: Sequence[Row], select: str) -> Row:
     """The row of the best epoch, the first of equals.
 
     Raises:
-        InvalidInputError: No epoch has the figure.
+        InvalidArgumentError: No epoch has the figure.
     """
     sign = -1 if select == "loss" else 1
     known = [row for row in rows if _known(row.get(f"val_{select}"))]
     if not known:
-        raise InvalidInputError(f"No epoch of the history has a val_{select}.")
+        raise InvalidArgumentError(f"No epoch of the history has a val_{select}.")
     return max(known, key=lambda row: sign * float(row[f"val_{select}"]))
 
 
@@ -71,7 +72,7 @@ def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
     so that a gap above 0 is a sign even where it is small. The limits of 0.05 and 0.10 are Dermalyze's.
 
     Raises:
-        InvalidInputError: No epoch has the figure.
+        InvalidArgumentError: No epoch has the figure.
     """
     best = best_row(rows, select)
     gap = float(best["train_accuracy"]) - float(best["val_accuracy"])
@@ -173,7 +174,7 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
         `metrics.json` in the run's `evaluation/` (or `evaluation_val/`); the report lies beside it.
 
     Raises:
-        InvalidInputError: The data or predictions of the run are gone, or not those of this bundle.
+        InvalidArgumentError: The data or predictions of the run are gone, or not those of this bundle.
     """
     from skinclf.decisions.threshold_file import model_identity, resolve_threshold
     from skinclf.evaluation.evaluate import Evaluation, evaluate
@@ -181,7 +182,7 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
 
     spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS
     if not own.is_file() or not travelling.is_file() or own.read_bytes() != travelling.read_bytes():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{run}: its predictions were not made by {bundle}. Export the run again, or evaluate the "
             "bundle with `skinclf predict` and `skinclf evaluate` and give --metrics."
         )
@@ -212,7 +213,7 @@ def write_run_report(run: Path, bundle: Path) -> Path:
         `report.md` in the run's folder.
 
     Raises:
-        InvalidInputError: The run or its predictions are not those of the bundle.
+        InvalidArgumentError: The run or its predictions are not those of the bundle.
     """
     config = load_config(str(run / "config.yaml"))
     rows = json.loads((run / "history.json").read_text(encoding="utf-8"))

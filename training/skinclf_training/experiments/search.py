@@ -22,7 +22,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from skinclf.errors import InvalidInputError, MismatchError, SkinclfError
+from skinclf.errors import InvalidArgumentError, MismatchError, SkinclfError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page, write_tables
@@ -70,20 +70,20 @@ def search(
         keep: Whose checkpoints stay: those of the `best` trial so far, or of `all`.
 
     Raises:
-        InvalidInputError: Settings that do not go together, a search that runs elsewhere, or no trial that
+        InvalidArgumentError: Settings that do not go together, a search that runs elsewhere, or no trial that
             could be trained.
         MismatchError: The folder belongs to another search.
     """
     points = space.grid() if sampler == "grid" else []
     wanted = trials if trials is not None else len(points)
     if wanted < 1 or (points and wanted > len(points)):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"--trials {trials}: the grid has {len(points)} points."
             if points
             else f"A search by {sampler} needs --trials of at least 1; received {trials}."
         )
     if config.optim.devices != 1:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"A search trains in one process; received optim.devices {config.optim.devices}, expected 1."
         )
     asked = {
@@ -112,7 +112,7 @@ def search(
         write_page(outcome, folder, space)
     if outcome.best is None:
         first = outcome.trials[0]
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"None of {len(outcome.trials)} trials came to a figure; the first one: {first.error or first.state}."
         )
     return outcome
@@ -125,7 +125,7 @@ def _alone(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{folder}: another search is running there; wait, or choose another --output."
         ) from None
 
@@ -133,7 +133,9 @@ def _alone(folder: Path) -> Iterator[None]:
 def _open(folder: Path, asked: Mapping[str, Any], way: str) -> optuna.Study:
     """The folder's study, made or found, if it is this search's."""
     if not (folder / DATABASE).is_file() and (folder / TRIALS).is_dir():
-        raise InvalidInputError(f"{folder}: holds trials without their {DATABASE}; choose another --output.")
+        raise InvalidArgumentError(
+            f"{folder}: holds trials without their {DATABASE}; choose another --output."
+        )
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
     study = optuna.create_study(storage=storage, study_name="skinclf", direction=way, load_if_exists=True)
     before = study.user_attrs.get(_ASKED)

@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinclf._utils.files import replace_file
 from skinclf._utils.json import write_json
 from skinclf._version import __version__
 from skinclf.errors import OutputError
-from skinclf.models.bundle import replace_file
 from skinclf_training.config.schema import Config
 from skinclf_training.experiments.search_space import Space
 

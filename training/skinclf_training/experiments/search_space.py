@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from optuna import distributions
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.read import read_config
 from skinclf_training.config.schema import Config
 
@@ -40,7 +40,7 @@ class Space:
         """The configuration with Optuna's parameters put in.
 
         Raises:
-            InvalidInputError: They do not fit the schema.
+            InvalidArgumentError: They do not fit the schema.
         """
         return read_config(_changed(base, {key: self.value(key, given) for key, given in params.items()}))
 
@@ -53,7 +53,7 @@ class Space:
         """Every combination as Optuna's parameters, the last key fastest.
 
         Raises:
-            InvalidInputError: A range without steps has no end of values.
+            InvalidArgumentError: A range without steps has no end of values.
         """
         axes = [[(key, value) for value in self._values(key)] for key in self.distributions]
         return [dict(point) for point in itertools.product(*axes)]
@@ -63,7 +63,7 @@ class Space:
         if "choices" in self.source[key]:
             return list(along.choices)
         if self.source[key].get("step") is None:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Search space, {key}: a grid needs `step` or `choices`; received {self.source[key]}."
             )
         count = round((along.high - along.low) / along.step) + 1
@@ -75,14 +75,14 @@ def load_space(path: Path, base: Config) -> Space:
     """Read a YAML file that maps keys of a configuration to what they may be.
 
     Raises:
-        InvalidInputError: No such file, an unknown key, a value that the key cannot have, or an unknown form.
+        InvalidArgumentError: No such file, an unknown key, a value that the key cannot have, or an unknown form.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"{path}: no readable YAML: {error}.") from None
+        raise InvalidArgumentError(f"{path}: no readable YAML: {error}.") from None
     if not isinstance(data, dict) or not data:
-        raise InvalidInputError(f"{path}: expected keys such as optim.lr, each with {_FORMS}.")
+        raise InvalidArgumentError(f"{path}: expected keys such as optim.lr, each with {_FORMS}.")
     return read_space(data, base)
 
 
@@ -94,7 +94,7 @@ def read_space(data: Mapping[str, Any], base: Config) -> Space:
         base: What the keys not named stay at.
 
     Raises:
-        InvalidInputError: An unknown key, a value that the key cannot have, or an unknown form.
+        InvalidArgumentError: An unknown key, a value that the key cannot have, or an unknown form.
     """
     return Space(dict(data), {str(key): _distribution(str(key), said, base) for key, said in data.items()})
 
@@ -102,20 +102,22 @@ def read_space(data: Mapping[str, Any], base: Config) -> Space:
 def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistribution:
     where = f"Search space, {key}"
     if key in _FIXED:
-        raise InvalidInputError(f"{where}: one search compares runs of one {key}; set it with --set instead.")
+        raise InvalidArgumentError(
+            f"{where}: one search compares runs of one {key}; set it with --set instead."
+        )
     known = {"choices"} if isinstance(said, Mapping) and "choices" in said else {"low", "high", "step", "log"}
     if not isinstance(said, Mapping) or not set(said) <= known or len({"low", "high"} & set(said)) == 1:
-        raise InvalidInputError(f"{where}: expected {_FORMS}; received {said!r}.")
+        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {said!r}.")
     if "choices" in said:
         return _categorical(where, key, said["choices"], base)
     if "low" not in said:
-        raise InvalidInputError(f"{where}: expected {_FORMS}; received {said!r}.")
+        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {said!r}.")
     low, high = (_checked(where, key, said[end], base) for end in ("low", "high"))
     step, log = said.get("step"), said.get("log", False)
     if any(isinstance(end, bool) or not isinstance(end, (int, float)) for end in (low, high)):
-        raise InvalidInputError(f"{where}: low and high are for numbers; list its values as `choices`.")
+        raise InvalidArgumentError(f"{where}: low and high are for numbers; list its values as `choices`.")
     if not low < high or (log and low <= 0) or not isinstance(log, bool):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{where}: low is below high, and above 0 where log is true; received {dict(said)}."
         )
     whole = isinstance(low, int)
@@ -125,7 +127,7 @@ def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistri
     if step is not None:
         fits = isinstance(step, int if whole else (int, float)) and not isinstance(step, bool) and step > 0
         if log or not fits or abs((high - low) / step - round((high - low) / step)) > 1e-9:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{where}: a step divides high - low, is whole where the values are, and goes without log; "
                 f"received {dict(said)}."
             )
@@ -136,12 +138,14 @@ def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistri
 
 def _categorical(where: str, key: str, choices: Any, base: Config) -> distributions.BaseDistribution:
     if not isinstance(choices, list) or not choices:
-        raise InvalidInputError(f"{where}: choices are a list of at least one value; received {choices!r}.")
+        raise InvalidArgumentError(
+            f"{where}: choices are a list of at least one value; received {choices!r}."
+        )
     for choice in choices:
         _checked(where, key, choice, base)
     names = [_name(choice) for choice in choices]
     if len({repr(name) for name in names}) < len(names):
-        raise InvalidInputError(f"{where}: a choice is listed twice in {choices!r}.")
+        raise InvalidArgumentError(f"{where}: a choice is listed twice in {choices!r}.")
     return distributions.CategoricalDistribution(names)
 
 
@@ -154,8 +158,8 @@ def _checked(where: str, key: str, value: Any, base: Config) -> Any:
     """The value as the schema reads it."""
     try:
         config: Any = read_config(_changed(base, {key: value}))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{where}: {error}") from None
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from None
     return reduce(
         lambda node, name: node[name] if isinstance(node, Mapping) else getattr(node, name),
         key.split("."),
@@ -171,6 +175,6 @@ def _changed(base: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict):
-            raise InvalidInputError(f"Unknown configuration key {key!r}.")
+            raise InvalidArgumentError(f"Unknown configuration key {key!r}.")
         node[last] = copy.deepcopy(value)
     return data

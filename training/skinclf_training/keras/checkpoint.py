@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from skinclf._utils.files import replace_file
 from skinclf.errors import ModelError
-from skinclf.models.bundle import replace_file
 from skinclf_training.keras.callbacks import Progress
 
 _KEY = "skinclf"

@@ -59,7 +59,7 @@ def export_run(
         data_name: Of the training data, for the record.
 
     Raises:
-        InvalidInputError: The run has no best checkpoint yet.
+        InvalidArgumentError: The run has no best checkpoint yet.
         MismatchError: The data is not what the run was trained on.
         ModelError: The bundle's probabilities differ from those of Keras.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skinclf.errors import DeviceError, InvalidInputError
+from skinclf.errors import DeviceError, InvalidArgumentError
 from skinclf.runtimes.keras import import_tensorflow
 from skinclf_training.config.schema import Config
 
@@ -24,7 +24,7 @@ def check_supported(config: Config) -> None:
     """Refuse what only torch can do, by name.
 
     Raises:
-        InvalidInputError: Each such key of the configuration is named.
+        InvalidArgumentError: Each such key of the configuration is named.
     """
     m, o = config.model, config.optim
     refused = {
@@ -40,7 +40,7 @@ def check_supported(config: Config) -> None:
         "log.keep_epochs": config.log.keep_epochs > 0,
     }
     if names := [name for name, asked in refused.items() if asked]:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Training in TensorFlow does not know {', '.join(names)}; leave it at its default "
             "or use framework: torch."
         )
@@ -51,11 +51,11 @@ def device(config: Config) -> str:
 
     Raises:
         DeviceError: A GPU is asked for, and TensorFlow sees none.
-        InvalidInputError: TensorFlow has no such accelerator.
+        InvalidArgumentError: TensorFlow has no such accelerator.
     """
     wanted = config.optim.accelerator
     if wanted not in {"auto", "cpu", "gpu"}:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"optim.accelerator {wanted!r}: TensorFlow trains on cpu or gpu; auto takes a GPU when there is one."
         )
     gpus = [] if wanted == "cpu" else tf.config.list_physical_devices("GPU")

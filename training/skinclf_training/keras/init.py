@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.formats.keras.archive import KerasArchive, open_keras
 from skinclf.models.formats.keras.config import Layer, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables, variables
@@ -43,11 +43,11 @@ def start_from(built: Built, path: Path) -> InitReport:
         path: `.keras`, a whole-model `.h5`, or weights of the model or of its backbone.
 
     Raises:
-        InvalidInputError: No such file.
+        InvalidArgumentError: No such file.
         ModelError: No Keras file, or its backbone is another one.
     """
     if not path.is_file():
-        raise InvalidInputError(f"model.init {str(path)!r}: no such file.")
+        raise InvalidArgumentError(f"model.init {str(path)!r}: no such file.")
     body = _own(built.backbone.layers)
     head = _own(built.head)
     with open_keras(path) as archive:

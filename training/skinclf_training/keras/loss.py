@@ -32,7 +32,7 @@ def build_loss(
         to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
 
     Raises:
-        InvalidInputError: As `skinclf_training.recipes.losses.build_loss`.
+        InvalidArgumentError: As `skinclf_training.recipes.losses.build_loss`.
     """
     build_torch_loss(config, torch.from_numpy(weights), classes)  # one place checks the numbers
     factors = tf.constant(weights)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf_training.config.schema import Config, ModelConfig
 from skinclf_training.keras.framework import keras
@@ -63,12 +63,12 @@ def build_model(config: Config, classes: int) -> Built:
         classes: Number of classes.
 
     Raises:
-        InvalidInputError: An unknown architecture or head step, or a scaling that is not the backbone's.
+        InvalidArgumentError: An unknown architecture or head step, or a scaling that is not the backbone's.
         ModelError: The architecture cannot be built, or its weights cannot be fetched.
     """
     m, p = config.model, config.preprocess
     if m.init and m.pretrained:
-        raise InvalidInputError("model.init and model.pretrained exclude each other; state one.")
+        raise InvalidArgumentError("model.init and model.pretrained exclude each other; state one.")
     shape = (p.height, p.width, 3)
     check_scaling(m.architecture, p.scaling)
     inputs = keras.Input(shape, name="image")
@@ -95,7 +95,7 @@ def set_trainable(built: Built, trainable: str, batchnorm: str) -> list[Any]:
         The variables that learn.
 
     Raises:
-        InvalidInputError: No such phase, or more layers than there are.
+        InvalidArgumentError: No such phase, or more layers than there are.
     """
     layers = built.backbone.layers
     first = len(layers) - count_trainable(trainable, len(layers))
@@ -112,13 +112,13 @@ def count_trainable(trainable: str, layers: int) -> int:
     """How many of the backbone's last layers learn.
 
     Raises:
-        InvalidInputError: No such phase, or more layers than there are.
+        InvalidArgumentError: No such phase, or more layers than there are.
     """
     name, _, number = trainable.partition("=")
     if trainable in {"all", "head"}:
         return layers if trainable == "all" else 0
     if name != "last" or not number.isdigit() or not 0 < int(number) <= layers:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Phase {trainable!r}: expected all, head, or last=N with N from 1 to the backbone's {layers} layers."
         )
     return int(number)
@@ -130,7 +130,7 @@ def check_scaling(architecture: str, name: str) -> None:
     Keras itself is asked, with a few pixels. `simple_cnn` takes any.
 
     Raises:
-        InvalidInputError: No such architecture, or another scaling than its `preprocess_input`.
+        InvalidArgumentError: No such architecture, or another scaling than its `preprocess_input`.
     """
     if architecture == SIMPLE_CNN:
         return
@@ -143,7 +143,7 @@ def check_scaling(architecture: str, name: str) -> None:
 
     if not fits(scaling(name)):
         own = next((key for key in SCALINGS if fits(scaling(key))), "no scaling that skinclf knows")
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"preprocess.scaling {name!r} does not fit {architecture}, which takes {own}. "
             f"Set preprocess.scaling: {own}."
         )
@@ -153,7 +153,7 @@ def _maker(architecture: str) -> Any:
     """The function of `keras.applications` that builds an architecture."""
     known = [name for name in dir(keras.applications) if name[0].isupper()]
     if architecture not in known:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown architecture {architecture!r}: expected {SIMPLE_CNN} or one of keras.applications: "
             f"{', '.join(known)}."
         )
@@ -196,7 +196,7 @@ def _head(m: ModelConfig) -> list[Any]:
         try:
             layers.append(_STEPS[name](float(value or 0)))
         except (KeyError, ValueError):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"model.head {text!r}: expected dropout=SHARE, dense=UNITS, relu or batchnorm."
             ) from None
     return layers

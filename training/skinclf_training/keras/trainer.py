@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from skinclf.models.bundle import replace_file
+from skinclf._utils.files import replace_file
 from skinclf.models.probabilities import probabilities
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
@@ -66,7 +66,7 @@ def train(
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidInputError: The folder holds a run and `resume` is `never`, a class has no training image, or
+        InvalidArgumentError: The folder holds a run and `resume` is `never`, a class has no training image, or
             the configuration asks for what TensorFlow, the network or the data cannot give.
         ModelError: The network or its starting weights cannot be had.
     """

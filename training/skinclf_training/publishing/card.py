@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
+from skinclf._utils.files import replace_file
 from skinclf._utils.json import read_json
-from skinclf.errors import InvalidInputError, MismatchError, OutputError
-from skinclf.models.bundle import CARD, read_spec, replace_file
+from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
+from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
@@ -78,7 +79,7 @@ def make_card(
         repo_id: Where the model will be found on the Hub; None names it as this installation does.
 
     Raises:
-        InvalidInputError: There is no evaluation, or nobody stated the limitations.
+        InvalidArgumentError: There is no evaluation, or nobody stated the limitations.
         MismatchError: The evaluation is of another model.
         ModelError: The bundle is damaged.
     """
@@ -97,17 +98,19 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """Read `metrics.json`.
 
     Raises:
-        InvalidInputError: No evaluation of a classifier, or one that measured nothing.
+        InvalidArgumentError: No evaluation of a classifier, or one that measured nothing.
     """
     if not path.is_file():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: no such file. A card needs an evaluation: skinclf evaluate writes metrics.json."
         )
     content = read_json(path)
     if content.get("kind") != _KIND or content.get("schema") != _SCHEMA:
-        raise InvalidInputError(f"{path}: not a metrics.json of skinclf evaluate (schema {_SCHEMA}).")
+        raise InvalidArgumentError(f"{path}: not a metrics.json of skinclf evaluate (schema {_SCHEMA}).")
     if not content["data"]["n"] or not (content["multiclass"] or content["binary"]):
-        raise InvalidInputError(f"{path}: the evaluation measured nothing; evaluate on labelled test images.")
+        raise InvalidArgumentError(
+            f"{path}: the evaluation measured nothing; evaluate on labelled test images."
+        )
     return content
 
 
@@ -150,14 +153,14 @@ def render_card(
         repo_id: Where the model will be found on the Hub.
 
     Raises:
-        InvalidInputError: The limitations are empty, or the front matter is not what the Hub takes.
+        InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
     """
     from jinja2 import Environment, StrictUndefined
 
     from skinclf.evaluation.report import page, style
 
     if not about.limitations:
-        raise InvalidInputError(f"{spec.name}: a card without limitations is no card; write them down.")
+        raise InvalidArgumentError(f"{spec.name}: a card without limitations is no card; write them down.")
     environment = Environment(  # noqa: S701 - Markdown, not HTML
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.report.style import positive_name
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_text import About
@@ -88,13 +88,13 @@ def check_card(text: str) -> None:
     """Check a card's front matter as far as that goes without the Hub.
 
     Raises:
-        InvalidInputError: It cannot be parsed, or lacks what the Hub and a reader look for.
+        InvalidArgumentError: It cannot be parsed, or lacks what the Hub and a reader look for.
     """
     try:
         data = ModelCard(text).data
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The card's front matter cannot be read: {error}.") from None
+        raise InvalidArgumentError(f"The card's front matter cannot be read: {error}.") from None
     named = ("license_name", "license_link") if data.get("license") == "other" else ()
     missing = [name for name in (*_WANTED, *named) if not data.get(name)]
     if missing:
-        raise InvalidInputError(f"The card's front matter lacks {', '.join(missing)}.")
+        raise InvalidArgumentError(f"The card's front matter lacks {', '.join(missing)}.")

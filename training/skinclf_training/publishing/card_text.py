@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.models.spec import ModelSpec
 
 
@@ -64,23 +64,23 @@ def read_about(path: Path) -> About:
     """Read the sentences from YAML; `model_cards/ham10000.yaml` shows every key.
 
     Raises:
-        InvalidInputError: Not readable, a key is missing or unknown, or the limitations are empty.
+        InvalidArgumentError: Not readable, a key is missing or unknown, or the limitations are empty.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"{path}: cannot be read as YAML: {error}.") from None
+        raise InvalidArgumentError(f"{path}: cannot be read as YAML: {error}.") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("data"), Mapping):
-        raise InvalidInputError(f"{path}: expected keys such as data, limitations and citation.")
+        raise InvalidArgumentError(f"{path}: expected keys such as data, limitations and citation.")
     given = dict(content)
     for key in ("intended", "out_of_scope", "limitations", "failure_modes"):
         given[key] = _sentences(given.get(key), key, path)
     try:
         about = About(**given | {"data": _data(given["data"])})
     except TypeError as error:
-        raise InvalidInputError(f"{path}: {str(error).replace('__init__()', 'the file')}.") from None
+        raise InvalidArgumentError(f"{path}: {str(error).replace('__init__()', 'the file')}.") from None
     if not about.citation or not about.data.license:
-        raise InvalidInputError(f"{path}: a card names the citation and the licence of its data.")
+        raise InvalidArgumentError(f"{path}: a card names the citation and the licence of its data.")
     return about
 
 
@@ -88,13 +88,13 @@ def find_about(spec: ModelSpec) -> About:
     """The sentences that come with skinclf for the data a model was trained on.
 
     Raises:
-        InvalidInputError: None come with skinclf for that data.
+        InvalidArgumentError: None come with skinclf for that data.
     """
     name = str(spec.training.get("data") or "")
     path = cards_dir() / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.yaml"
     if not name or not path.is_file():
         known = ", ".join(sorted(p.stem for p in cards_dir().glob("*.yaml")))
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{spec.name}: trained on {name or 'data that nobody named'}, and skinclf knows the limits of "
             f"models trained on {known} only. Write them down in a YAML file and give it with --about."
         )
@@ -120,7 +120,7 @@ def _sentences(value: Any, key: str, path: Path) -> tuple[str, ...]:
         else ()
     )
     if not found:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: {key} is empty. A card says what its model is for, what not, and where it fails: "
             "give a list of sentences."
         )

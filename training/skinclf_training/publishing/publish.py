@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from skinclf._utils.files import replace_file
 from skinclf.conversion.convert import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
-from skinclf.errors import HubError, InvalidInputError, ModelError, SkinclfError
-from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec, replace_file
+from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
+from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.int8 import quantized_files
 from skinclf_training.experiments.run_report import EVALUATIONS, evaluate_part
@@ -80,7 +81,7 @@ def push(
         dry_run: Only say what would be published; nothing is asked of the Hub.
 
     Raises:
-        InvalidInputError: No bundle, no evaluation, no limitations, or options that exclude each other.
+        InvalidArgumentError: No bundle, no evaluation, no limitations, or options that exclude each other.
         MismatchError: The evaluation is of another model.
         ModelError: The bundle does not replay its golden sample.
         HubError: The Hub did not take it, or what it gives back does not replay.
@@ -117,11 +118,11 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     """The bundle and the evaluation that belong to a run or a bundle.
 
     Raises:
-        InvalidInputError: There is no bundle, or no evaluation and no way to make one.
+        InvalidArgumentError: There is no bundle, or no evaluation and no way to make one.
     """
     bundle = source if is_bundle(source) else source / BUNDLE
     if not is_bundle(bundle):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{source}: neither a bundle ({CONFIG} and {WEIGHTS}) nor a run with one in {BUNDLE}/. "
             "`skinclf export RUN --output RUN/bundle` makes it."
         )
@@ -133,7 +134,7 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     if found is not None:
         return bundle, found
     if run is None or not (run / "predictions_test.csv").is_file():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{source}: no {METRICS}. A model is published with its evaluation on test data: predict "
             "labelled images with it, run `skinclf evaluate`, then give --metrics."
         )
@@ -153,7 +154,7 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
     """
     spec = read_spec(bundle)
     if not spec.golden:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{bundle}: no golden sample; `skinclf export` and `models convert` record one."
         )
     card = make_card(bundle, metrics, about=about, repo_id=repo_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skinclf._version import __version__
-from skinclf.errors import HubError, InvalidInputError
+from skinclf.errors import HubError, InvalidArgumentError
 from skinclf.models.hub.errors import unreachable
 from skinclf.models.hub.repository import _progress
 
@@ -45,11 +45,11 @@ class Target:
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError as error:
-            raise InvalidInputError(f"{self.repo_id!r} is no repository id: {error}") from None
+            raise InvalidArgumentError(f"{self.repo_id!r} is no repository id: {error}") from None
         if self.repo_id.count("/") != 1:
-            raise InvalidInputError(f"{self.repo_id!r} is no repository id; expected user/repo.")
+            raise InvalidArgumentError(f"{self.repo_id!r} is no repository id; expected user/repo.")
         if self.create_pr and self.revision is not None:
-            raise InvalidInputError("A pull request goes to `main`: leave out --revision or --create-pr.")
+            raise InvalidArgumentError("A pull request goes to `main`: leave out --revision or --create-pr.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def upload(folder: Path, target: Target, *, message: str, token: str | None = No
 
     Raises:
         HubError: The Hub did not take it, in one sentence with what to do.
-        InvalidInputError: The repository is public and must be private.
+        InvalidArgumentError: The repository is public and must be private.
     """
     from huggingface_hub import HfApi
 
@@ -97,7 +97,7 @@ def upload(folder: Path, target: Target, *, message: str, token: str | None = No
                 parent_commit=head,
                 delete_patterns=list(_STALE),
             )
-    except (InvalidInputError, HubError):
+    except (InvalidArgumentError, HubError):
         raise
     except Exception as error:
         state = made.take_back(api, head)
@@ -158,7 +158,7 @@ def _prepare(api: HfApi, target: Target, branch: str, made: _Made) -> str | None
         made.new_repo = True
         info = api.model_info(target.repo_id)
     if target.private and not info.private:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{target.repo_id} is there and public, so what is pushed there is public: leave out --private, "
             "or make it private on its settings page first."
         )

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import Config
 
 
@@ -37,20 +37,20 @@ def class_weights(targets: npt.NDArray[np.int64], classes: int, kind: str) -> np
         Shape (classes,), float32.
 
     Raises:
-        InvalidInputError: A class has no image, `pos_weight` for other than two classes, or an unknown kind.
+        InvalidArgumentError: A class has no image, `pos_weight` for other than two classes, or an unknown kind.
     """
     if kind == "none":
         return np.ones(classes, dtype=np.float32)
     share = _counts(targets, classes) / len(targets)
     if kind == "pos_weight":
         if classes != 2:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"`class_weights: pos_weight` is for two classes; the data have {classes}. Use `balanced`."
             )
         return np.asarray([1.0, share[0] / share[1]], dtype=np.float32)
     exponents = {"sqrt": -0.5, "balanced": -1.0}
     if kind not in exponents:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown class weights {kind!r}; expected none, sqrt, balanced or pos_weight."
         )
     weights = share ** exponents[kind]
@@ -79,7 +79,7 @@ def epoch_rows(
         Shape (N,), int64.
 
     Raises:
-        InvalidInputError: `weighted`, and a class has no row.
+        InvalidArgumentError: `weighted`, and a class has no row.
     """
     if sampler == "shuffle":
         return rows[rng.permutation(len(rows))]
@@ -109,7 +109,7 @@ def _counts(targets: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int6
     counts = np.bincount(targets, minlength=classes)
     absent = np.flatnonzero(counts == 0).tolist()
     if absent or len(counts) > classes:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Received {counts.tolist()} training images by class; expected at least one of each of {classes} "
             f"classes. Classes without an image: {absent}. Leave them out of the labels, add images, or set "
             "`loss.class_weights: none` and `data.sampler: shuffle`."

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import LossConfig
 
 # Below it 1 - pt stands still, so that a gamma under 1 has no infinite slope at pt = 1.
@@ -39,23 +39,23 @@ def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss
         A callable of logits and soft targets; see `Loss.forward`.
 
     Raises:
-        InvalidInputError: `bce` for other than two classes, weights of another shape or not positive, or a
+        InvalidArgumentError: `bce` for other than two classes, weights of another shape or not positive, or a
             number out of its range.
     """
     if config.kind == "bce" and classes != 2:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Loss `bce` has one output and two classes; the data have {classes} classes. "
             "Use `loss.kind: cross_entropy` or `focal`."
         )
     if not 0 <= config.label_smoothing < 1 or config.gamma < 0 or config.alpha <= 0:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Received label_smoothing {config.label_smoothing}, gamma {config.gamma}, alpha {config.alpha}; "
             "expected 0 <= label_smoothing < 1, gamma >= 0 and alpha > 0."
         )
     if weights is None:
         weights = torch.ones(classes)
     if weights.shape != (classes,) or not bool((torch.isfinite(weights) & (weights > 0)).all()):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Received class weights {weights.tolist()}; expected {classes} finite numbers above 0."
         )
     return Loss(config, weights)
@@ -87,12 +87,12 @@ class Loss(nn.Module):
             Scalar, float32.
 
         Raises:
-            InvalidInputError: Logits or targets have another shape.
+            InvalidArgumentError: Logits or targets have another shape.
         """
         classes = len(self.weights)
         outputs = 1 if self.config.kind == "bce" else classes
         if logits.shape != (len(logits), outputs) or soft.shape != (len(logits), classes):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Received logits of shape {tuple(logits.shape)} and targets of shape {tuple(soft.shape)}; "
                 f"expected (N, {outputs}) and (N, {classes})."
             )

@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import Config, OptimConfig, Phase
 
 # Of torch.optim.lr_scheduler.OneCycleLR and ReduceLROnPlateau.
@@ -73,11 +73,11 @@ def check_phases(o: OptimConfig) -> None:
     """Refuse phases that are not a schedule.
 
     Raises:
-        InvalidInputError: They do not start at epoch 0, do not follow each other, or begin after the end.
+        InvalidArgumentError: They do not start at epoch 0, do not follow each other, or begin after the end.
     """
     starts = [phase.epoch for phase in o.phases]
     if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= o.epochs):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"optim.phases begin at epochs {starts}; expected 0 first, then rising, all below {o.epochs}."
         )
 

@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from skinclf.models.bundle import replace_file
+from skinclf._utils.files import replace_file
 from skinclf_training.torch.distributed import rank
 from skinclf_training.torch.lightning_module import Classifier
 

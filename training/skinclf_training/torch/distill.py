@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet, crosswalk
 from skinclf.models.load import load_model
@@ -29,13 +29,13 @@ class Teachers:
         device: Where pixels will be.
 
     Raises:
-        InvalidInputError: No teacher is named, or one is no softmax classifier.
+        InvalidArgumentError: No teacher is named, or one is no softmax classifier.
         MismatchError: A teacher has other labels, and no crosswalk leads from them to the student's.
     """
 
     def __init__(self, config: DistillConfig, labels: LabelSet, device: torch.device | str = "cpu") -> None:
         if not config.teachers:
-            raise InvalidInputError("distill.weight is above 0 but distill.teachers names no model.")
+            raise InvalidArgumentError("distill.weight is above 0 but distill.teachers names no model.")
         self.temperature, self.size, self._classes = config.temperature, config.size, len(labels)
         self._members: list[tuple[nn.Module, Tensor, Tensor, bool, Tensor]] = []
         for name in config.teachers:
@@ -43,7 +43,9 @@ class Teachers:
             spec = model.spec
             columns = _columns(name, spec.labels, labels).to(device)
             if spec.activation != "softmax":
-                raise InvalidInputError(f"Teacher {name}: expected a softmax model, found {spec.activation}.")
+                raise InvalidArgumentError(
+                    f"Teacher {name}: expected a softmax model, found {spec.activation}."
+                )
             network = fuse_batchnorm(model.torch_network()).to(device).requires_grad_(False)
             network = network.to(memory_format=torch.channels_last)
             self._members.append((network.eval(), *_affine(spec.preprocess, device), columns))
@@ -102,7 +104,7 @@ def _columns(name: str, source: LabelSet, target: LabelSet) -> Tensor:
     try:
         same = set(source.codes) == set(target.codes)
         mapping = {c: c for c in source.codes} if same else crosswalk(source, target).mapping
-    except InvalidInputError:
+    except InvalidArgumentError:
         mapping = {}
     # A label that no teacher could ever answer would be taught away.
     if set(mapping) != set(source.codes) or set(mapping.values()) != set(target.codes):

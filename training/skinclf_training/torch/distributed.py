@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch.distributed as dist
 from torch import nn
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import Config
 
 T = TypeVar("T")
@@ -26,16 +26,16 @@ def check_ranks(config: Config) -> None:
     """Refuse a number of processes that is not the configured one, or batches that cannot be shared.
 
     Raises:
-        InvalidInputError: They differ, or `data.batch_size` is no multiple of `optim.devices`.
+        InvalidArgumentError: They differ, or `data.batch_size` is no multiple of `optim.devices`.
     """
     devices, started = config.optim.devices, int(os.environ.get("WORLD_SIZE", "1"))
     if started != devices:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"optim.devices is {devices}, but {started} processes were started. "
             f"Use: torchrun --nproc-per-node {devices} -m skinclf train ..."
         )
     if devices > 1 and (config.data.batch_size % devices or not config.data.drop_last):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"optim.devices {devices} shares every batch: data.batch_size ({config.data.batch_size}) must be a "
             "multiple of it, and data.drop_last true."
         )

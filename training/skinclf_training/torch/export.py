@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 
+from skinclf._utils.files import replace_file
 from skinclf._version import __version__
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.decode import load_image
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.architectures import build_network, load_tensors
-from skinclf.models.bundle import is_bundle, read_spec, read_weights, replace_file, write_bundle
-from skinclf.models.calibration import Calibration
-from skinclf.models.probabilities import probabilities, softmax, to_logits
+from skinclf.models.bundle import is_bundle, read_spec, read_weights, write_bundle
+from skinclf.models.probabilities import Calibration, probabilities, to_logits
 from skinclf.models.spec import Golden, ModelSpec
 from skinclf_training.config.read import Config, load_config
 from skinclf_training.data.prepare import Prepared
@@ -80,7 +81,7 @@ def export_run(
         data_name: Of the training data, for the record.
 
     Raises:
-        InvalidInputError: The run has no best checkpoint yet.
+        InvalidArgumentError: The run has no best checkpoint yet.
         MismatchError: The data is not what the run was trained on.
     """
     config, facts = read_run(run, prepared)
@@ -115,12 +116,12 @@ def read_run(run: Path, prepared: Prepared) -> tuple[Config, dict[str, Any]]:
     """Configuration and environment of a run that has a best epoch.
 
     Raises:
-        InvalidInputError: The run has no best checkpoint yet.
+        InvalidArgumentError: The run has no best checkpoint yet.
         MismatchError: The data is not what the run was trained on.
     """
     checkpoint, environment = run / BEST, run / ENVIRONMENT
     if not checkpoint.is_file() or not environment.is_file():
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{run}: no {BEST}; expected the folder of a run that finished at least one epoch."
         )
     facts = json.loads(environment.read_text(encoding="utf-8"))
@@ -188,7 +189,7 @@ def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if found:
             return found
-    raise InvalidInputError("The checkpoint holds no network; expected one that `skinclf train` wrote.")
+    raise InvalidArgumentError("The checkpoint holds no network; expected one that `skinclf train` wrote.")
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -227,7 +228,9 @@ def fit_temperature(scores: npt.NDArray[Any], targets: npt.NDArray[np.int64]) ->
     logits, rows = np.asarray(scores, np.float64), np.arange(len(targets))
 
     def loss(log_scale: float) -> float:
-        return float(-np.log(np.maximum(softmax(logits * np.exp(log_scale))[rows, targets], 1e-300)).mean())
+        return float(
+            -np.log(np.maximum(softmax(logits * np.exp(log_scale), axis=1)[rows, targets], 1e-300)).mean()
+        )
 
     best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return Calibration("temperature", (float(np.exp(best.x)),))

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from skinclf.labels import LabelSet
-from skinclf.models.probabilities import Activation, softmax, to_logits
+from skinclf.models.probabilities import Activation, to_logits
 from skinclf_training.augment.batch import augment, mix
 from skinclf_training.config.read import Config
 from skinclf_training.config.schema import LossConfig

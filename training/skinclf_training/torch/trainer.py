@@ -17,10 +17,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
+from skinclf._utils.files import replace_file
 from skinclf._version import __version__
-from skinclf.errors import InvalidInputError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.labels import parse_labels
-from skinclf.models.bundle import replace_file
 from skinclf_training.config.read import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.class_balance import class_weights, stacked
@@ -82,7 +82,7 @@ def train(
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidInputError: The folder holds a run and `resume` is `never`, or a class has no training image.
+        InvalidArgumentError: The folder holds a run and `resume` is `never`, or a class has no training image.
     """
     last = run / LAST
     keep_freed_memory()
@@ -175,20 +175,20 @@ def check_data(config: Config, prepared: Prepared) -> None:
     """Refuse data or a figure to select by that the configuration cannot be run with.
 
     Raises:
-        InvalidInputError: Other labels than the configuration asks for, no such validation figure, phases that
+        InvalidArgumentError: Other labels than the configuration asks for, no such validation figure, phases that
             are none, or nothing to validate on.
     """
     labels = prepared.labels
     if config.labels != "any" and parse_labels(config.labels).codes != labels.codes:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"The configuration is for the labels {config.labels}; the prepared data have "
             f"{', '.join(labels.codes)}. Prepare the data with --labels {config.labels}, or set labels: any."
         )
     if not len(prepared.rows("val")):
-        raise InvalidInputError(f"{prepared.folder}: no validation part; prepare the data with one.")
+        raise InvalidArgumentError(f"{prepared.folder}: no validation part; prepare the data with one.")
     known = FIGURES if labels.malignant_indices else tuple(f for f in FIGURES if "malignant" not in f)
     if config.select not in known:
-        raise InvalidInputError(f"select {config.select!r}: expected one of {', '.join(known)}.")
+        raise InvalidArgumentError(f"select {config.select!r}: expected one of {', '.join(known)}.")
     check_phases(config.optim)
 
 
@@ -197,14 +197,16 @@ def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> 
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidInputError: The folder holds a run and `resume` is `never`, or see `check_data`.
+        InvalidArgumentError: The folder holds a run and `resume` is `never`, or see `check_data`.
     """
     check_data(config, prepared)
     environment = run / ENVIRONMENT
     text = config.to_yaml()
     if environment.is_file():
         if resume == "never":
-            raise InvalidInputError(f"{run}: holds a run already; choose another --output or --resume auto.")
+            raise InvalidArgumentError(
+                f"{run}: holds a run already; choose another --output or --resume auto."
+            )
         if load_config(str(run / CONFIG)) != config:
             raise MismatchError(
                 f"{run}: was started with another configuration (see {CONFIG}); choose another --output."
@@ -226,12 +228,14 @@ def data_folder(run: Path) -> Path:
     """The prepared data that a run was trained on, as it was named then.
 
     Raises:
-        InvalidInputError: Not the folder of a run.
+        InvalidArgumentError: Not the folder of a run.
     """
     try:
         return Path(json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"])
     except (OSError, ValueError, KeyError):
-        raise InvalidInputError(f"{run}: no readable {ENVIRONMENT}; expected the folder of a run.") from None
+        raise InvalidArgumentError(
+            f"{run}: no readable {ENVIRONMENT}; expected the folder of a run."
+        ) from None
 
 
 def describe_environment() -> dict[str, Any]:

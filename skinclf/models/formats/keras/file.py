@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
-from skinclf.models.bundle import sha256_file
 from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras
 from skinclf.models.formats.keras.config import Model, parse_json, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables

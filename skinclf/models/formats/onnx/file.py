@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from skinclf._utils.files import sha256_file
 from skinclf.errors import MissingExtraError, ModelError, UnsafeModelError
 from skinclf.labels import LabelSet
-from skinclf.models.bundle import sha256_file
 from skinclf.models.formats.class_names import activation_for
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.probabilities import Activation

@@ -12,7 +12,7 @@ import numpy as np
 from skinclf._utils.columns import find
 from skinclf._utils.json import write_json
 from skinclf._version import __version__
-from skinclf.errors import InvalidInputError, OutputError
+from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.explore.page import write_page
 from skinclf_training.data.prepared import Prepared
@@ -50,7 +50,7 @@ def explore(
         Content of `explore.json`.
 
     Raises:
-        InvalidInputError: An image can no longer be read.
+        InvalidArgumentError: An image can no longer be read.
         OutputError: The folder cannot be written.
     """
     index = dict(zip(prepared.images, prepared.paths, strict=True))
@@ -58,7 +58,9 @@ def explore(
     found = check_images(prepared.images, index, workers=workers, journal=journal, progress=progress)
     if found.rejected:
         image, reason = next(iter(found.rejected.items()))
-        raise InvalidInputError(f"{len(found.rejected)} images cannot be read, such as {image} ({reason}).")
+        raise InvalidArgumentError(
+            f"{len(found.rejected)} images cannot be read, such as {image} ({reason})."
+        )
     numbers = describe(prepared, found)
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.files import replace_file
 from skinclf.errors import OutputError
 from skinclf.evaluation.report.page import percent, stylesheet
 from skinclf.evaluation.report.pictures import data_uri
-from skinclf.models.bundle import replace_file
 from skinclf_training.data.explore import figures as draw
 
 #: Figure, what it is called, and whether it takes the whole width.

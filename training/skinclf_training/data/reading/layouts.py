@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf_training.data.split import PART_NAMES
 
@@ -49,7 +49,7 @@ def read_class_folders(root: Path) -> tuple[list[Picture], dict[str, str]]:
         The images, and why others were left out (none are).
 
     Raises:
-        InvalidInputError: No image lies in a class folder, or an image id occurs twice.
+        InvalidArgumentError: No image lies in a class folder, or an image id occurs twice.
     """
     found = (
         Picture(file.stem, folder.name, part, file)
@@ -68,7 +68,7 @@ def read_prefixes(root: Path) -> tuple[list[Picture], dict[str, str]]:
         (`mel_aug_<n>_*`) are copies of others, and must not be tested on.
 
     Raises:
-        InvalidInputError: There is no such image, or an image id occurs twice.
+        InvalidArgumentError: There is no such image, or an image id occurs twice.
     """
     left_out: dict[str, str] = {}
 
@@ -91,11 +91,11 @@ def _unique(root: Path, pictures: Iterator[Picture], expected: str) -> list[Pict
     for picture in pictures:
         other = found.setdefault(picture.image, picture)
         if other is not picture:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"Image id {picture.image!r} has two files: {other.file} and {picture.file}. Remove one."
             )
     if not found:
-        raise InvalidInputError(f"{root}: expected {expected}; found no such image.")
+        raise InvalidArgumentError(f"{root}: expected {expected}; found no such image.")
     return list(found.values())
 
 
@@ -117,7 +117,7 @@ def _sorted(root: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     try:
         return sorted(p for p in root.iterdir() if not p.name.startswith(".") and wanted(p))
     except OSError as error:
-        raise InvalidInputError(f"{root}: cannot be listed: {error.strerror or error}.") from None
+        raise InvalidArgumentError(f"{root}: cannot be listed: {error.strerror or error}.") from None
 
 
 def parts_of_layout(root: Path) -> Mapping[str, str]:

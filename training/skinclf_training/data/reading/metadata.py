@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.tables.predictions import stem
 from skinclf.tables.reference import ID_NAMES, one_hot_columns
 from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
@@ -79,17 +79,17 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         format: Key of `FORMATS`; None looks at the source.
 
     Raises:
-        InvalidInputError: Not there, not in this format, an image twice, a one-hot row without exactly one
+        InvalidArgumentError: Not there, not in this format, an image twice, a one-hot row without exactly one
             class or a class without any image.
     """
     if format is not None and format not in FORMATS:
-        raise InvalidInputError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
+        raise InvalidArgumentError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
     first, *more = paths
     left_out: Mapping[str, str] = {}
     if first.is_dir():
         found = format or sniff_layout(first)
         if found not in {"folders", "prefix"}:
-            raise InvalidInputError(f"{first}: a folder, but the format {found} is a table.")
+            raise InvalidArgumentError(f"{first}: a folder, but the format {found} is a table.")
         pictures, left_out = (read_class_folders if found == "folders" else read_prefixes)(first)
         rows: dict[str, dict[str, str]] = {
             p.image: {"image_id": p.image, "label": p.label, **({"split": p.part} if p.part else {})}
@@ -138,7 +138,7 @@ def _sniff(columns: Columns, path: Path) -> str:
         return "isic2019" if _NO_CLASS in codes or {"ak", "scc"} <= set(codes) else "onehot"
     if find(columns, LABEL_COLUMNS):
         return "labels"
-    raise InvalidInputError(
+    raise InvalidArgumentError(
         f"{path}: none of the columns {', '.join(LABEL_COLUMNS)} is there, nor one column per class; "
         f"found {', '.join(columns)}."
     )
@@ -147,13 +147,13 @@ def _sniff(columns: Columns, path: Path) -> str:
 def _ids(columns: Columns, path: Path) -> list[str]:
     column = find(columns, ID_NAMES)
     if column is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: none of the columns {', '.join(ID_NAMES)} is there; found {', '.join(columns)}."
         )
     ids, seen = [stem(cell) for cell in columns[column]], set[str]()
     for image in ids:
         if not image or image in seen:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{path}: image id {image!r} is empty or appears twice; expected one row per image."
             )
         seen.add(image)
@@ -164,12 +164,12 @@ def _labels(columns: Columns, found: str, path: Path) -> list[str]:
     names = ("dx", "diagnosis") if found == "ham10000" else LABEL_COLUMNS
     column = find(columns, names)
     if column is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: format {found} needs one of the columns {', '.join(names)}; found {', '.join(columns)}."
         )
     empty = [i for i, cell in enumerate(columns[column], start=2) if not cell]
     if empty:
-        raise InvalidInputError(f"{path}: row {empty[0]} has no {column} ({len(empty)} such rows).")
+        raise InvalidArgumentError(f"{path}: row {empty[0]} has no {column} ({len(empty)} such rows).")
     return columns[column]
 
 
@@ -177,21 +177,21 @@ def _one_hot(columns: Columns, path: Path) -> list[str]:
     """The class of each row; values count as numbers, so that 1, 1.0 and 1.00 are the same."""
     found = one_hot_columns(columns, None)
     if not found:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: no columns that are called like classes; found {', '.join(columns)}."
         )
     values = np.stack([parse_float32(columns[name], f"{path}: column {name}") for name in found.values()])
     bad = ((values == 1).sum(axis=0) != 1) | ((values != 0).sum(axis=0) != 1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0]) + 2
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: row {row} does not mark exactly one of {', '.join(found)} with 1 and the others with 0 "
             f"({int(bad.sum())} such rows)."
         )
     codes = list(found)
     empty = [c for c, n in zip(codes, values.sum(axis=1), strict=True) if n == 0 and c != _NO_CLASS]
     if empty:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: no image at all is marked as {', '.join(empty)}; is the table whole?"
         )
     return [codes[i] for i in values.argmax(axis=0)]
@@ -208,7 +208,7 @@ def _merge(rows: dict[str, dict[str, str]], path: Path) -> None:
     columns = read_columns(path)
     ids = _ids(columns, path)
     if not rows.keys() & set(ids):
-        raise InvalidInputError(f"{path}: knows none of the labelled images, such as {next(iter(rows))}.")
+        raise InvalidArgumentError(f"{path}: knows none of the labelled images, such as {next(iter(rows))}.")
     known = {name.lower() for name in next(iter(rows.values()))}
     new = [name for name in columns if name.lower() not in known and name != find(columns, ID_NAMES)]
     place = {image: i for i, image in enumerate(ids)}

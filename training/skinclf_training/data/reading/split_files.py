@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skinclf._utils.columns import find, read_columns
 from skinclf._utils.json import read_json
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.tables.predictions import stem
 from skinclf.tables.reference import ID_NAMES
 from skinclf_training.data.reading.layouts import parts_of_layout
@@ -41,20 +41,20 @@ class ExistingSplit:
         """Part of every record; None for one that the split does not know.
 
         Raises:
-            InvalidInputError: A part has no record, or images and lesions of the split contradict.
+            InvalidArgumentError: A part has no record, or images and lesions of the split contradict.
         """
         parts: list[str | None] = []
         for record in records:
             by_image, by_lesion = self.images.get(record.image), self.lesions.get(record.lesion)
             if by_image and by_lesion and by_image != by_lesion:
-                raise InvalidInputError(
+                raise InvalidArgumentError(
                     f"{self.source}: image {record.image} is in {by_image}, its lesion {record.lesion} in "
                     f"{by_lesion}."
                 )
             parts.append(by_image or by_lesion)
         empty = [part for part in SPLITS if part not in parts]
         if empty:
-            raise InvalidInputError(f"{self.source}: no labelled image is in {', '.join(empty)}.")
+            raise InvalidArgumentError(f"{self.source}: no labelled image is in {', '.join(empty)}.")
         return parts
 
 
@@ -67,7 +67,7 @@ def read_split(path: Path) -> ExistingSplit:
     subfolders `train`, `val` and `test`.
 
     Raises:
-        InvalidInputError: None of these, or an image is in two parts.
+        InvalidArgumentError: None of these, or an image is in two parts.
     """
     if path.is_dir():
         for name in _SINGLE:
@@ -79,7 +79,7 @@ def read_split(path: Path) -> ExistingSplit:
                 return _from_tables(path, tables)
         images = parts_of_layout(path)
         if not images:
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 f"{path}: no split; expected split.csv, split_<part>.csv, <part>_split.csv or the folders "
                 "train, val and test."
             )
@@ -89,13 +89,13 @@ def read_split(path: Path) -> ExistingSplit:
     columns = read_columns(path)
     image, part = find(columns, ID_NAMES), find(columns, ("split",))
     if image is None or part is None:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{path}: expected a column split and one that names the image; found {', '.join(columns)}."
         )
     images = {}
     for name, cell in zip(columns[image], columns[part], strict=True):
         if cell.lower() not in PART_NAMES:
-            raise InvalidInputError(f"{path}: {name}: split is {cell!r}; expected {', '.join(SPLITS)}.")
+            raise InvalidArgumentError(f"{path}: {name}: split is {cell!r}; expected {', '.join(SPLITS)}.")
         _add(images, stem(name), PART_NAMES[cell.lower()], path)
     beside = path.with_name("split_metadata.json")
     lesions = _lesions(beside) if beside.is_file() else {}
@@ -108,7 +108,7 @@ def _from_tables(folder: Path, tables: Mapping[str, Path]) -> ExistingSplit:
         columns = read_columns(table)
         image = find(columns, ID_NAMES)
         if image is None:
-            raise InvalidInputError(f"{table}: no column names the image; found {', '.join(columns)}.")
+            raise InvalidArgumentError(f"{table}: no column names the image; found {', '.join(columns)}.")
         for name in columns[image]:
             _add(images, stem(name), part, table)
     return ExistingSplit(source=folder, tables=tuple(tables.values()), images=images, lesions={})
@@ -120,7 +120,7 @@ def _lesions(path: Path) -> dict[str, str]:
     for part in SPLITS:
         names = data.get(f"{part}_lesion_ids")
         if not isinstance(names, list):
-            raise InvalidInputError(f"{path}: expected a list {part}_lesion_ids.")
+            raise InvalidArgumentError(f"{path}: expected a list {part}_lesion_ids.")
         for name in names:
             _add(lesions, str(name), part, path)
     return lesions
@@ -129,4 +129,4 @@ def _lesions(path: Path) -> dict[str, str]:
 def _add(parts: dict[str, str], name: str, part: str, source: Path) -> None:
     other = parts.setdefault(name, part)
     if other != part:
-        raise InvalidInputError(f"{source}: {name} is in two parts, {other} and {part}.")
+        raise InvalidArgumentError(f"{source}: {name} is in two parts, {other} and {part}.")

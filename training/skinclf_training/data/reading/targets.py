@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf.labels import TAXONOMIES, Crosswalk, LabelSet, crosswalk
 from skinclf_training.data.reading.metadata import Record
 
@@ -58,7 +58,7 @@ def to_taxonomy(
         drop: Classes whose images are left out.
 
     Raises:
-        InvalidInputError: A label has no class in the target, or a class to drop does not occur.
+        InvalidArgumentError: A label has no class in the target, or a class to drop does not occur.
     """
     wanted = {_fold(code) for code in drop}
     dropped: Counter[str] = Counter()
@@ -72,7 +72,9 @@ def to_taxonomy(
     absent = sorted(wanted - dropped.keys())
     if absent:
         found = ", ".join(sorted({record.label for record in records}))
-        raise InvalidInputError(f"--drop-class {', '.join(absent)}: no image has this class; found {found}.")
+        raise InvalidArgumentError(
+            f"--drop-class {', '.join(absent)}: no image has this class; found {found}."
+        )
     counts = Counter(record.label for record in kept)
     walk, codes = _interpret(counts, target, source)
     translated = tuple(replace(r, origin=codes[r.label], label=walk.mapping[codes[r.label]]) for r in kept)
@@ -92,7 +94,7 @@ def _interpret(
     for taxonomy in candidates:
         try:
             walk = crosswalk(taxonomy, target)
-        except InvalidInputError:
+        except InvalidArgumentError:
             if source is not None:
                 raise
             continue
@@ -103,7 +105,7 @@ def _interpret(
             return walk, {text: code for text, code in codes.items() if code is not None}
     named = source or target
     unknown = {text: n for text, n in counts.items() if _resolve(text, named, numbers=True) is None}
-    raise InvalidInputError(_unknown(unknown or counts, counts, named, target))
+    raise InvalidArgumentError(_unknown(unknown or counts, counts, named, target))
 
 
 def _unknown(unknown: Mapping[str, int], counts: Mapping[str, int], named: LabelSet, target: LabelSet) -> str:
@@ -113,7 +115,7 @@ def _unknown(unknown: Mapping[str, int], counts: Mapping[str, int], named: Label
         knows = all(_resolve(text, taxonomy, numbers=False) for text in counts)
         try:
             walk = crosswalk(taxonomy, target) if knows else None
-        except InvalidInputError:
+        except InvalidArgumentError:
             walk = None
         if walk is not None:
             hint = f", translate them with --from-labels {taxonomy.name} ({walk.lossy})"
@@ -130,7 +132,7 @@ def _without(target: LabelSet, dropped: set[str], present: set[str]) -> LabelSet
     if len(rest) == len(target):
         return target
     if len(rest) < 2:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{target.name} without {', '.join(sorted(dropped))} has fewer than two classes."
         )
     return next((t for t in TAXONOMIES.values() if t.labels == rest), LabelSet("custom", rest))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +176,11 @@ def find_dataset(name: str) -> DataSet:
     """A data set by name.
 
     Raises:
-        InvalidInputError: Nobody knows it.
+        InvalidArgumentError: Nobody knows it.
     """
     try:
         return DATASETS[name.lower()]
     except KeyError:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"Unknown data set {name!r}; expected one of {', '.join(DATASETS)}."
         ) from None

@@ -11,10 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.files import sha256_file
 from skinclf._utils.json import read_json, write_json
 from skinclf._version import __version__
-from skinclf.errors import InvalidInputError, MissingExtraError, OutputError, SkinclfError
-from skinclf.models.bundle import sha256_file
+from skinclf.errors import InvalidArgumentError, MissingExtraError, OutputError, SkinclfError
 from skinclf_training.data.sources.catalogue import DataSet, RemoteFile, Source, find_dataset
 from skinclf_training.data.sources.fetch import ResumingDownload
 from skinclf_training.data.sources.unpack import unpack
@@ -56,7 +56,7 @@ def download(
         The record, as written to `SOURCE.json`.
 
     Raises:
-        InvalidInputError: Unknown name or source, no Kaggle token, or a damaged archive.
+        InvalidArgumentError: Unknown name or source, no Kaggle token, or a damaged archive.
         SkinclfError: Nobody delivers the files, or they are not what they should be.
         OutputError: The folder cannot be written or the disk is full.
         MissingExtraError: pooch is not installed.
@@ -116,7 +116,9 @@ def _choose(dataset: DataSet, source: str | None, *, first_only: bool) -> list[s
         free = [name for name, s in dataset.sources.items() if not s.token]
         return free[:1] if first_only else free
     if source not in dataset.sources:
-        raise InvalidInputError(f"Unknown source {source!r}; expected one of {', '.join(dataset.sources)}.")
+        raise InvalidArgumentError(
+            f"Unknown source {source!r}; expected one of {', '.join(dataset.sources)}."
+        )
     return [source]
 
 
@@ -223,7 +225,7 @@ def _kaggle_token() -> dict[str, str]:
     """The header that Kaggle's API wants, from where Kaggle's own client looks.
 
     Raises:
-        InvalidInputError: There is no token.
+        InvalidArgumentError: There is no token.
     """
     if token := os.environ.get("KAGGLE_API_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
@@ -234,7 +236,7 @@ def _kaggle_token() -> dict[str, str]:
             data = json.loads(path.read_text(encoding="utf-8"))
             user, key = str(data["username"]), str(data["key"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise InvalidInputError(
+            raise InvalidArgumentError(
                 "Kaggle wants a token: make one under Settings, API on kaggle.com and set KAGGLE_API_TOKEN, or "
                 f"KAGGLE_USERNAME and KAGGLE_KEY, or save {path}. The other sources need none."
             ) from None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from skinclf.errors import InvalidInputError, OutputError
+from skinclf.errors import InvalidArgumentError, OutputError
 
 _IGNORED = ("__MACOSX/*", "*/.DS_Store", ".DS_Store", "*/._*", "._*")
 
@@ -30,7 +30,7 @@ def unpack(archive: Path, folder: Path, *, members: Sequence[str] = ()) -> int:
         Number of files.
 
     Raises:
-        InvalidInputError: Not a zip archive, damaged, or with a member that would land outside of the folder.
+        InvalidArgumentError: Not a zip archive, damaged, or with a member that would land outside of the folder.
         OutputError: The disk is full or cannot be written.
     """
     try:
@@ -40,7 +40,7 @@ def unpack(archive: Path, folder: Path, *, members: Sequence[str] = ()) -> int:
                 _refuse_unsafe(info, archive)
             wanted = [i for i in infos if not members or _matches(i.filename, members)]
             if not wanted:
-                raise InvalidInputError(f"{archive}: holds none of {', '.join(members) or 'any file'}.")
+                raise InvalidArgumentError(f"{archive}: holds none of {', '.join(members) or 'any file'}.")
             top = folder / archive.stem
             if members or all(i.filename.startswith(f"{archive.stem}/") for i in wanted):
                 top = folder
@@ -48,7 +48,7 @@ def unpack(archive: Path, folder: Path, *, members: Sequence[str] = ()) -> int:
             for info in wanted:
                 _extract(content, info, top / info.filename)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidInputError(f"{archive}: damaged ({error}). Remove it and download again.") from None
+        raise InvalidArgumentError(f"{archive}: damaged ({error}). Remove it and download again.") from None
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -65,7 +65,7 @@ def _refuse_unsafe(info: zipfile.ZipInfo, archive: Path) -> None:
     outside = path.is_absolute() or ".." in path.parts or "\\" in info.filename
     outside |= re.match(r"[A-Za-z]:", info.filename) is not None
     if outside or stat.S_ISLNK(info.external_attr >> 16):
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{archive}: the member {info.filename!r} would land outside of the folder; nothing was unpacked."
         )
 

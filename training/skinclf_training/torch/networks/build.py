@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.architectures import build_named, load_tensors
 from skinclf.models.architectures.efficientnet import EfficientNet, set_stochastic_depth
 from skinclf.models.architectures.heads import HeadedNetwork
@@ -57,20 +57,20 @@ def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, Ini
         The network in training mode, and what became of a file of starting weights, if one was named.
 
     Raises:
-        InvalidInputError: Options that exclude each other, or a file of weights that does not exist.
+        InvalidArgumentError: Options that exclude each other, or a file of weights that does not exist.
         ModelError: Nobody knows the network, or the file's body does not fit it.
     """
     name, args = architecture(config)
     starts = [key for key in ("init", "transplant", "pretrained") if getattr(config, key)]
     if len(starts) > 1:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"{' and '.join(f'model.{s}' for s in starts)} exclude each other; state one."
         )
     if config.transplant and config.head:
-        raise InvalidInputError("model.transplant brings a classifier with it; leave model.head empty.")
+        raise InvalidArgumentError("model.transplant brings a classifier with it; leave model.head empty.")
     if name.startswith("skinclf/") and name != _HEADED:
         if config.head:
-            raise InvalidInputError(f"{name} has its own head; leave model.head empty.")
+            raise InvalidArgumentError(f"{name} has its own head; leave model.head empty.")
         network = _own(name, args, config, num_outputs)
     elif config.head:
         network = HeadedNetwork(_timm(config, 0), config.head, num_outputs)
@@ -120,13 +120,13 @@ def _take_torchvision(network: nn.Module, variant: str | None) -> None:
     """Take torchvision's ImageNet weights for an EfficientNet with its names, without their classifier."""
     bodies = [module for module in network.modules() if isinstance(module, EfficientNet)]
     if variant is None or not bodies:
-        raise InvalidInputError("model.pretrained: nobody publishes ImageNet weights of this network.")
+        raise InvalidArgumentError("model.pretrained: nobody publishes ImageNet weights of this network.")
     from torchvision.models import get_model_weights
 
     try:
         tensors = get_model_weights(variant).DEFAULT.get_state_dict(progress=False)
     except OSError as error:
-        raise InvalidInputError(
+        raise InvalidArgumentError(
             f"model.pretrained: torchvision's weights of {variant} cannot be fetched ({error}). "
             "Without network access, start from a file with model.init."
         ) from None
@@ -141,7 +141,7 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
     """Copy a file's tensors into a network by name; the classifier alone may differ.
 
     Raises:
-        InvalidInputError: No such file.
+        InvalidArgumentError: No such file.
         ModelError: No safetensors file, or a tensor outside the classifier does not fit.
     """
     from safetensors import SafetensorError
@@ -150,7 +150,7 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except OSError as error:
-        raise InvalidInputError(f"model.init {str(path)!r} cannot be read: {error}.") from None
+        raise InvalidArgumentError(f"model.init {str(path)!r} cannot be read: {error}.") from None
     except SafetensorError as error:
         raise ModelError(f"{path}: not a safetensors file: {error}.") from None
     own = network.state_dict()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skinclf.errors import InvalidInputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import OptimConfig, Phase
 from skinclf_training.torch.networks.build import body_prefix, head_names
 
@@ -39,7 +39,7 @@ class Freezer:
         optim: `phases` and `batchnorm`.
 
     Raises:
-        InvalidInputError: A phase names a part that the network does not have.
+        InvalidArgumentError: A phase names a part that the network does not have.
     """
 
     def __init__(self, network: nn.Module, optim: OptimConfig) -> None:
@@ -61,7 +61,7 @@ class Freezer:
         """Names of the parameters that `Phase.trainable` stands for; the head's are always among them.
 
         Raises:
-            InvalidInputError: The network has no such part.
+            InvalidArgumentError: The network has no such part.
         """
         head = self._parameters.keys() - self._body
         if text in {"all", "head"}:
@@ -70,7 +70,7 @@ class Freezer:
         parts = self._parts.get(kind, [])
         if not number.isdigit() or not 1 <= int(number) <= len(parts):
             counts = ", ".join(f"{key}=1 to {key}={len(found)}" for key, found in self._parts.items())
-            raise InvalidInputError(f"Phase {text!r}: this network knows all, head, {counts}.")
+            raise InvalidArgumentError(f"Phase {text!r}: this network knows all, head, {counts}.")
         return frozenset(head.union(*parts[-int(number) :]))
 
     def enter(self, phase: Phase) -> Learning:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from skinclf.errors import InvalidInputError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 
 log = logging.getLogger("skinclf")
 #: SiLU(s x) / s goes to ReLU(x) for large s; scales and shifts before a SiLU are multiplied by it.
@@ -42,7 +42,7 @@ def transplant(network: nn.Module, path: Path) -> tuple[str, ...]:
         Names of the tensors of the network that stay at their random start in full.
 
     Raises:
-        InvalidInputError: No such file.
+        InvalidArgumentError: No such file.
         ModelError: The file or the network is not what is expected.
     """
     from safetensors import SafetensorError
@@ -51,7 +51,7 @@ def transplant(network: nn.Module, path: Path) -> tuple[str, ...]:
     try:
         source = load_file(path)
     except OSError as error:
-        raise InvalidInputError(f"model.transplant {str(path)!r} cannot be read: {error}.") from None
+        raise InvalidArgumentError(f"model.transplant {str(path)!r} cannot be read: {error}.") from None
     except SafetensorError as error:
         raise ModelError(f"{path}: not a safetensors file: {error}.") from None
     own = network.state_dict()

@@ -1,0 +1,27 @@
+"""The environment of a run: time and package versions."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+
+from skinclf._version import __version__
+
+_PACKAGES = ("torch", "timm", "openvino", "onnxruntime", "tensorflow", "keras", "numpy", "pillow")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides numbers, without importing any of it."""
+    found = {"skinclf": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,5 +1,5 @@
 # skinclf: everything a contributor types. `make help` lists the targets.
-# Needs GNU make, a POSIX shell and Python 3.10 to 3.13; everything else goes into .venv.
+# Needs GNU make, a POSIX shell and Python 3.11 to 3.13; everything else goes into .venv.
 #
 #   make test PYTHON=python3.12             another Python (after `make clean`)
 #   make test JOBS=4 PYTEST_ARGS="-k spec"  more processes, fewer tests
@@ -62,15 +62,15 @@ clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
 	rm -f preds.csv preds.csv.run.json
 	find $(SOURCES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The first Python of 3.10 to 3.13 that runs and can make environments (a name on PATH may be an empty shim).
+# The first Python of 3.11 to 3.13 that runs and can make environments (a name on PATH may be an empty shim).
 $(MADE):
 	@set -e; found=; \
-	for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.10 python3 python); do \
-		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 			>/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-		echo "No usable Python $(or $(PYTHON),3.10 to 3.13) with venv and ensurepip was found." >&2; \
+		echo "No usable Python $(or $(PYTHON),3.11 to 3.13) with venv and ensurepip was found." >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; \
 	fi; \
 	echo "$$found ($$("$$found" --version)) makes $(VENV)"; \

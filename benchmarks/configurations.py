@@ -59,9 +59,15 @@ def sample(metadata: Path, every: int, output: Path) -> Path:
 )
 @click.argument("names", nargs=-1)
 def main(
-    metadata: Path, image_dir: Path, work: Path, size: int, epochs: int, batch_size: int, every: int,
+    metadata: Path,
+    image_dir: Path,
+    work: Path,
+    size: int,
+    epochs: int,
+    batch_size: int,
+    every: int,
     names: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     """Train each configuration briefly and print what came of it."""
     from skinclf_training.config.read import config_dirs, load_config
 
@@ -85,15 +91,23 @@ def main(
             ]
         side = max(size, 96) if "inception" in name else size  # it takes no less than 75
         small = {
-            "labels": "any", "preprocess.height": side, "preprocess.width": side, "augment.size": side,
-            "data.store_height": side * 3 // 2, "data.store_width": side * 2, "data.batch_size": batch_size,
-            "optim.epochs": epochs, "optim.accelerator": "cpu",
+            "labels": "any",
+            "preprocess.height": side,
+            "preprocess.width": side,
+            "augment.size": side,
+            "data.store_height": side * 3 // 2,
+            "data.store_width": side * 2,
+            "data.batch_size": batch_size,
+            "optim.epochs": epochs,
+            "optim.accelerator": "cpu",
             "optim.precision": "bf16-mixed" if config.framework == "torch" else "32-true",
-            "optim.warmup_epochs": 0.2, "optim.channels_last": "true", "model.pretrained": "false",
+            "optim.warmup_epochs": 0.2,
+            "optim.channels_last": "true",
+            "model.pretrained": "false",
             "log.report": "false",
             # Frozen statistics of a random network send every picture to the same point.
             "optim.batchnorm": "train",
-        }  # fmt: skip
+        }
         # One phase an epoch, in their order.
         phases = [asdict(replace(p, epoch=i)) for i, p in enumerate(config.optim.phases[:epochs])]
         small["optim.phases"] = json.dumps(phases)
@@ -109,9 +123,15 @@ def main(
                 continue
         pictures = sorted(image_dir.glob("*.jpg"))[:4]
         code = skinclf(
-            "predict", *map(str, pictures), "--model", str(run / "bundle"), "--output", str(run / "preds.csv"),
-            "--overwrite", log=log,
-        )  # fmt: skip
+            "predict",
+            *map(str, pictures),
+            "--model",
+            str(run / "bundle"),
+            "--output",
+            str(run / "preds.csv"),
+            "--overwrite",
+            log=log,
+        )
         history = json.loads((run / "history.json").read_text())
         spent = sum(row["seconds"] for row in history) / 60
         losses = f"{history[0]['train_loss']:.3f}, {history[-1]['train_loss']:.3f}"

@@ -87,11 +87,13 @@ def torch_dataloader(
     from torchvision import transforms
 
     model, _ = _timm(network, classes, device)
-    transform = transforms.Compose([
-        transforms.Resize((SIZE, SIZE)),
-        transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])  # fmt: skip
+    transform = transforms.Compose(
+        [
+            transforms.Resize((SIZE, SIZE)),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
 
     class Files(Dataset):
         def __len__(self) -> int:

@@ -44,12 +44,17 @@ def main(runs: tuple[Path, ...]) -> None:
         training, config = spec.training, spec.training["config"]
         many, two = metrics["multiclass"] or {}, metrics["binary"] or {}
         cells = [
-            f"`{spec.name}`", f"{config['augment']['size']}, then {spec.preprocess.height}",
-            f"{config['optim']['epochs']}, {training['seed']}", f"{training['minutes']} on {training['hardware']}",
-            cell(two.get("roc_auc")), cell(two.get("pr_auc")), cell(many.get("roc_auc_macro")),
-            cell(many.get("balanced_accuracy")), cell(many.get("ece_top_label")),
+            f"`{spec.name}`",
+            f"{config['augment']['size']}, then {spec.preprocess.height}",
+            f"{config['optim']['epochs']}, {training['seed']}",
+            f"{training['minutes']} on {training['hardware']}",
+            cell(two.get("roc_auc")),
+            cell(two.get("pr_auc")),
+            cell(many.get("roc_auc_macro")),
+            cell(many.get("balanced_accuracy")),
+            cell(many.get("ece_top_label")),
             cell(two.get("specificity_at_sensitivity", {}).get("0.9")),
-        ]  # fmt: skip
+        ]
         print("| " + " | ".join(cells) + " |")
 
 

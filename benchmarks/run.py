@@ -112,9 +112,15 @@ def scale(work: Path, sizes: str, model: str | None) -> None:
         folder = work / f"images-{count}"
         make_images(folder, count)
         seconds, peak = _predict(folder, work / "scale.csv", "--overwrite", model=model)
-        rows.append([
-            f"{count:,}", f"{seconds:.1f}", f"{count / seconds:.1f}", f"{1000 * seconds / count:.2f}", f"{peak:.0f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{count:,}",
+                f"{seconds:.1f}",
+                f"{count / seconds:.1f}",
+                f"{1000 * seconds / count:.2f}",
+                f"{peak:.0f}",
+            ]
+        )
         shutil.rmtree(folder)
     click.echo(markdown(["inputs", "seconds", "images/s", "ms/image", "peak MB"], rows))
 
@@ -174,8 +180,12 @@ def startup(work: Path, repeat: int) -> None:
 
 
 @bench.command()
-@click.option("--images", required=True, type=click.Path(exists=True, path_type=Path),
-              help="Folder of images, or a list of paths: like those that will be predicted.")  # fmt: skip
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of images, or a list of paths: like those that will be predicted.",
+)
 @click.option("--model", default=None, help="Model; the built-in one by default.")
 @click.option("--limit", default=2300, show_default=True, help="At most so many images.")
 @click.pass_obj
@@ -201,9 +211,16 @@ def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
     ):
         band = "" if loss.band is None else f"{loss.band:.4f}"
         changed = "" if loss.decisions_changed is None else f"{loss.decisions_changed:,}"
-        rows.append([
-            loss.key, f"{loss.images:,}", f"{loss.mean_change:.4f}", band, changed, f"{loss.agreement:.1%}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                loss.key,
+                f"{loss.images:,}",
+                f"{loss.mean_change:.4f}",
+                band,
+                changed,
+                f"{loss.agreement:.1%}",
+            ]
+        )
     header = ["", "images", "mean change of P(malignant)", "largest", "decisions changed", "same class"]
     click.echo(f"{loaded.spec.name}, threshold {loaded.spec.threshold:.3f}\n\n{markdown(header, rows)}")
 

@@ -1,22 +1,46 @@
-"""Everything skinclf raises on purpose.
+"""Every exception that skinclf raises on purpose.
 
-A message is one sentence or two: what was received, what was expected, what to do.
-The command line prints the message and exits with `exit_code`; nothing else is ever guessed.
+    SkinclfError
+    ├── InvalidArgumentError    (also ValueError)   an argument has an unusable value
+    ├── ImageError              (also ValueError)   one input could not be turned into an image
+    ├── ModelError                                  a model cannot be loaded
+    │   ├── UnsafeModelError                        its file asks for what is never done
+    │   └── HubError                                the Hub, its cache or the network failed
+    ├── MissingExtraError       (also ImportError)  an optional dependency is not installed
+    ├── DeviceError                                 the device or runtime is not available
+    ├── MismatchError                               an artefact was made for something else
+    ├── InsufficientDataError                       the data cannot support the target
+    ├── LeakageError                                test data were used before
+    └── OutputError             (also OSError)      an output cannot be written
+
+A message is one sentence or two: what was received, what was expected, what to do. It names parameters of the Python
+interface, in backticks; the command line prints its own option for each and owns the exit codes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SkinclfError(Exception):
-    """Base of every error that skinclf raises on purpose."""
+    """Base of every error that skinclf raises on purpose.
 
-    exit_code = 1
+    Attributes:
+        parameter: Name of the parameter whose value is at fault or would help, such as `preprocess`; None when
+            there is no single one.
+    """
+
+    def __init__(self, *args: object, parameter: str | None = None) -> None:
+        super().__init__(*args)
+        self.parameter = parameter
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword arguments are not in `args`; the attributes travel as state.
+        return type(self), self.args, self.__dict__
 
 
 class InvalidArgumentError(SkinclfError, ValueError):
-    """An argument or an option has a value that cannot be used (exit code 2)."""
-
-    exit_code = 2
+    """An argument has a value that cannot be used."""
 
 
 class ImageError(SkinclfError, ValueError):
@@ -32,7 +56,7 @@ class ImageError(SkinclfError, ValueError):
         super().__init__(message)
         self.code = code
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, str(self))
 
 
@@ -58,7 +82,7 @@ class MissingExtraError(SkinclfError, ImportError):
         self.extra = extra
         self.what = what
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.extra, self.what)
 
 

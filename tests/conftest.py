@@ -283,9 +283,12 @@ def make_bundle(
     from skinclf.models.spec import Golden, ModelSpec
 
     spec = ModelSpec(
-        name=folder.name, architecture=architecture, labels=labels, preprocess=preprocess,
+        name=folder.name,
+        architecture=architecture,
+        labels=labels,
+        preprocess=preprocess,
         **{"license": "CC0-1.0", "source": str(folder)} | fields,
-    )  # fmt: skip
+    )
     state = random_network(architecture, spec.num_outputs, seed=seed)
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}

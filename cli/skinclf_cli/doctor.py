@@ -74,7 +74,7 @@ def failed(findings: Iterable[Finding]) -> bool:
 def _python() -> Finding:
     found = f"skinclf {__version__}, Python {platform.python_version()}, {platform.platform()}"
     if sys.version_info < _OLDEST:
-        return Finding("environment", "FAIL", found, "Use Python 3.10 or later.")
+        return Finding("environment", "FAIL", found, "Use Python 3.11 or later.")
     if sys.maxsize < 1 << 32:
         return Finding("environment", "FAIL", found, "This is a 32-bit Python; torch needs a 64-bit one.")
     return Finding("environment", "PASS", found)

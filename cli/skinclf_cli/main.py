@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from skinclf._version import __version__
-from skinclf.errors import MissingExtraError, SkinclfError
+from skinclf.errors import InvalidArgumentError, MissingExtraError, SkinclfError
 from skinclf_cli import console
 
 #: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
@@ -169,13 +169,13 @@ def run(args: list[str] | None = None) -> int:
         if os.environ.get("SKINCLF_DEBUG"):
             raise
         click.echo(f"Error: {error}", err=True)
-        return error.exit_code
+        return 2 if isinstance(error, InvalidArgumentError) else 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
             raise
         missing = MissingExtraError("train", "This command")
         click.echo(f"Error: {missing}", err=True)
-        return missing.exit_code
+        return 1
     except BrokenPipeError:
         # The reader had enough (`| head`), and said so by closing the pipe.
         console.give_up_stdout()

@@ -135,8 +135,13 @@ def coverage_by(
             low, high = clopper_pearson(covered, n)
             rows.append(
                 {
-                    "group": name, "value": value, "n": n, "covered": covered, "coverage": covered / n,
-                    "interval": [float(low), float(high)], "mean_size": float(inside[mine].sum(axis=1).mean()),
+                    "group": name,
+                    "value": value,
+                    "n": n,
+                    "covered": covered,
+                    "coverage": covered / n,
+                    "interval": [float(low), float(high)],
+                    "mean_size": float(inside[mine].sum(axis=1).mean()),
                 }
-            )  # fmt: skip
+            )
     return rows

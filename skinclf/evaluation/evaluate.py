@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -32,8 +32,13 @@ SCHEMA = 1
 KIND = "skinclf-metrics"
 NOTICE = "For research and education; not a medical device and never a diagnosis."
 #: Subgroups that are shown when nothing is said and the labels have the column.
-_SUBGROUPS = (("age", "age_band"), ("sex", "sex"), ("localization", "localization"),
-              ("anatom_site_general", "anatom_site_general"), ("dx_type", "dx_type=histo"))  # fmt: skip
+_SUBGROUPS = (
+    ("age", "age_band"),
+    ("sex", "sex"),
+    ("localization", "localization"),
+    ("anatom_site_general", "anatom_site_general"),
+    ("dx_type", "dx_type=histo"),
+)
 
 
 class _Draws(TypedDict):
@@ -164,7 +169,7 @@ def evaluate(
         "schema": SCHEMA,
         "kind": KIND,
         "skinclf_version": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "notice": NOTICE,
         "name": called,
         "model": source.model or cut.model,

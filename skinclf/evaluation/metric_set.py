@@ -29,9 +29,16 @@ TARGETS = (0.8, 0.9, 0.95)
 #: RowWeights handled at once.
 _BLOCK = 1 << 19
 _OVERALL = (
-    "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
-    "weighted_precision", "weighted_recall", "weighted_f1", "mcc", "kappa",
-)  # fmt: skip
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+    "mcc",
+    "kappa",
+)
 
 
 @dataclass(slots=True)

@@ -26,9 +26,8 @@ def _positions(
 
     OpenCV computes positions in float64 and rounds them, TensorFlow computes them in float32.
     """
-    where = ((np.arange(target, dtype=kind) + kind(0.5)) * (kind(size) / kind(target)) - kind(0.5)).astype(
-        np.float32
-    )
+    steps: npt.NDArray[Any] = np.arange(target, dtype=kind)
+    where = ((steps + kind(0.5)) * (kind(size) / kind(target)) - kind(0.5)).astype(np.float32)
     low = np.floor(where)
     weight = (where - low).astype(np.float32)
     first = low.astype(np.intp)

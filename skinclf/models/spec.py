@@ -17,6 +17,7 @@ from skinclf._version import __version__
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.probabilities import Activation, Calibration
 
 SCHEMA = 1
@@ -144,6 +145,11 @@ class ModelSpec:
             "labels": self.labels.fingerprint,
             "calibration": self.calibration.fingerprint if self.calibration else None,
         }
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, revision and fingerprint, to compare with what an artefact records."""
+        return ModelIdentity.from_dict({"name": self.name, "revision": self.revision, **self.fingerprint})
 
     def replace(self, **changes: Any) -> ModelSpec:
         """A copy with some fields changed."""

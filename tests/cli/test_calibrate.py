@@ -62,8 +62,17 @@ def test_evidence_before_and_after(bundle, tmp_path, capsys):
     assert calibrate(bundle, tmp_path / "out", "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data == json.loads((tmp_path / "out" / "calibration.json").read_text())
-    names = {"nll", "brier", "ece_top_label", "ece_classwise", "malignant_nll", "malignant_brier",
-             "malignant_ece", "malignant_slope", "malignant_intercept"}  # fmt: skip
+    names = {
+        "nll",
+        "brier",
+        "ece_top_label",
+        "ece_classwise",
+        "malignant_nll",
+        "malignant_brier",
+        "malignant_ece",
+        "malignant_slope",
+        "malignant_intercept",
+    }
     for when in ("before", "after"):
         assert set(data[when]) == names
         assert all(low <= value <= high for value, low, high in data[when].values())

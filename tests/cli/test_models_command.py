@@ -171,7 +171,15 @@ def test_convert_passes_on_what_is_stated(monkeypatch, tmp_path, tiny_bundle):
     ]
     assert run(["models", "convert", "net.h5", str(tmp_path / "x"), *stated]) == 0
     assert asked == {
-        "model": "net.h5", "folder": tmp_path / "x", "labels": "mel,nv", "malignant": ("mel",),
-        "preprocess": "caffe", "architecture": "resnet50", "name": None, "sample": None,
-        "revision": None, "offline": False, "cache_dir": None,
-    }  # fmt: skip
+        "model": "net.h5",
+        "folder": tmp_path / "x",
+        "labels": "mel,nv",
+        "malignant": ("mel",),
+        "preprocess": "caffe",
+        "architecture": "resnet50",
+        "name": None,
+        "sample": None,
+        "revision": None,
+        "offline": False,
+        "cache_dir": None,
+    }

@@ -160,18 +160,64 @@ def test_odd_file_names(fake, image_dir, tmp_path, capsys):
 
 def test_options_reach_the_model(fake, image_dir, tmp_path):
     assert (
-        predict(image_dir, "-o", tmp_path / "p.csv", "--model", "m", "--labels", "ham10000", "--preprocess", "caffe",
-                "--malignant", "mel,bcc", "--architecture", "x", "--revision", "main", "--offline", "--device", "cpu",
-                "--runtime", "torch", "--precision", "bf16", "--batch-size", "3", "--workers", "1", "--processes",
-                "--embeddings", tmp_path / "e.npy", "--top-k", "2", "--threshold", "0.25")
+        predict(
+            image_dir,
+            "-o",
+            tmp_path / "p.csv",
+            "--model",
+            "m",
+            "--labels",
+            "ham10000",
+            "--preprocess",
+            "caffe",
+            "--malignant",
+            "mel,bcc",
+            "--architecture",
+            "x",
+            "--revision",
+            "main",
+            "--offline",
+            "--device",
+            "cpu",
+            "--runtime",
+            "torch",
+            "--precision",
+            "bf16",
+            "--batch-size",
+            "3",
+            "--workers",
+            "1",
+            "--processes",
+            "--embeddings",
+            tmp_path / "e.npy",
+            "--top-k",
+            "2",
+            "--threshold",
+            "0.25",
+        )
         == 0
-    )  # fmt: skip
+    )
     (options,) = fake
-    assert options.items() >= {
-        "model": ["m"], "labels": "ham10000", "preprocess": "caffe", "malignant": ("mel", "bcc"), "architecture": "x",
-        "revision": "main", "offline": True, "cache_dir": None, "device": "cpu", "runtime": "torch",
-        "precision": "bf16", "batch_size": 3, "workers": 1, "processes": True, "embeddings": True,
-    }.items()  # fmt: skip
+    assert (
+        options.items()
+        >= {
+            "model": ["m"],
+            "labels": "ham10000",
+            "preprocess": "caffe",
+            "malignant": ("mel", "bcc"),
+            "architecture": "x",
+            "revision": "main",
+            "offline": True,
+            "cache_dir": None,
+            "device": "cpu",
+            "runtime": "torch",
+            "precision": "bf16",
+            "batch_size": 3,
+            "workers": 1,
+            "processes": True,
+            "embeddings": True,
+        }.items()
+    )
     row = rows(tmp_path / "p.csv")[0]
     assert row["threshold"] == "0.25"
     assert {"top1_class", "top2_probability", "spread"} <= set(row)
@@ -206,8 +252,18 @@ def test_resume_shards_and_merge(fake, image_dir, tmp_path):
 
 def test_a_thousand_files_a_hundred_damaged_in_ten_ways(fake, image_dir, damaged_files, tmp_path):
     good = sorted(image_dir.iterdir())
-    kinds = ["empty", "text", "random", "truncated_jpeg", "truncated_png", "png_crc", "bomb_png", "missing",
-             "directory", "half_header_jpeg"]  # fmt: skip
+    kinds = [
+        "empty",
+        "text",
+        "random",
+        "truncated_jpeg",
+        "truncated_png",
+        "png_crc",
+        "bomb_png",
+        "missing",
+        "directory",
+        "half_header_jpeg",
+    ]
     folder, clean = tmp_path / "many", tmp_path / "clean"
     folder.mkdir()
     clean.mkdir()
@@ -240,8 +296,9 @@ CHILD = [sys.executable, str(Path(__file__).parents[1] / "support" / "predict_ch
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
 def test_a_closed_pipe_ends_the_run_with_one_line(image_dir):
-    process = subprocess.Popen([*CHILD, str(image_dir), *[str(image_dir)] * 200], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [*CHILD, str(image_dir), *[str(image_dir)] * 200], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout.readline().startswith(b"image,")
     process.stdout.close()
     errors = process.stderr.read().decode()
@@ -256,12 +313,18 @@ def test_a_console_of_another_charset_gets_utf8(image_dir, tmp_path):
     shutil.copy(image_dir / "img-0.jpg", image_dir / "漢-ü.jpg")
     done = subprocess.run(
         [*CHILD, str(image_dir / "漢-ü.jpg"), str(image_dir / "нет-漢.jpg")],
-        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1251"}, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1251"},
+        check=False,
+    )
     assert done.returncode == 3, done.stderr
     assert "漢-ü.jpg" in done.stdout.decode("utf-8")
-    bad = subprocess.run([*CHILD, str(image_dir / "нет-漢.jpg"), "--on-error", "fail"], capture_output=True,
-                         env={**os.environ, "PYTHONIOENCODING": "cp1251"}, check=False)  # fmt: skip
+    bad = subprocess.run(
+        [*CHILD, str(image_dir / "нет-漢.jpg"), "--on-error", "fail"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1251"},
+        check=False,
+    )
     assert bad.returncode == 1
     assert b"Traceback" not in bad.stderr
 
@@ -300,8 +363,22 @@ def test_the_real_thing_end_to_end(tiny_bundle, image_dir, damaged_files, tmp_pa
     """A fresh process, a real network, the names of the issue."""
     shutil.copy(damaged_files["truncated_jpeg"].path, image_dir / "img-3b.jpg")
     out = tmp_path / "p.csv"
-    command = [sys.executable, "-m", "skinclf", "predict", "--image-dir", str(image_dir), "--output", str(out),
-               "--model", str(tiny_bundle), "--device", "cpu", "--runtime", "torch"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "skinclf",
+        "predict",
+        "--image-dir",
+        str(image_dir),
+        "--output",
+        str(out),
+        "--model",
+        str(tiny_bundle),
+        "--device",
+        "cpu",
+        "--runtime",
+        "torch",
+    ]
     done = subprocess.run([*command, "--threshold", "youden"], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert [r["status"] for r in rows(out)] == ["ok"] * 4 + ["truncated"] + ["ok"] * 4

@@ -94,9 +94,11 @@ def test_the_script_completes_commands_and_options():
     words = {"skinclf pu": "push", "skinclf push --dry": "--dry-run", "skinclf models ver": "verify"}
     for line, expected in words.items():
         environment = {
-            **os.environ, "_SKINCLF_COMPLETE": "bash_complete", "COMP_WORDS": line,
+            **os.environ,
+            "_SKINCLF_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
             "COMP_CWORD": str(len(line.split()) - 1),
-        }  # fmt: skip
+        }
         done = subprocess.run(
             [sys.executable, "-m", "skinclf"], env=environment, capture_output=True, text=True, check=True
         )

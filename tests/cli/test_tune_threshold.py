@@ -49,9 +49,12 @@ def test_predictions_that_travel_with_a_model(bundle, here, capsys):
     assert data["positive"] == ["akiec", "bcc", "mel"]
     assert data["model"]["weights_sha256"] == "ab" * 32
     assert [row["target"] for row in data["table"]] == [0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99]
-    assert read_threshold(here / "threshold.json").check(
-        spec_of("small", calibration=Calibration("temperature", (0.5,)))
-    ) == ()  # fmt: skip
+    assert (
+        read_threshold(here / "threshold.json").check(
+            spec_of("small", calibration=Calibration("temperature", (0.5,)))
+        )
+        == ()
+    )
     with Image.open(here / "threshold_analysis.png") as picture:
         assert picture.width > 1000
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 50

@@ -55,9 +55,12 @@ def graph(*steps, layout="NCHW", batch="n", opset=18):
         nodes.append(helper.make_node(op, names, [last], **attributes))
     shape = [batch, 3, SIZE, SIZE] if layout == "NCHW" else [batch, SIZE, SIZE, 3]
     made = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)], constants,
-    )  # fmt: skip
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)],
+        constants,
+    )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
@@ -124,26 +127,53 @@ BODIES = {
     "divide": [CONV, ("Div", ["x", single([2.5])], {})],
     "divide by": [CONV, ("Exp", ["x"], {}), ("Div", [single(1), "x"], {})],
     "squeeze and excite": [
-        CONV, ("GlobalAveragePool", ["x"], {}), ("Sigmoid", ["x"], {}), ("Mul", ["v0", "x"], {}),
+        CONV,
+        ("GlobalAveragePool", ["x"], {}),
+        ("Sigmoid", ["x"], {}),
+        ("Mul", ["v0", "x"], {}),
     ],
-    "residual": [CONV, ("Relu", ["x"], {}), ("Conv", ["x", weights(4, 4, 1, 1)], {}), ("Add", ["x", "v0"], {})],
-    "concatenation": [CONV, ("Relu", ["x"], {}), ("Concat", ["x", "v0"], {"axis": 1}), ("Conv", ["x", weights(4, 8, 1, 1)], {})],
+    "residual": [
+        CONV,
+        ("Relu", ["x"], {}),
+        ("Conv", ["x", weights(4, 4, 1, 1)], {}),
+        ("Add", ["x", "v0"], {}),
+    ],
+    "concatenation": [
+        CONV,
+        ("Relu", ["x"], {}),
+        ("Concat", ["x", "v0"], {"axis": 1}),
+        ("Conv", ["x", weights(4, 8, 1, 1)], {}),
+    ],
     "max of two": [CONV, ("Sigmoid", ["x"], {}), ("Max", ["x", "v0"], {})],
     "max pool": [CONV, ("MaxPool", ["x"], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]})],
-    "mean pool": [CONV, ("AveragePool", ["x"], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]})],
+    "mean pool": [
+        CONV,
+        ("AveragePool", ["x"], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ],
     "mean pool with padding": [
-        CONV, ("AveragePool", ["x"], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
+        CONV,
+        ("AveragePool", ["x"], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
     ],
     "pad": [CONV, ("Pad", ["x", ints(0, 0, 1, 2, 0, 0, 0, 1)], {})],
     "transposes": [
-        CONV, ("Transpose", ["x"], {"perm": [0, 2, 3, 1]}), ("Add", ["x", weights(4)], {}),
+        CONV,
+        ("Transpose", ["x"], {"perm": [0, 2, 3, 1]}),
+        ("Add", ["x", weights(4)], {}),
         ("Transpose", ["x"], {"perm": [0, 3, 1, 2]}),
     ],
     "squeeze": [
-        CONV, ("GlobalMaxPool", ["x"], {}), ("Squeeze", ["x", ints(3)], {}), ("Unsqueeze", ["x", ints(-1)], {}),
+        CONV,
+        ("GlobalMaxPool", ["x"], {}),
+        ("Squeeze", ["x", ints(3)], {}),
+        ("Unsqueeze", ["x", ints(-1)], {}),
     ],
-    "identity": [CONV, ("Identity", ["x"], {}), ("Dropout", ["x"], {}), ("Cast", ["x"], {"to": TensorProto.FLOAT})],
-}  # fmt: skip
+    "identity": [
+        CONV,
+        ("Identity", ["x"], {}),
+        ("Dropout", ["x"], {}),
+        ("Cast", ["x"], {"to": TensorProto.FLOAT}),
+    ],
+}
 
 
 @pytest.mark.parametrize("body", BODIES)
@@ -152,22 +182,41 @@ def test_every_operator_against_onnx_runtime(tmp_path, body):
 
 
 HEADS = {
-    "flattened": [("Flatten", ["x"], {}), ("Gemm", ["x", weights(7, 3 * SIZE**2), weights(7)], {"transB": 1})],
+    "flattened": [
+        ("Flatten", ["x"], {}),
+        ("Gemm", ["x", weights(7, 3 * SIZE**2), weights(7)], {"transB": 1}),
+    ],
     "reshaped": [("Reshape", ["x", ints(0, -1)], {}), ("MatMul", ["x", weights(3 * SIZE**2, 7)], {})],
-    "reshaped by minus one": [("Reshape", ["x", ints(-1, 3 * SIZE**2)], {}), ("MatMul", ["x", weights(3 * SIZE**2, 7)], {})],
-    "mean": [("ReduceMean", ["x", ints(2, 3)], {"keepdims": 0}), ("MatMul", ["x", weights(3, 7)], {}), ("Add", ["x", weights(7)], {})],
-    "mean kept": [("ReduceMean", ["x", ints(-1, -2)], {}), ("Conv", ["x", weights(7, 3, 1, 1)], {}), ("Flatten", ["x"], {})],
+    "reshaped by minus one": [
+        ("Reshape", ["x", ints(-1, 3 * SIZE**2)], {}),
+        ("MatMul", ["x", weights(3 * SIZE**2, 7)], {}),
+    ],
+    "mean": [
+        ("ReduceMean", ["x", ints(2, 3)], {"keepdims": 0}),
+        ("MatMul", ["x", weights(3, 7)], {}),
+        ("Add", ["x", weights(7)], {}),
+    ],
+    "mean kept": [
+        ("ReduceMean", ["x", ints(-1, -2)], {}),
+        ("Conv", ["x", weights(7, 3, 1, 1)], {}),
+        ("Flatten", ["x"], {}),
+    ],
     "classes as an image": [("Conv", ["x", weights(7, 3, 1, 1)], {}), ("GlobalAveragePool", ["x"], {})],
     "scaled gemm": [
-        *pooled()[:2], ("Gemm", ["x", weights(3, 7), weights(7)], {"alpha": 0.5, "beta": 2.0}),
+        *pooled()[:2],
+        ("Gemm", ["x", weights(3, 7), weights(7)], {"alpha": 0.5, "beta": 2.0}),
     ],
     "norm of features": [*pooled()[:2], norm(3), ("Gemm", ["x", weights(3, 7)], {})],
     "shape arithmetic": [
-        ("GlobalAveragePool", ["x"], {}), ("Shape", ["x"], {}), ("Gather", ["x", ints(0)], {}),
-        ("Concat", ["x", ints(-1)], {"axis": 0}), ("Reshape", ["v0", "v3"], {}), ("MatMul", ["x", weights(3, 7)], {}),
+        ("GlobalAveragePool", ["x"], {}),
+        ("Shape", ["x"], {}),
+        ("Gather", ["x", ints(0)], {}),
+        ("Concat", ["x", ints(-1)], {"axis": 0}),
+        ("Reshape", ["v0", "v3"], {}),
+        ("MatMul", ["x", weights(3, 7)], {}),
     ],
     "softmax": [*pooled(), ("Softmax", ["x"], {"axis": 1}), ("Identity", ["x"], {})],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -241,9 +290,14 @@ def test_exported_networks_become_bundles(tmp_path, architecture):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            torch.nn.Sequential(network, torch.nn.Softmax(1)).eval(), (torch.zeros(1, 3, 64, 64),), str(path), dynamo=False,
-            input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
-        )  # fmt: skip
+            torch.nn.Sequential(network, torch.nn.Softmax(1)).eval(),
+            (torch.zeros(1, 3, 64, 64),),
+            str(path),
+            dynamo=False,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
+        )
     spec = convert_model(path, tmp_path / "bundle", labels="ham10000", preprocess="torch")
     assert spec.golden[0].source.startswith("onnxruntime ")
     assert (spec.architecture, spec.activation) == ("skinclf/onnx-graph", "softmax")

@@ -50,11 +50,17 @@ def seed_rule(y, p, threshold):
 
     return {
         "threshold": threshold,
-        "sensitivity": ratio(tp, tp + fn), "specificity": ratio(tn, tn + fp),
-        "ppv": ratio(tp, tp + fp), "npv": ratio(tn, tn + fn),
-        "accuracy": accuracy_score(y, flagged), "f1_score": f1_score(y, flagged, zero_division=0),
-        "tp": tp, "tn": tn, "fp": fp, "fn": fn,
-    }  # fmt: skip
+        "sensitivity": ratio(tp, tp + fn),
+        "specificity": ratio(tn, tn + fp),
+        "ppv": ratio(tp, tp + fp),
+        "npv": ratio(tn, tn + fn),
+        "accuracy": accuracy_score(y, flagged),
+        "f1_score": f1_score(y, flagged, zero_division=0),
+        "tp": tp,
+        "tn": tn,
+        "fp": fp,
+        "fn": fn,
+    }
 
 
 def sample(n=400, seed=0):
@@ -119,9 +125,20 @@ def test_round_trip_is_valid_json_without_nan(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "{}", '{"threshold": "0.5"}', '{"threshold": true}', '{"threshold": 1.5}', '{"threshold": NaN}',
-             '{"threshold": 0.5, "model": "x"}', '{"threshold": 0.5, "positive": "mel"}', "[" * 100_000]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "[1]",
+        "{}",
+        '{"threshold": "0.5"}',
+        '{"threshold": true}',
+        '{"threshold": 1.5}',
+        '{"threshold": NaN}',
+        '{"threshold": 0.5, "model": "x"}',
+        '{"threshold": 0.5, "positive": "mel"}',
+        "[" * 100_000,
+    ],
+)
 def test_not_a_threshold_file(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(InvalidArgumentError):

@@ -96,8 +96,11 @@ def test_lesions_equal_their_images_combined_by_hand(rows, groups, combine):
     point = tune_threshold(y, score, target_sensitivity=0.8, **options)
     expected = tune_threshold(hand_y, hand, target_sensitivity=0.8)
     assert (point.threshold, point.tp, point.fp, point.n) == (
-        expected.threshold, expected.tp, expected.fp, len(lesions)
-    )  # fmt: skip
+        expected.threshold,
+        expected.tp,
+        expected.fp,
+        len(lesions),
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,10 +278,16 @@ def test_every_interval_of_a_tuned_point_covers():
             return (1 - share) * spec / ((1 - share) * spec + share * (1 - sens))
 
         truth = {
-            "sensitivity": sens, "specificity": spec, "ppv": ppv(0.3), "npv": npv(0.3),
-            "accuracy": 0.3 * sens + 0.7 * spec, "lr_positive": sens / (1 - spec), "lr_negative": (1 - sens) / spec,
-            "ppv_at_prevalence": ppv(prevalence), "npv_at_prevalence": npv(prevalence),
-        }  # fmt: skip
+            "sensitivity": sens,
+            "specificity": spec,
+            "ppv": ppv(0.3),
+            "npv": npv(0.3),
+            "accuracy": 0.3 * sens + 0.7 * spec,
+            "lr_positive": sens / (1 - spec),
+            "lr_negative": (1 - sens) / spec,
+            "ppv_at_prevalence": ppv(prevalence),
+            "npv_at_prevalence": npv(prevalence),
+        }
         for name, value in truth.items():
             estimate = getattr(point, name)
             hits[name] = hits.get(name, 0) + (estimate.low <= value <= estimate.high)

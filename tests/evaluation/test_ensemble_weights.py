@@ -87,9 +87,14 @@ def test_figures_are_those_of_evaluate(tables: Path, tmp_path: Path) -> None:
     assert not result.chosen
     (tmp_path / "mean.csv").write_bytes(result.table())
     metrics = evaluate(
-        tmp_path / "mean.csv", tables / "labels.csv", split="val", compare=tables / f"{result.best}.csv",
-        allow_leakage=True, seed=4, **FAST,
-    ).metrics  # fmt: skip
+        tmp_path / "mean.csv",
+        tables / "labels.csv",
+        split="val",
+        compare=tables / f"{result.best}.csv",
+        allow_leakage=True,
+        seed=4,
+        **FAST,
+    ).metrics
     whole = metrics["multiclass"]["roc_auc_macro"]
     assert [result.value.value, result.value.low, result.value.high] == pytest.approx(
         list(whole.values()), abs=1e-6
@@ -150,8 +155,22 @@ def test_predict_takes_weights(tiny_bundle: Path, image_dir: Path, tmp_path: Pat
     from skinclf.inference.predictor import Predictor
 
     other = "ham10000-mobilenetv2"
-    words = ["predict", "--image-dir", str(image_dir), "--model", str(tiny_bundle), "--model", other, "-q",
-             "--runtime", "torch", "--device", "cpu", "--output", str(tmp_path / "p.csv")]  # fmt: skip
+    words = [
+        "predict",
+        "--image-dir",
+        str(image_dir),
+        "--model",
+        str(tiny_bundle),
+        "--model",
+        other,
+        "-q",
+        "--runtime",
+        "torch",
+        "--device",
+        "cpu",
+        "--output",
+        str(tmp_path / "p.csv"),
+    ]
     assert run([*words, "--weights", "3,1"]) == 0
     assert run([*words, "--weights", "1", "--overwrite"]) == 2
     with (tmp_path / "p.csv").open() as file:

@@ -32,9 +32,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(folder: Path) -> Evaluation:
     return evaluate(
-        folder / "test.csv", folder / "labels.csv", split="test", threshold=THRESHOLD,
-        compare=folder / "test_b.csv", **FEW,
-    )  # fmt: skip
+        folder / "test.csv",
+        folder / "labels.csv",
+        split="test",
+        threshold=THRESHOLD,
+        compare=folder / "test_b.csv",
+        **FEW,
+    )
 
 
 def estimates_in(value: object, path: str = "") -> list[tuple[str, dict]]:
@@ -262,8 +266,14 @@ def test_one_image(folder: Path, tmp_path: Path) -> None:
 
 
 def test_threshold_file_is_reported_and_bound(folder: Path, tmp_path: Path) -> None:
-    content = {"threshold": 0.3, "criterion": "sensitivity", "target": 0.9, "combine": "mean",
-               "model": {"name": "a", "weights_sha256": "1" * 64}, "positive": ["mel", "bcc", "akiec"]}  # fmt: skip
+    content = {
+        "threshold": 0.3,
+        "criterion": "sensitivity",
+        "target": 0.9,
+        "combine": "mean",
+        "model": {"name": "a", "weights_sha256": "1" * 64},
+        "positive": ["mel", "bcc", "akiec"],
+    }
     path = tmp_path / "threshold.json"
     path.write_text(json.dumps(content))
     got = evaluate(
@@ -365,10 +375,17 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
         z = skill * (2 * truth - 1) + rng.normal(size=lesions)[groups] + 0.4 * rng.normal(size=groups.size)
         p = 1 / (1 + np.exp(-z))
         return Cases(
-            ids=tuple(map(str, range(groups.size))), labels=MALIGNANT, probabilities=np.stack([1 - p, p], 1),
-            truth=truth, positive=truth == 1, score=p.astype(np.float32), positive_codes=("malignant",),
-            groups=groups, grouped=True, columns={},
-        )  # fmt: skip
+            ids=tuple(map(str, range(groups.size))),
+            labels=MALIGNANT,
+            probabilities=np.stack([1 - p, p], 1),
+            truth=truth,
+            positive=truth == 1,
+            score=p.astype(np.float32),
+            positive_codes=("malignant",),
+            groups=groups,
+            grouped=True,
+            columns={},
+        )
 
     target = Panel(draw(200_000), 0.5, brief=True).values()["multiclass.balanced_accuracy"]
     hits = 0

@@ -24,9 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(folder: Path) -> Evaluation:
     return evaluate(
-        folder / "test.csv", folder / "labels.csv", split="test", threshold=THRESHOLD,
-        compare=folder / "test_b.csv", **FEW,
-    )  # fmt: skip
+        folder / "test.csv",
+        folder / "labels.csv",
+        split="test",
+        threshold=THRESHOLD,
+        compare=folder / "test_b.csv",
+        **FEW,
+    )
 
 
 # --- subgroups ---------------------------------------------------------------------------------
@@ -34,9 +38,18 @@ def result(folder: Path) -> Evaluation:
 
 @pytest.mark.parametrize(
     ("age", "band"),
-    [("0", "<40"), ("39.9", "<40"), ("40", "40-59"), ("59.0", "40-59"), ("60", "60+"), ("85.0", "60+"),
-     ("", "missing"), ("NaN", "missing"), ("unknown", "missing")],
-)  # fmt: skip
+    [
+        ("0", "<40"),
+        ("39.9", "<40"),
+        ("40", "40-59"),
+        ("59.0", "40-59"),
+        ("60", "60+"),
+        ("85.0", "60+"),
+        ("", "missing"),
+        ("NaN", "missing"),
+        ("unknown", "missing"),
+    ],
+)
 def test_age_bands(age: str, band: str) -> None:
     assert age_band(age) == band
 

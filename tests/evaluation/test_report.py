@@ -40,9 +40,15 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def metrics(tables: Path) -> dict:
     got = evaluate(
-        tables / "p.csv", tables / "labels.csv", split="test", threshold=0.3, compare=tables / "b.csv",
-        name="A <model> & more", prevalence=0.05, **FEW,
-    )  # fmt: skip
+        tables / "p.csv",
+        tables / "labels.csv",
+        split="test",
+        threshold=0.3,
+        compare=tables / "b.csv",
+        name="A <model> & more",
+        prevalence=0.05,
+        **FEW,
+    )
     return dict(got.metrics)
 
 

@@ -33,8 +33,7 @@ def test_errors_are_one_family_and_survive_pickling(error):
 
 
 def test_only_wrong_usage_exits_with_2():
-    assert [x for x in CLASSES if x.exit_code == 2] == [InvalidArgumentError]
-    assert {x.exit_code for x in CLASSES} == {1, 2}
+    assert not any(hasattr(x, "exit_code") for x in CLASSES)
 
 
 def test_errors_are_caught_by_the_builtin_that_people_expect():

@@ -42,8 +42,13 @@ def test_commands_are_found_and_wrong_ones_fail() -> None:
         "predict",
         "push",
     }
-    for line in ("skinclf trian --config x", "skinclf search --config x", "skinclf predict a.jpg --tta d5",
-                 "skinclf train --config x --steps 3", "skinclf doctor x"):  # fmt: skip
+    for line in (
+        "skinclf trian --config x",
+        "skinclf search --config x",
+        "skinclf predict a.jpg --tta d5",
+        "skinclf train --config x --steps 3",
+        "skinclf doctor x",
+    ):
         with pytest.raises((AssertionError, click.UsageError)):
             parse(line)
 

@@ -66,8 +66,11 @@ def skinclf(environment: dict[str, str], *arguments: str) -> str:
     """Run the command line in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "skinclf", *arguments],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

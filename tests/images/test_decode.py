@@ -381,8 +381,10 @@ def test_a_failure_leaves_no_file_open(damaged_files, image_dir):
     paths = [str(damaged_files[kind].path) for kind in kinds]
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", script, *paths, str(image_dir / "img-0.jpg")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "ResourceWarning" not in done.stderr
 
 

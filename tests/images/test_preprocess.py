@@ -300,10 +300,20 @@ def test_json_round_trip_keeps_everything(preprocess):
 @pytest.mark.parametrize("field", sorted(Preprocess().to_dict()))
 def test_every_field_is_in_the_fingerprint_and_none_has_a_default_on_reading(field):
     other = {
-        "height": 225, "width": 225, "fit": "crop", "crop_pct": 0.9, "interpolation": "bicubic",
-        "library": "opencv", "color": "bgr", "scale": 1.0, "mean": (0.1, 0.0, 0.0), "std": (1.0, 2.0, 1.0),
-        "fill": 1, "draft": True, "steps": (Step("jpeg", {"quality": 90}),),
-    }  # fmt: skip
+        "height": 225,
+        "width": 225,
+        "fit": "crop",
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "library": "opencv",
+        "color": "bgr",
+        "scale": 1.0,
+        "mean": (0.1, 0.0, 0.0),
+        "std": (1.0, 2.0, 1.0),
+        "fill": 1,
+        "draft": True,
+        "steps": (Step("jpeg", {"quality": 90}),),
+    }
     assert Preprocess(**{field: other[field]}).fingerprint != Preprocess().fingerprint
     data = Preprocess().to_dict()
     del data[field]
@@ -314,15 +324,35 @@ def test_every_field_is_in_the_fingerprint_and_none_has_a_default_on_reading(fie
 @pytest.mark.parametrize(
     "change",
     [
-        {"height": 7}, {"height": 4097}, {"width": 0}, {"height": -224}, {"height": 224.0}, {"height": True},
-        {"fit": "stretch"}, {"crop_pct": 0.0}, {"crop_pct": 1.01}, {"crop_pct": 0.01}, {"crop_pct": math.nan},
-        {"interpolation": "area"}, {"library": "torch"}, {"library": "opencv", "interpolation": "bicubic"},
-        {"library": "tensorflow", "interpolation": "nearest"}, {"color": "RGB"}, {"color": "gray"},
-        {"scale": 0.0}, {"scale": math.inf}, {"mean": (0.0, math.nan, 0.0)}, {"mean": (0.0, 0.0)},
-        {"std": (1.0, 0.0, 1.0)}, {"std": (1.0, 1.0, 1.0, 1.0)}, {"fill": 256}, {"fill": -1}, {"fill": 0.5},
+        {"height": 7},
+        {"height": 4097},
+        {"width": 0},
+        {"height": -224},
+        {"height": 224.0},
+        {"height": True},
+        {"fit": "stretch"},
+        {"crop_pct": 0.0},
+        {"crop_pct": 1.01},
+        {"crop_pct": 0.01},
+        {"crop_pct": math.nan},
+        {"interpolation": "area"},
+        {"library": "torch"},
+        {"library": "opencv", "interpolation": "bicubic"},
+        {"library": "tensorflow", "interpolation": "nearest"},
+        {"color": "RGB"},
+        {"color": "gray"},
+        {"scale": 0.0},
+        {"scale": math.inf},
+        {"mean": (0.0, math.nan, 0.0)},
+        {"mean": (0.0, 0.0)},
+        {"std": (1.0, 0.0, 1.0)},
+        {"std": (1.0, 1.0, 1.0, 1.0)},
+        {"fill": 256},
+        {"fill": -1},
+        {"fill": 0.5},
         {"draft": 1},
     ],
-)  # fmt: skip
+)
 def test_impossible_values_are_refused(change):
     with pytest.raises(ModelError, match="Preprocess"):
         Preprocess(**change)
@@ -331,11 +361,20 @@ def test_impossible_values_are_refused(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"mean": 3}, {"mean": ["a", 0, 0]}, {"mean": [0, 0]}, {"steps": [{"name": "jpeg"}]}, {"steps": 5},
-        {"steps": [{"name": "jpeg", "params": 3}]}, {"crop_pct": "0.9"}, {"scale": None}, {"fill": "0"},
-        {"fit": ["squash"]}, {"height": "224"}, {"resize": 3},
+        {"mean": 3},
+        {"mean": ["a", 0, 0]},
+        {"mean": [0, 0]},
+        {"steps": [{"name": "jpeg"}]},
+        {"steps": 5},
+        {"steps": [{"name": "jpeg", "params": 3}]},
+        {"crop_pct": "0.9"},
+        {"scale": None},
+        {"fill": "0"},
+        {"fit": ["squash"]},
+        {"height": "224"},
+        {"resize": 3},
     ],
-)  # fmt: skip
+)
 def test_malformed_json_is_refused(change):
     with pytest.raises(ModelError, match="Preprocess"):
         Preprocess.from_dict({**Preprocess().to_dict(), **change})
@@ -363,9 +402,13 @@ def test_the_numbers_of_one_picture_stay_what_they_were():
         for fit in ("squash", "crop", "pad")
     }
     assert sums == {
-        ("pillow", "squash"): 497_512, ("pillow", "crop"): 496_314, ("pillow", "pad"): 388_714,
-        ("opencv", "squash"): 497_049, ("opencv", "crop"): 496_096, ("opencv", "pad"): 387_461,
+        ("pillow", "squash"): 497_512,
+        ("pillow", "crop"): 496_314,
+        ("pillow", "pad"): 388_714,
+        ("opencv", "squash"): 497_049,
+        ("opencv", "crop"): 496_096,
+        ("opencv", "pad"): 387_461,
         ("tensorflow", "squash"): pytest.approx(497_522.4016804695, abs=1e-3),
         ("tensorflow", "crop"): pytest.approx(496_592.08210372925, abs=1e-3),
         ("tensorflow", "pad"): pytest.approx(387_826.1112985611, abs=1e-3),
-    }  # fmt: skip
+    }

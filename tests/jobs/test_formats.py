@@ -34,8 +34,14 @@ def test_the_first_columns_are_the_seeds():
     assert names[4:6] == ["threshold", "flagged"]
     assert names[6:13] == [f"p_{code}" for code in HAM10000.codes]
     assert names[13:] == [
-        "top1_class", "top1_probability", "top2_class", "top2_probability", "spread", "status", "error",
-    ]  # fmt: skip
+        "top1_class",
+        "top1_probability",
+        "top2_class",
+        "top2_probability",
+        "spread",
+        "status",
+        "error",
+    ]
 
 
 def test_top_k_is_at_most_the_number_of_classes():
@@ -52,8 +58,18 @@ def test_numbers_parse_back_to_the_same_float32(value):
     assert np.float32(float(number(value))) == np.float32(value)
 
 
-ODD = ["a,b.jpg", 'say "hi".jpg', "line\nbreak.jpg", "cr\rname.jpg", "=1+1.jpg", " space .jpg", "ünï-β.jpg",
-       "\u202egnp.jpg", "-rf.jpg", "'.jpg"]  # fmt: skip
+ODD = [
+    "a,b.jpg",
+    'say "hi".jpg',
+    "line\nbreak.jpg",
+    "cr\rname.jpg",
+    "=1+1.jpg",
+    " space .jpg",
+    "ünï-β.jpg",
+    "\u202egnp.jpg",
+    "-rf.jpg",
+    "'.jpg",
+]
 
 
 @pytest.mark.parametrize("name", ODD)

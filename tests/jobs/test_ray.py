@@ -175,9 +175,16 @@ def test_every_input_has_one_row_though_workers_are_killed(ray, tmp_path, tiny_b
     killer.start()
     out = tmp_path / "out"
     run = predict_with_ray(
-        names, out, model=partial(make_scorer, tiny_bundle, folder), batch_size=2, top_k=2,
-        concurrency=2, num_cpus=0.5, quiet=True, rows_per_file=20,
-    )  # fmt: skip
+        names,
+        out,
+        model=partial(make_scorer, tiny_bundle, folder),
+        batch_size=2,
+        top_k=2,
+        concurrency=2,
+        num_cpus=0.5,
+        quiet=True,
+        rows_per_file=20,
+    )
     killer.join(timeout=10)
 
     assert killed, "nobody was killed"
@@ -231,9 +238,15 @@ def test_parquet_of_bytes_and_paths_on_another_filesystem(ray, tmp_path, tiny_bu
         pq.write_table(table, tables / f"{name}.parquet", row_group_size=3)
     bucket = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
     out = predict_parquet(
-        "tables", model=tiny_bundle, image_column="image", keep=["patient"], filesystem=bucket, runtime="torch",
-        threshold=0.4, num_cpus=0.5,
-    )  # fmt: skip
+        "tables",
+        model=tiny_bundle,
+        image_column="image",
+        keep=["patient"],
+        filesystem=bucket,
+        runtime="torch",
+        threshold=0.4,
+        num_cpus=0.5,
+    )
     rows = sorted(out.take_all(), key=lambda row: row["index"])
     assert [row["index"] for row in rows] == list(range(10))
     assert [row["patient"] for row in rows] == patients

@@ -44,8 +44,10 @@ def test_a_table_has_one_row_per_input_in_order(whole, folder):
         rows = list(csv.DictReader(file))
     assert [r["image"] for r in rows] == list(Inputs([folder]))
     assert {r["image"].rpartition("/")[2]: r["status"] for r in rows if r["status"] != "ok"} == {
-        "a.jpg": "empty", 'img-5 "odd",\n.jpg': "truncated", "z.jpg": "not_an_image",
-    }  # fmt: skip
+        "a.jpg": "empty",
+        'img-5 "odd",\n.jpg': "truncated",
+        "z.jpg": "not_an_image",
+    }
     vectors = np.load(whole.with_suffix(".npy"))
     assert vectors.shape == (30, 5)
     assert np.isnan(vectors).any(axis=1).tolist() == [r["status"] != "ok" for r in rows]

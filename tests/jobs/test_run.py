@@ -241,9 +241,12 @@ def test_the_manifest_says_what_made_the_table(whole, folder):
     assert state["identity"]["model"]["weights_sha256"] == FakeScorer().spec.weights_sha256
     assert state["identity"]["model"]["preprocess"] == FakeScorer().spec.preprocess.fingerprint
     assert state["counts"] == {
-        "rows": 30, "ok": 27, "failed": 3, "computed": 30,
+        "rows": 30,
+        "ok": 27,
+        "failed": 3,
+        "computed": 30,
         "statuses": {"empty": 1, "not_an_image": 1, "ok": 27, "truncated": 1},
-    }  # fmt: skip
+    }
     assert state["inputs"]["count"] == 30
     assert state["run"]["runtime"] == "fake"
     assert {"skinclf", "python", "numpy", "pillow"} <= set(state["versions"])

@@ -128,9 +128,11 @@ def multiplying(depth: int, times: int) -> dict[str, Any]:
         first = 1 if inner["class_name"] == "Functional" else 0
         calls = [[["i", 0, 0, {}]], *([["x", first + n, 0, {}]] for n in range(times - 1))]
         config = {
-            "name": "x", "layers": [start, {**inner, "name": "x", "inbound_nodes": calls}],
-            "input_layers": [["i", 0, 0]], "output_layers": [["x", first + times - 1, 0]],
-        }  # fmt: skip
+            "name": "x",
+            "layers": [start, {**inner, "name": "x", "inbound_nodes": calls}],
+            "input_layers": [["i", 0, 0]],
+            "output_layers": [["x", first + times - 1, 0]],
+        }
         inner = {"class_name": "Functional", "config": config}
     return inner
 
@@ -206,8 +208,12 @@ def test_many_large_tensors_at_one_time(tmp_path: Path) -> None:
     """Each is small enough; together they would not be."""
     inner = layer("UpSampling2D", "u", size=[300, 300])
     branches = [{**inner, "name": f"u{i}", "inbound_nodes": [[["in", 0, 0, {}]]]} for i in range(20)]
-    start = {"class_name": "InputLayer", "name": "in", "config": {"batch_input_shape": [None, 16, 16, 3]},
-             "inbound_nodes": []}  # fmt: skip
+    start = {
+        "class_name": "InputLayer",
+        "name": "in",
+        "config": {"batch_input_shape": [None, 16, 16, 3]},
+        "inbound_nodes": [],
+    }
     join = {**layer("Add", "a"), "name": "a", "inbound_nodes": [[[f"u{i}", 0, 0, {}] for i in range(20)]]}
     pool = {**layer("GlobalAveragePooling2D", "p"), "name": "p", "inbound_nodes": [[["a", 0, 0, {}]]]}
     soft = {**layer("Softmax", "s"), "name": "s", "inbound_nodes": [[["p", 0, 0, {}]]]}

@@ -42,11 +42,20 @@ def graph(**changes: Any) -> dict[str, Any]:
             "dense": ["linear", {"in": 8, "out": 7}],
         },
         "calls": [
-            ["scale", [0]], ["pad", [1]], ["conv", [2]], ["norm", [3]], ["relu", [4]], ["mix", [5]],
-            ["add", [5, 6]], ["pool", [7]], ["layer_norm", [8]], ["mean", [9]], ["dense", [10]],
+            ["scale", [0]],
+            ["pad", [1]],
+            ["conv", [2]],
+            ["norm", [3]],
+            ["relu", [4]],
+            ["mix", [5]],
+            ["add", [5, 6]],
+            ["pool", [7]],
+            ["layer_norm", [8]],
+            ["mean", [9]],
+            ["dense", [10]],
         ],
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +80,12 @@ def images() -> torch.Tensor:
 def test_it_is_an_architecture() -> None:
     assert BUILDERS["keras-graph"] == ("skinclf.models.architectures.graph", "build")
     spec = ModelSpec(
-        name="x", architecture="skinclf/keras-graph", labels=HAM10000, preprocess=scaling("raw", height=20, width=24),
+        name="x",
+        architecture="skinclf/keras-graph",
+        labels=HAM10000,
+        preprocess=scaling("raw", height=20, width=24),
         model_args={"graph": json.loads(json.dumps(graph()))},
-    )  # fmt: skip
+    )
     made = build_network(spec)
     assert not made.training
     assert made(torch.zeros(2, 3, 20, 24)).shape == (2, 7)
@@ -187,17 +199,32 @@ FLAT = X[:, :, 0, 0]
         (op("reshape", shape=[10, 12]), X, X.reshape(2, 10, 12)),
         (op("pad", pad=[1, 0, 2, -1]), X, F.pad(X, (2, -1, 1, 0))),
         (op("constant", op="rsub", value=[1.0]), X, 1 - X),
-        (op("constant", op="rdiv", value=[2.0, 3.0, 4.0, 5.0]), X, torch.tensor([2.0, 3, 4, 5]).view(4, 1, 1) / X),
-        (op("constant", op="add", value=[1.0, 2.0, 3.0, 4.0], axis=-1), FLAT, FLAT + torch.tensor([1.0, 2, 3, 4])),
+        (
+            op("constant", op="rdiv", value=[2.0, 3.0, 4.0, 5.0]),
+            X,
+            torch.tensor([2.0, 3, 4, 5]).view(4, 1, 1) / X,
+        ),
+        (
+            op("constant", op="add", value=[1.0, 2.0, 3.0, 4.0], axis=-1),
+            FLAT,
+            FLAT + torch.tensor([1.0, 2, 3, 4]),
+        ),
         (op("complement"), FLAT[:, :1], torch.cat([1 - FLAT[:, :1], FLAT[:, :1]], 1)),
         (op("global_max", keep=True), X, X.amax((2, 3), keepdim=True)),
-        (op("nearest", **{"from": [6, 5]}, size=[12, 15]), X, X.repeat_interleave(2, 2).repeat_interleave(3, 3)),
+        (
+            op("nearest", **{"from": [6, 5]}, size=[12, 15]),
+            X,
+            X.repeat_interleave(2, 2).repeat_interleave(3, 3),
+        ),
         (op("resize", size=[3, 10]), X, F.interpolate(X, (3, 10), mode="bilinear")),
         (op("hard_sigmoid_2"), X, (0.2 * X + 0.5).clamp(0, 1)),
-        (op("general_relu", capped=True, max=1.0, slope=0.5, threshold=0.25), X,
-         torch.where(X >= 1, torch.tensor(1.0), torch.where(X >= 0.25, X, 0.5 * (X - 0.25)))),
+        (
+            op("general_relu", capped=True, max=1.0, slope=0.5, threshold=0.25),
+            X,
+            torch.where(X >= 1, torch.tensor(1.0), torch.where(X >= 0.25, X, 0.5 * (X - 0.25))),
+        ),
     ],
-)  # fmt: skip
+)
 def test_operations(module: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(module(x), expected)
     assert output_shape(module, [tuple(x.shape[1:])]) == tuple(expected.shape[1:])
@@ -234,8 +261,29 @@ def test_nearest_neighbours_in_other_runtimes() -> None:
         assert torch.equal(torch.fx.symbolic_trace(made)(x), made(x))
 
 
-@pytest.mark.parametrize("name", [n for n in OPERATIONS if n in {"relu", "relu6", "selu", "sigmoid", "hard_sigmoid",
-    "hard_sigmoid_2", "silu", "hard_silu", "tanh", "softplus", "softsign", "exponential", "mish"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in OPERATIONS
+        if n
+        in {
+            "relu",
+            "relu6",
+            "selu",
+            "sigmoid",
+            "hard_sigmoid",
+            "hard_sigmoid_2",
+            "silu",
+            "hard_silu",
+            "tanh",
+            "softplus",
+            "softsign",
+            "exponential",
+            "mish",
+        }
+    ],
+)
 def test_activations_keep_shapes(name: str) -> None:
     assert output_shape(op(name), [(4, 6, 5)]) == tuple(op(name)(X).shape[1:])
 

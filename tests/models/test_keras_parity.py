@@ -93,40 +93,70 @@ def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float
 # both of its formats, Keras 2 under another head; the heads are those of the five published projects (two of them
 # PyTorch ones, rebuilt in Keras), and MobileNetV2 takes every one in both.
 FAMILIES = [
-    ("ResNet50", 64, MODERN, "001"), ("ResNet50", 65, LEGACY, "000"),
-    ("ResNet101", 49, LEGACY, "002"), ("ResNet101", 32, MODERN, "004"),
-    ("ResNet50V2", 64, MODERN, "000"), ("ResNet50V2", 51, LEGACY, "003"),
-    ("VGG16", 48, MODERN, "002"), ("VGG16", 32, LEGACY, "001"),
-    ("VGG19", 33, MODERN, "003"), ("VGG19", 40, LEGACY, "002"),
-    ("InceptionV3", 76, MODERN, "001"), ("InceptionV3", 75, LEGACY, "004"),
-    ("Xception", 71, MODERN, "002"), ("Xception", 74, LEGACY, "000"),
-    ("DenseNet121", 48, MODERN, "000"), ("DenseNet121", 39, LEGACY, "002"),
-    ("MobileNet", 64, MODERN, "004"), ("MobileNet", 47, LEGACY, "003"),
-    *(("MobileNetV2", size, framework, head) for framework in (MODERN, LEGACY) for size, head in (
-        (64, "000"), (65, "001"), (50, "002"), (39, "003"), (32, "004"))),
-    ("MobileNetV3Small", 64, MODERN, "002"), ("MobileNetV3Small", 65, LEGACY, "004"),
-    ("MobileNetV3Large", 50, LEGACY, "001"), ("MobileNetV3Large", 64, MODERN, "003"),
-    ("EfficientNetB0", 64, MODERN, "000"), ("EfficientNetB0", 65, LEGACY, "001"),
-    ("EfficientNetB1", 40, MODERN, "002"), ("EfficientNetB1", 37, LEGACY, "003"),
-    ("EfficientNetB2", 43, LEGACY, "000"), ("EfficientNetB2", 48, MODERN, "004"),
-    ("EfficientNetB3", 36, MODERN, "001"), ("EfficientNetB3", 45, LEGACY, "002"),
-    ("EfficientNetV2B0", 64, MODERN, "003"), ("EfficientNetV2B0", 61, LEGACY, "002"),
-    ("EfficientNetV2S", 48, MODERN, "000"), ("EfficientNetV2S", 35, LEGACY, "001"),
-]  # fmt: skip
+    ("ResNet50", 64, MODERN, "001"),
+    ("ResNet50", 65, LEGACY, "000"),
+    ("ResNet101", 49, LEGACY, "002"),
+    ("ResNet101", 32, MODERN, "004"),
+    ("ResNet50V2", 64, MODERN, "000"),
+    ("ResNet50V2", 51, LEGACY, "003"),
+    ("VGG16", 48, MODERN, "002"),
+    ("VGG16", 32, LEGACY, "001"),
+    ("VGG19", 33, MODERN, "003"),
+    ("VGG19", 40, LEGACY, "002"),
+    ("InceptionV3", 76, MODERN, "001"),
+    ("InceptionV3", 75, LEGACY, "004"),
+    ("Xception", 71, MODERN, "002"),
+    ("Xception", 74, LEGACY, "000"),
+    ("DenseNet121", 48, MODERN, "000"),
+    ("DenseNet121", 39, LEGACY, "002"),
+    ("MobileNet", 64, MODERN, "004"),
+    ("MobileNet", 47, LEGACY, "003"),
+    *(
+        ("MobileNetV2", size, framework, head)
+        for framework in (MODERN, LEGACY)
+        for size, head in ((64, "000"), (65, "001"), (50, "002"), (39, "003"), (32, "004"))
+    ),
+    ("MobileNetV3Small", 64, MODERN, "002"),
+    ("MobileNetV3Small", 65, LEGACY, "004"),
+    ("MobileNetV3Large", 50, LEGACY, "001"),
+    ("MobileNetV3Large", 64, MODERN, "003"),
+    ("EfficientNetB0", 64, MODERN, "000"),
+    ("EfficientNetB0", 65, LEGACY, "001"),
+    ("EfficientNetB1", 40, MODERN, "002"),
+    ("EfficientNetB1", 37, LEGACY, "003"),
+    ("EfficientNetB2", 43, LEGACY, "000"),
+    ("EfficientNetB2", 48, MODERN, "004"),
+    ("EfficientNetB3", 36, MODERN, "001"),
+    ("EfficientNetB3", 45, LEGACY, "002"),
+    ("EfficientNetV2B0", 64, MODERN, "003"),
+    ("EfficientNetV2B0", 61, LEGACY, "002"),
+    ("EfficientNetV2S", 48, MODERN, "000"),
+    ("EfficientNetV2S", 35, LEGACY, "001"),
+]
 SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "size", "framework", "head"), FAMILIES)
 def test_family(
-    keras_worker: KerasWorker, tmp_path: Path, family: str, size: int, framework: str, head: str,
+    keras_worker: KerasWorker,
+    tmp_path: Path,
+    family: str,
+    size: int,
+    framework: str,
+    head: str,
     record_property: Any,
-) -> None:  # fmt: skip
+) -> None:
     formats = [".h5", ".keras"] if framework == MODERN else [".h5"]
     made = keras_worker(
-        folder=tmp_path, framework=framework, family=family, size=[size, size + 5], head=head, formats=formats,
+        folder=tmp_path,
+        framework=framework,
+        family=family,
+        size=[size, size + 5],
+        head=head,
+        formats=formats,
         scaled=not family.startswith(SCALES_ITSELF),
-    )  # fmt: skip
+    )
     told = stated(made["outputs"], height=size, width=size + 5)
     for suffix in formats:
         model, difference = compare(tmp_path, suffix, told)
@@ -219,9 +249,14 @@ def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, 
     resized = np.stack([cv2.resize(x, (224, 224)).astype(np.float32) for x in decoded])
     np.save(tmp_path / "inputs.npy", resized[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32))
     made = keras_worker(
-        folder=tmp_path, framework=framework, family="ResNet50", head="001", size=[224, 224], formats=[".h5"],
+        folder=tmp_path,
+        framework=framework,
+        family="ResNet50",
+        head="001",
+        size=[224, 224],
+        formats=[".h5"],
         inputs=tmp_path / "inputs.npy",
-    )  # fmt: skip
+    )
     assert made["parameters"] == 24_778_625
     wanted = expected(np.load(tmp_path / "data.npz")["answers"])
     assert_lively(wanted)
@@ -233,8 +268,10 @@ def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, 
     state = {k: v for k, v in model.network.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert sum(v.numel() for v in state.values()) == 24_778_625
     assert [tuple(v.shape) for k, v in state.items() if "dense" in k and v.ndim == 2] == [
-        (512, 2048), (256, 512), (1, 256),
-    ]  # fmt: skip
+        (512, 2048),
+        (256, 512),
+        (1, 256),
+    ]
 
     repository, table = "devatreya/skin-lesion-resnet50", tmp_path / "preds.csv"
     with HubServer() as hub:

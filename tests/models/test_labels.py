@@ -80,9 +80,11 @@ label_sets = st.builds(
     st.text(max_size=10),
     st.lists(
         st.tuples(code, st.text(max_size=20), st.sampled_from([True, False, None])),
-        min_size=2, max_size=9, unique_by=lambda row: row[0],
+        min_size=2,
+        max_size=9,
+        unique_by=lambda row: row[0],
     ),
-)  # fmt: skip
+)
 
 
 @given(label_sets)

@@ -222,9 +222,12 @@ def test_a_tensor_hidden_in_a_subgraph_is_found(tmp_path):
     )
     outside.external_data.add(key="location", value="../secret")
     branch = helper.make_graph(
-        [helper.make_node("Identity", ["hidden"], ["y"])], "b", [],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])], [outside],
-    )  # fmt: skip
+        [helper.make_node("Identity", ["hidden"], ["y"])],
+        "b",
+        [],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [outside],
+    )
     built, _ = model()
     built.graph.node.append(
         helper.make_node("If", ["flag"], ["unused"], then_branch=branch, else_branch=branch)

@@ -81,8 +81,12 @@ def test_a_temperature_can_be_undone_the_others_not():
 
 
 def test_temperature_is_the_maximum_likelihood_one():
-    best = minimize_scalar(lambda s: log_loss(softmax(LOGITS * s), TRUTH)[0], bounds=(0.01, 5), method="bounded",
-                           options={"xatol": 1e-10})  # fmt: skip
+    best = minimize_scalar(
+        lambda s: log_loss(softmax(LOGITS * s), TRUTH)[0],
+        bounds=(0.01, 5),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
     assert FITTED["temperature"].scale[0] == pytest.approx(best.x, rel=1e-5)
     # The simulated logits are twice what they should be.
     assert FITTED["temperature"].scale[0] == pytest.approx(0.5, abs=0.08)

@@ -99,9 +99,17 @@ def whole_network(path, marker, state):
 
 
 ATTACKS = [
-    bare_pickle, pickled_state, torch_object, beside_the_weights, among_the_weights, before_zip, tar,
-    in_a_plain_zip, two_descriptions, whole_network,
-]  # fmt: skip
+    bare_pickle,
+    pickled_state,
+    torch_object,
+    beside_the_weights,
+    among_the_weights,
+    before_zip,
+    tar,
+    in_a_plain_zip,
+    two_descriptions,
+    whole_network,
+]
 
 
 def test_the_payload_would_run(marker):
@@ -283,8 +291,12 @@ def test_a_huge_configuration_is_not_parsed(tmp_path):
 
 def test_a_bundle_that_asks_for_the_network_or_a_file(bundle_copy):
     config = json.loads((bundle_copy / "config.json").read_text())
-    for change in ({"architecture": "hf-hub:evil/net"}, {"model_args": {"checkpoint_path": "/etc/passwd"}},
-                   {"architecture": "skinclf/../../evil"}, {"model_args": {"stem_size": 10**8}}):  # fmt: skip
+    for change in (
+        {"architecture": "hf-hub:evil/net"},
+        {"model_args": {"checkpoint_path": "/etc/passwd"}},
+        {"architecture": "skinclf/../../evil"},
+        {"model_args": {"stem_size": 10**8}},
+    ):
         (bundle_copy / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(ModelError):
             load_model(bundle_copy).torch_network()
@@ -301,21 +313,29 @@ def _in_little_memory(action):
 def test_a_graph_larger_than_its_weights_costs_no_memory(tmp_path):
     wide = 30_000
     parts = {
-        "mean": ["global_mean", {}], "a": ["linear", {"in": 3, "out": wide}],
-        "b": ["linear", {"in": wide, "out": wide}], "c": ["linear", {"in": wide, "out": 7}],
-    }  # fmt: skip
+        "mean": ["global_mean", {}],
+        "a": ["linear", {"in": 3, "out": wide}],
+        "b": ["linear", {"in": wide, "out": wide}],
+        "c": ["linear", {"in": wide, "out": 7}],
+    }
     calls = [[name, [number]] for number, name in enumerate(parts)]
     spec = ModelSpec(
-        name="wide", architecture="skinclf/keras-graph", labels=HAM10000, preprocess=scaling("raw", height=8, width=8),
+        name="wide",
+        architecture="skinclf/keras-graph",
+        labels=HAM10000,
+        preprocess=scaling("raw", height=8, width=8),
         model_args={"graph": {"version": 1, "input": [8, 8], "layers": parts, "calls": calls}},
-    )  # fmt: skip
+    )
     _in_little_memory(lambda: restore_network(spec, {"layers.c.bias": torch.zeros(7)}))
 
 
 def test_a_transformer_larger_than_its_weights_costs_no_memory():
     args = {"image_size": 32, "patch_size": 16, "width": 8192, "depth": 8, "heads": 8, "hidden": 65536}
     spec = ModelSpec(
-        name="deep", architecture="skinclf/transformers-vit", labels=HAM10000,
-        preprocess=scaling("tf", height=32, width=32), model_args={**args, "qkv_bias": True, "eps": 1e-6},
-    )  # fmt: skip
+        name="deep",
+        architecture="skinclf/transformers-vit",
+        labels=HAM10000,
+        preprocess=scaling("tf", height=32, width=32),
+        model_args={**args, "qkv_bias": True, "eps": 1e-6},
+    )
     _in_little_memory(lambda: restore_network(spec, {"head.bias": torch.zeros(7)}))

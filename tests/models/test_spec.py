@@ -68,8 +68,14 @@ def test_source_and_revision_come_from_where_it_was_read():
 def test_top_level_keys_are_timms_and_ours_are_in_one_block():
     config = full_spec().to_config()
     assert set(config) == {
-        "architecture", "num_classes", "label_names", "label_descriptions", "model_args", "pretrained_cfg", "skinclf",
-    }  # fmt: skip
+        "architecture",
+        "num_classes",
+        "label_names",
+        "label_descriptions",
+        "model_args",
+        "pretrained_cfg",
+        "skinclf",
+    }
     assert config["num_classes"] == 7
     assert config["label_names"] == list(HAM10000.codes)
     assert config["skinclf"]["skinclf_version"] == __version__
@@ -197,13 +203,24 @@ def test_newer_schemas_ask_for_an_update(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"labels": 3}, {"labels": [{"code": "a"}]}, {"preprocess": {}}, {"preprocess": None}, {"activation": None},
-        {"activation": []}, {"operating_points": {"a": 3}}, {"operating_points": [1]}, {"golden": 3},
-        {"golden": [{"file": "a"}]}, {"golden": [{"file": "a", "probabilities": "x", "tolerance": 1, "source": ""}]},
-        {"calibration": {"method": "vector"}}, {"calibration": "none"}, {"training": 3},
-        {"default_operating_point": "nobody"}, {"default_operating_point": ["youden"]},
+        {"labels": 3},
+        {"labels": [{"code": "a"}]},
+        {"preprocess": {}},
+        {"preprocess": None},
+        {"activation": None},
+        {"activation": []},
+        {"operating_points": {"a": 3}},
+        {"operating_points": [1]},
+        {"golden": 3},
+        {"golden": [{"file": "a"}]},
+        {"golden": [{"file": "a", "probabilities": "x", "tolerance": 1, "source": ""}]},
+        {"calibration": {"method": "vector"}},
+        {"calibration": "none"},
+        {"training": 3},
+        {"default_operating_point": "nobody"},
+        {"default_operating_point": ["youden"]},
     ],
-)  # fmt: skip
+)
 def test_malformed_blocks_are_refused(change):
     with pytest.raises(ModelError):
         ModelSpec.from_config(changed(full_spec(), **change), source="somewhere")

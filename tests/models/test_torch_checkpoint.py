@@ -269,9 +269,12 @@ def test_seed_networks_run_in_the_torch_runtime(smaller):
     from skinclf.runtimes import create_runtime
 
     spec = ModelSpec(
-        name="x", architecture="skinclf/seed-efficientnet", labels=HAM10000, preprocess=STATED["preprocess"],
+        name="x",
+        architecture="skinclf/seed-efficientnet",
+        labels=HAM10000,
+        preprocess=STATED["preprocess"],
         model_args={"design": "dermalyze", "variant": "efficientnet_b0"},
-    )  # fmt: skip
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     runtime = create_runtime(LoadedModel(spec=spec, network=smaller), runtime="torch", device="cpu")
     with torch.inference_mode():

@@ -46,10 +46,18 @@ def pictures(tmp_path_factory):
 
 def loss_of(spec: ModelSpec, **changes) -> PrecisionLoss:
     fields = {
-        "runtime": "torch", "precision": "bf16", "images": 99, "band": 0.01, "mean_change": 0.001,
-        "largest_change": 0.02, "agreement": 1.0, "decisions_changed": 0, "threshold": spec.threshold,
-        "model": spec.fingerprint, "versions": {},
-    }  # fmt: skip
+        "runtime": "torch",
+        "precision": "bf16",
+        "images": 99,
+        "band": 0.01,
+        "mean_change": 0.001,
+        "largest_change": 0.02,
+        "agreement": 1.0,
+        "decisions_changed": 0,
+        "threshold": spec.threshold,
+        "model": spec.fingerprint,
+        "versions": {},
+    }
     return PrecisionLoss(**{**fields, **changes})
 
 
@@ -172,8 +180,11 @@ def test_quantised_networks_travel_in_the_bundle_with_their_loss(tiny_bundle, pi
     predictor = Predictor(folder, precision="int8", device="cpu")
     exact = Predictor(folder, runtime="openvino", device="cpu")
     assert predictor.scorer.info == {
-        "runtime": "openvino", "device": "cpu", "precision": "int8", "band": record["band"],
-    }  # fmt: skip
+        "runtime": "openvino",
+        "device": "cpu",
+        "precision": "int8",
+        "band": record["band"],
+    }
     gaps = [
         np.abs(np.subtract(a.values, b.values)).max()
         for a, b in zip(predictor.stream(pictures[:8]), exact.stream(pictures[:8]), strict=True)

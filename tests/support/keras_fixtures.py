@@ -242,9 +242,13 @@ def tiny_weights(*, seed: int = 0) -> dict[str, dict[str, Array]]:
 
 
 def write_h5(
-    path: Path, config: Any, weights: Mapping[str, Mapping[str, Array]], *, version: str = "2.15.0",
+    path: Path,
+    config: Any,
+    weights: Mapping[str, Mapping[str, Array]],
+    *,
+    version: str = "2.15.0",
     change: Callable[[h5py.File], None] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """A whole-model legacy file; `change` may then damage it."""
     with h5py.File(path, "w") as file:
         file.attrs["keras_version"], file.attrs["backend"] = version, "tensorflow"
@@ -263,9 +267,13 @@ def write_h5(
 
 
 def write_keras(
-    path: Path, config: Any, weights: Mapping[str, Mapping[str, Array]], *, names: Mapping[str, str],
+    path: Path,
+    config: Any,
+    weights: Mapping[str, Mapping[str, Array]],
+    *,
+    names: Mapping[str, str],
     extra: Mapping[str, bytes] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """A `.keras` archive; `names` says under which name (`conv2d`, `dense_1`) a layer's variables lie."""
     inner = path.with_suffix(".inner")
     with h5py.File(inner, "w") as file:

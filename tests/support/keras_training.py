@@ -20,13 +20,26 @@ TINY: dict[str, Any] = {
     "seed": 7,
     "select": "malignant_auc",
     "model": {"architecture": "simple_cnn", "head": ["dense=8", "relu", "dropout=0.5"]},
-    "preprocess": {"height": 24, "width": 24, "fit": "squash", "scaling": "unit", "interpolation": "bilinear"},
+    "preprocess": {
+        "height": 24,
+        "width": 24,
+        "fit": "squash",
+        "scaling": "unit",
+        "interpolation": "bilinear",
+    },
     "data": {"store_height": 24, "store_width": 24, "batch_size": 6, "workers": 2},
     "augment": {"size": 24},
     "loss": {"kind": "bce", "class_weights": "pos_weight"},
-    "optim": {"epochs": 3, "accelerator": "cpu", "precision": "32-true", "ema": 0.9, "lr": 1e-3, "head_lr": 4e-3},
+    "optim": {
+        "epochs": 3,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "ema": 0.9,
+        "lr": 1e-3,
+        "head_lr": 4e-3,
+    },
     "log": {"report": False},
-}  # fmt: skip
+}
 
 
 def tiny(**changes: Any) -> Config:
@@ -45,7 +58,12 @@ def synthetic_data(folder: Path, labels: LabelSet, count: int) -> Prepared:
         lines.append(f"L{i:02},i{i:02},{labels.codes[i % len(labels)]}")
     (folder / "metadata.csv").write_text("\n".join(lines))
     prepare(
-        folder / "metadata.csv", [folder / "images"], folder / "prepared",
-        labels=labels.name, shares=parse_ratios("70/15/15"), seed=1, workers=1,
-    )  # fmt: skip
+        folder / "metadata.csv",
+        [folder / "images"],
+        folder / "prepared",
+        labels=labels.name,
+        shares=parse_ratios("70/15/15"),
+        seed=1,
+        workers=1,
+    )
     return read_prepared(folder / "prepared")

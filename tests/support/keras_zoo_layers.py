@@ -90,10 +90,19 @@ def activation_layers(keras: Any) -> Any:
     k = keras.layers
     inputs, x = start(keras)
     made = [
-        k.ReLU(), k.ReLU(6.0), k.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.25), k.ReLU(negative_slope=0.2),
-        k.LeakyReLU(0.1), k.PReLU(), k.PReLU(shared_axes=[1, 2]), k.PReLU(shared_axes=[2]), k.ELU(0.5),
-        k.Softmax(), k.Softmax(axis=1), k.Activation("gelu"),
-    ]  # fmt: skip
+        k.ReLU(),
+        k.ReLU(6.0),
+        k.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.25),
+        k.ReLU(negative_slope=0.2),
+        k.LeakyReLU(0.1),
+        k.PReLU(),
+        k.PReLU(shared_axes=[1, 2]),
+        k.PReLU(shared_axes=[2]),
+        k.ELU(0.5),
+        k.Softmax(),
+        k.Softmax(axis=1),
+        k.Activation("gelu"),
+    ]
     parts = [layer(k.Conv2D(3, 1)(x)) for layer in made]
     parts.append(k.Conv2D(3, 1, activation=k.LeakyReLU(0.3))(x))
     x = k.Concatenate()(parts)
@@ -107,9 +116,15 @@ def pooling(keras: Any) -> Any:
     parts = []
     for kind in (k.MaxPooling2D, k.AveragePooling2D):
         for size, stride, padding in (
-            (2, 2, "same"), (3, 2, "same"), (3, 1, "same"), (2, 1, "same"), ((3, 2), (2, 3), "valid"),
-            (2, 3, "same"), ((4, 3), (2, 1), "same"), (3, None, "valid"),
-        ):  # fmt: skip
+            (2, 2, "same"),
+            (3, 2, "same"),
+            (3, 1, "same"),
+            (2, 1, "same"),
+            ((3, 2), (2, 3), "valid"),
+            (2, 3, "same"),
+            ((4, 3), (2, 1), "same"),
+            (3, None, "valid"),
+        ):
             y = kind(size, strides=stride, padding=padding)(k.Conv2D(3, 1)(x))
             parts.append(k.GlobalMaxPooling2D()(y))
     y = k.GlobalAveragePooling2D(keepdims=True)(x)
@@ -137,9 +152,13 @@ def merging(keras: Any) -> Any:
     a, b, c = (k.Conv2D(6, 3, padding="same")(x) for _ in range(3))
     gate = k.Dense(6, activation="sigmoid")(k.GlobalAveragePooling2D()(a))
     parts = [
-        k.Add()([a, b, c]), k.Multiply()([a, k.Reshape((1, 1, 6))(gate)]), k.Subtract()([a, b]),
-        k.Average()([a, b, c]), k.Maximum()([a, b]), k.Minimum()([b, c]),
-    ]  # fmt: skip
+        k.Add()([a, b, c]),
+        k.Multiply()([a, k.Reshape((1, 1, 6))(gate)]),
+        k.Subtract()([a, b]),
+        k.Average()([a, b, c]),
+        k.Maximum()([a, b]),
+        k.Minimum()([b, c]),
+    ]
     x = k.Concatenate()([k.Concatenate(axis=1)(parts[:2]), k.Concatenate(axis=1)(parts[2:4])])
     y = k.Concatenate(axis=2)([k.Concatenate(axis=-1)(parts[2:4]), k.Concatenate(axis=3)(parts[4:])])
     x = k.Concatenate()([k.Flatten()(k.MaxPooling2D(5)(x)), k.Flatten()(k.MaxPooling2D(5)(y))])
@@ -222,9 +241,15 @@ def idle(keras: Any) -> Any:
     inputs = k.Input((*SIZE, 3))
     x = inputs
     for name in (
-        "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness",
-        "RandomHeight", "RandomWidth",
-    ):  # fmt: skip
+        "RandomFlip",
+        "RandomRotation",
+        "RandomZoom",
+        "RandomTranslation",
+        "RandomContrast",
+        "RandomBrightness",
+        "RandomHeight",
+        "RandomWidth",
+    ):
         if not hasattr(k, name):
             continue
         arguments = {"RandomFlip": [], "RandomTranslation": [0.1, 0.1]}.get(name, [0.2])
@@ -242,12 +267,25 @@ def modern_idle(keras: Any) -> Any:
     inputs = k.Input((*SIZE, 3))
     x = inputs
     for name, arguments in {
-        "RandomHue": [0.2], "RandomSaturation": [0.2], "RandomSharpness": [0.2], "RandomShear": [0.2, 0.2],
-        "RandomGrayscale": [0.5], "RandomErasing": [0.5], "RandomInvert": [0.5], "RandomPosterization": [4],
-        "RandomPerspective": [0.5], "RandomColorJitter": [], "RandomColorDegeneration": [0.5],
-        "RandomGaussianBlur": [0.5], "RandomElasticTransform": [0.5], "RandAugment": [], "AugMix": [],
-        "Solarization": [0.5], "MixUp": [], "CutMix": [],
-    }.items():  # fmt: skip
+        "RandomHue": [0.2],
+        "RandomSaturation": [0.2],
+        "RandomSharpness": [0.2],
+        "RandomShear": [0.2, 0.2],
+        "RandomGrayscale": [0.5],
+        "RandomErasing": [0.5],
+        "RandomInvert": [0.5],
+        "RandomPosterization": [4],
+        "RandomPerspective": [0.5],
+        "RandomColorJitter": [],
+        "RandomColorDegeneration": [0.5],
+        "RandomGaussianBlur": [0.5],
+        "RandomElasticTransform": [0.5],
+        "RandAugment": [],
+        "AugMix": [],
+        "Solarization": [0.5],
+        "MixUp": [],
+        "CutMix": [],
+    }.items():
         if hasattr(k, name):
             x = getattr(k, name)(*arguments)(x)
     x = k.RandomCrop(*SIZE)(x)

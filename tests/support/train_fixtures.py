@@ -53,9 +53,14 @@ def synthetic_data(
         lines.append(f"L{i:03},i{i:03},{codes[i % len(codes)]}")
     (folder / "metadata.csv").write_text("\n".join(lines))
     prepare(
-        folder / "metadata.csv", [folder / "images"], folder / "prepared",
-        labels=labels, shares=parse_ratios("70/15/15"), seed=1, workers=1,
-    )  # fmt: skip
+        folder / "metadata.csv",
+        [folder / "images"],
+        folder / "prepared",
+        labels=labels,
+        shares=parse_ratios("70/15/15"),
+        seed=1,
+        workers=1,
+    )
     return read_prepared(folder / "prepared")
 
 

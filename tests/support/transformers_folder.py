@@ -12,15 +12,29 @@ NAMES = dict(enumerate(HAM10000.codes))
 
 
 VIT = {
-    "architectures": ["ViTForImageClassification"], "model_type": "vit", "hidden_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "intermediate_size": 100, "image_size": 64, "patch_size": 16, "id2label": NAMES,
-}  # fmt: skip
+    "architectures": ["ViTForImageClassification"],
+    "model_type": "vit",
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 100,
+    "image_size": 64,
+    "patch_size": 16,
+    "id2label": NAMES,
+}
 
 
 SWIN = {
-    "architectures": ["SwinForImageClassification"], "model_type": "swin", "image_size": 64, "patch_size": 4,
-    "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "id2label": NAMES,
-}  # fmt: skip
+    "architectures": ["SwinForImageClassification"],
+    "model_type": "swin",
+    "image_size": 64,
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 4],
+    "window_size": 4,
+    "id2label": NAMES,
+}
 
 
 PROCESSOR = {
@@ -103,8 +117,10 @@ def write(folder, config, processor=PROCESSOR):
     from safetensors.torch import save_file
 
     random = torch.Generator().manual_seed(0)
-    tensors = {k: torch.randn(v, generator=random) * 0.2 + (1.0 if "norm" in k and k.endswith("weight") else 0.0)
-               for k, v in names_of(config).items()}  # fmt: skip
+    tensors = {
+        k: torch.randn(v, generator=random) * 0.2 + (1.0 if "norm" in k and k.endswith("weight") else 0.0)
+        for k, v in names_of(config).items()
+    }
     folder.mkdir(exist_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))

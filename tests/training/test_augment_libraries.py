@@ -198,13 +198,19 @@ def test_pictures_are_distributed_as_keras(name: str) -> None:
 
     published = {
         "skinsight": {
-            "rotation_range": 30, "width_shift_range": 0.25, "height_shift_range": 0.25, "shear_range": 0.2,
+            "rotation_range": 30,
+            "width_shift_range": 0.25,
+            "height_shift_range": 0.25,
+            "shear_range": 0.2,
             "channel_shift_range": 20,
         },
         "devatreya": {
-            "rotation_range": 20, "width_shift_range": 0.2, "height_shift_range": 0.2, "shear_range": 0.1,
+            "rotation_range": 20,
+            "width_shift_range": 0.2,
+            "height_shift_range": 0.2,
+            "shear_range": 0.1,
         },
-    }[name]  # fmt: skip
+    }[name]
     generator = ImageDataGenerator(
         **published,
         zoom_range=0.2,
@@ -237,9 +243,19 @@ def test_keras_affine_is_keras() -> None:
         (-15, (5, 3), 8, (0.8, 1.2)),
     ]:
         want = apply_affine_transform(
-            x.permute(1, 2, 0).numpy(), theta=angle, tx=shift[0], ty=shift[1], shear=shear, zx=zoom[0], zy=zoom[1],
-            row_axis=0, col_axis=1, channel_axis=2, fill_mode="nearest", order=1,
-        )  # fmt: skip
+            x.permute(1, 2, 0).numpy(),
+            theta=angle,
+            tx=shift[0],
+            ty=shift[1],
+            shear=shear,
+            zx=zoom[0],
+            zy=zoom[1],
+            row_axis=0,
+            col_axis=1,
+            channel_axis=2,
+            fill_mode="nearest",
+            order=1,
+        )
         got = geometry.KerasAffine().apply(
             x,
             angle=np.deg2rad(angle),

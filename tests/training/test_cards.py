@@ -79,10 +79,21 @@ def test_tables_hold_the_evaluation(card, metrics):
 def test_every_section_is_there(card):
     sections = re.findall(r"^## (.*)$", card.text, re.MULTILINE)
     assert sections == [
-        "Classes", "Intended use", "Out of scope", "Get started", "Data, licence and split", "Preprocessing",
-        "Results", "Operating points", "Calibration", "Subgroups", "Limitations and known failure modes",
-        "Training procedure", "Environment", "Citation",
-    ]  # fmt: skip
+        "Classes",
+        "Intended use",
+        "Out of scope",
+        "Get started",
+        "Data, licence and split",
+        "Preprocessing",
+        "Results",
+        "Operating points",
+        "Calibration",
+        "Subgroups",
+        "Limitations and known failure modes",
+        "Training procedure",
+        "Environment",
+        "Citation",
+    ]
     assert "Not a medical device" in card.text
     assert "skinclf predict --model user/lesions" in card.text
     assert 'timm.create_model("hf-hub:user/lesions"' in card.text
@@ -296,9 +307,12 @@ def test_the_recommended_card_repeats_what_its_author_published():
         assert (f"{value:,}" if isinstance(value, int) else f"{value:.4f}") in text, name
     values = {e["type"]: e["value"] for e in front_matter(text)["model-index"][0]["results"][0]["metrics"]}
     assert values == {
-        "accuracy": reported["accuracy"], "roc_auc": reported["roc_auc"], "average_precision": reported["pr_auc"],
-        "precision": reported["precision"], "recall": reported["recall"],
-    }  # fmt: skip
+        "accuracy": reported["accuracy"],
+        "roc_auc": reported["roc_auc"],
+        "average_precision": reported["pr_auc"],
+        "precision": reported["precision"],
+        "recall": reported["recall"],
+    }
     assert "as its author published" in text
 
 

@@ -34,9 +34,15 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folds")
     synthetic_data(folder)
     prepare(
-        folder / "metadata.csv", [folder / "images"], folder / "folds",
-        labels="ham10000", shares=parse_ratios("70/15/15"), folds=3, seed=1, workers=1,
-    )  # fmt: skip
+        folder / "metadata.csv",
+        [folder / "images"],
+        folder / "folds",
+        labels="ham10000",
+        shares=parse_ratios("70/15/15"),
+        folds=3,
+        seed=1,
+        workers=1,
+    )
     return folder / "folds"
 
 

@@ -73,8 +73,19 @@ def test_a_killed_check_goes_on(tmp_path: Path) -> None:
         (images / f"I{i:04}.jpg").write_bytes(data)
     table = tmp_path / "labels.csv"
     table.write_text("image_id,lesion_id,dx\n" + "".join(f"I{i:04},L{i},nv\n" for i in range(count)))
-    arguments = ["data", "check", "--metadata", str(table), "--image-dir", str(images), "--output",
-                 str(tmp_path / "out"), "--workers", "1", "--json"]  # fmt: skip
+    arguments = [
+        "data",
+        "check",
+        "--metadata",
+        str(table),
+        "--image-dir",
+        str(images),
+        "--output",
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+        "--json",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "skinclf", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -108,8 +119,9 @@ def test_the_report_and_its_command(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report == json.loads((tmp_path / "out" / "check.json").read_text())
     assert (report["images"], report["readable"]) == (63, 61)
     assert {k: v.split(":")[0] for k, v in report["rejected"].items()} == {
-        "I000": "missing", "I001": "not_an_image",
-    }  # fmt: skip
+        "I000": "missing",
+        "I001": "not_an_image",
+    }
     assert report["files_without_a_row"] == {"count": 1, "first": ["stranger"]}
     assert report["identical_files"] == [["I002", "I003"]]
     assert report["lesions_with_several_labels"] == ["akiec-1"]
@@ -164,8 +176,13 @@ def test_explore_counts_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixt
     assert page.count("data:image/jpeg;base64,") == 1
     assert "http" not in page.replace("http-equiv", "")
     assert sorted(p.stem for p in (folder / "figures").iterdir()) == [
-        "by_class", "classes", "lesions", "people", "pictures", "samples",
-    ]  # fmt: skip
+        "by_class",
+        "classes",
+        "lesions",
+        "people",
+        "pictures",
+        "samples",
+    ]
 
 
 def test_explore_leaves_out_what_nobody_knows(tmp_path: Path) -> None:

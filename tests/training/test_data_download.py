@@ -132,8 +132,9 @@ def test_files_are_fetched_unpacked_and_recorded(isic: Server, tmp_path: Path) -
     assert entry["sha256"] == hashlib.sha256(body).hexdigest()
     assert (entry["bytes"], entry["unpacked"], entry["checked_against"]) == (len(body), 2, None)
     assert [p.name for p in label_tables(record, tmp_path)] == [
-        "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Metadata.csv",
-    ]  # fmt: skip
+        "ISIC_2019_Training_GroundTruth.csv",
+        "ISIC_2019_Training_Metadata.csv",
+    ]
     # Again: nothing is fetched, everything is compared with the first time.
     isic.log.clear()
     again = fetch(isic, tmp_path)
@@ -213,13 +214,17 @@ def test_a_file_that_changed_after_the_first_download_is_refused(isic: Server, t
 def test_the_next_source_is_tried(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = RemoteFile(name="a.csv")
     dataset = DataSet(
-        title="t", page="p", licence="l", citations=(), taxonomy="ham10000",
+        title="t",
+        page="p",
+        licence="l",
+        citations=(),
+        taxonomy="ham10000",
         sources={
             "first": Source(bases=(f"{server.url}/x",), files=(file,), labels=("a.csv",)),
             "token": Source(bases=(f"{server.url}/y",), files=(file,), labels=("a.csv",), token=True),
             "second": Source(bases=(f"{server.url}/z",), files=(file,), labels=("a.csv",)),
         },
-    )  # fmt: skip
+    )
     monkeypatch.setitem(sources.DATASETS, "toy", dataset)  # type: ignore[arg-type]
     server.files = {"/z/a.csv": b"1"}
     assert download("toy", tmp_path, pause=0)["source"] == "second"

@@ -175,15 +175,23 @@ def test_class_folders_with_and_without_parts(tmp_path: Path) -> None:
 
 
 def test_prefixes_leave_synthetic_copies_out(tmp_path: Path) -> None:
-    for name in ("train/mel_a.jpg", "train/nomel_b.jpg", "test/mel_aug_3_a.jpg", "test/mel_mel_aug_1_a.jpg",
-                 "test/nomel_c.jpg", "test/readme.jpg"):  # fmt: skip
+    for name in (
+        "train/mel_a.jpg",
+        "train/nomel_b.jpg",
+        "test/mel_aug_3_a.jpg",
+        "test/mel_mel_aug_1_a.jpg",
+        "test/nomel_c.jpg",
+        "test/readme.jpg",
+    ):
         picture(tmp_path / name)
     read = read_records([tmp_path])
     assert read.format == "prefix"
     # `mel_` is inside `nomel_`, which once made every file a melanoma.
     assert {r.image: r.label for r in read.records} == {
-        "a": "melanoma", "b": "non_melanoma", "c": "non_melanoma",
-    }  # fmt: skip
+        "a": "melanoma",
+        "b": "non_melanoma",
+        "c": "non_melanoma",
+    }
     assert {name: reason.split(":")[0] for name, reason in read.left_out.items()} == {
         "test/mel_aug_3_a.jpg": "synthetic",
         "test/mel_mel_aug_1_a.jpg": "synthetic",
@@ -214,10 +222,14 @@ def translate(labels: tuple[str, ...], target: LabelSet, **options: object) -> l
 
 def test_ham10000_as_every_target() -> None:
     assert translate(HAM10000.codes, HAM10000) == list(HAM10000.codes)
-    assert [c for c, t in zip(HAM10000.codes, translate(HAM10000.codes, MALIGNANT), strict=True)
-            if t == "malignant"] == ["akiec", "bcc", "mel"]  # fmt: skip
-    assert [c for c, t in zip(HAM10000.codes, translate(HAM10000.codes, MELANOMA), strict=True)
-            if t == "melanoma"] == ["mel"]  # fmt: skip
+    assert [
+        c
+        for c, t in zip(HAM10000.codes, translate(HAM10000.codes, MALIGNANT), strict=True)
+        if t == "malignant"
+    ] == ["akiec", "bcc", "mel"]
+    assert [
+        c for c, t in zip(HAM10000.codes, translate(HAM10000.codes, MELANOMA), strict=True) if t == "melanoma"
+    ] == ["mel"]
     targets = to_taxonomy(records(*HAM10000.codes), MELANOMA)
     assert [r.origin for r in targets.records] == list(HAM10000.codes)
     assert "does not mean benign" in targets.crosswalk.lossy
@@ -247,8 +259,13 @@ def test_dropped_classes_are_counted_and_leave_the_taxonomy() -> None:
     assert len(targets.records) == 2
     assert to_taxonomy(records("mel", "nv", "scc"), ISIC2019_7, drop=["scc"]).labels == ISIC2019_7
     assert to_taxonomy(records("mel", "nv", "df"), HAM10000, drop=["DF"]).labels.codes == (
-        "akiec", "bcc", "bkl", "mel", "nv", "vasc",
-    )  # fmt: skip
+        "akiec",
+        "bcc",
+        "bkl",
+        "mel",
+        "nv",
+        "vasc",
+    )
     # A class of the source that is none of the target's leaves the target as it is.
     assert to_taxonomy(records("mel", "nv", "df"), MALIGNANT, drop=["df"]).labels == MALIGNANT
     with pytest.raises(InvalidArgumentError, match="no image has this class; found mel, nv"):
@@ -257,8 +274,11 @@ def test_dropped_classes_are_counted_and_leave_the_taxonomy() -> None:
 
 def test_names_in_full_and_numbers() -> None:
     assert translate(("Melanoma", "nevus", "basal cell carcinoma", "Dermatofibroma"), HAM10000) == [
-        "mel", "nv", "bcc", "df",
-    ]  # fmt: skip
+        "mel",
+        "nv",
+        "bcc",
+        "df",
+    ]
     assert translate(("melanoma", "actinic_keratosis", "vascular_lesions"), ISIC2019) == ["mel", "ak", "vasc"]
     assert translate(("0", "1"), MALIGNANT) == ["benign", "malignant"]
     assert translate(("0", "1"), MELANOMA) == ["non_melanoma", "melanoma"]

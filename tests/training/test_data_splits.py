@@ -120,9 +120,12 @@ def test_dermalyze_keeps_its_split(tmp_path: Path) -> None:
     for part in PARTS:
         write_csv(
             run / f"{part}_split.csv",
-            [{"image_id": r["image_id"], "label": r["dx"], "lesion_id": r["lesion_id"]}
-             for r, p in zip(rows, parts, strict=True) if p == part],
-        )  # fmt: skip
+            [
+                {"image_id": r["image_id"], "label": r["dx"], "lesion_id": r["lesion_id"]}
+                for r, p in zip(rows, parts, strict=True)
+                if p == part
+            ],
+        )
     manifest = prepare([], dirs, tmp_path / "out", shares=SHARES, use_split=run)
     assert manifest["split_sha256"] == split_hash([r["image_id"] for r in rows], parts)
     assert len(manifest["tables"]) == 3
@@ -136,10 +139,17 @@ def test_skinconditionassistant_shares_lesions_and_is_refused(tmp_path: Path) ->
     for part in PARTS:
         write_csv(
             tmp_path / "data" / f"split_{part}.csv",
-            [{"image": r["image_id"], **{c.upper(): str(float(c == r["dx"])) for c in codes},
-              "label_name": r["dx"].upper(), "label_idx": str(codes.index(r["dx"]))}
-             for r, p in zip(rows, parts, strict=True) if p == part],
-        )  # fmt: skip
+            [
+                {
+                    "image": r["image_id"],
+                    **{c.upper(): str(float(c == r["dx"])) for c in codes},
+                    "label_name": r["dx"].upper(),
+                    "label_idx": str(codes.index(r["dx"])),
+                }
+                for r, p in zip(rows, parts, strict=True)
+                if p == part
+            ],
+        )
     options = {"shares": SHARES, "use_split": tmp_path / "data"}
     with pytest.raises(LeakageError, match=r"21 lesions are in several parts; [\d.]+% of the val images"):
         prepare(metadata, dirs, tmp_path / "out", **options)  # type: ignore[arg-type]
@@ -198,8 +208,10 @@ def test_splits_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> 
 
 def test_a_split_without_a_part_is_refused_and_strangers_are_counted(tmp_path: Path) -> None:
     metadata, dirs = make_data(tmp_path)
-    rows = [{"image_id": r["image_id"], "split": p} for r, p in
-            zip(ham_rows(metadata), by_lesion(ham_rows(metadata)), strict=True)]  # fmt: skip
+    rows = [
+        {"image_id": r["image_id"], "split": p}
+        for r, p in zip(ham_rows(metadata), by_lesion(ham_rows(metadata)), strict=True)
+    ]
     split = write_csv(tmp_path / "split.csv", [r for r in rows if r["split"] != "val"])
     with pytest.raises(InvalidArgumentError, match="no labelled image is in val"):
         prepare(metadata, dirs, tmp_path / "out", shares=SHARES, use_split=split)

@@ -81,11 +81,13 @@ def test_a_smaller_student_sees_the_crop_that_its_teachers_see():
         def get_classifier(self) -> torch.nn.Module:
             return self.head
 
-    config = read_config({
-        "distill": {"teachers": [TEACHER], "weight": 0.5, "student_size": 32},
-        "preprocess": {"scaling": "raw"},
-        "augment": {"preset": "none", "size": 96},
-    })  # fmt: skip
+    config = read_config(
+        {
+            "distill": {"teachers": [TEACHER], "weight": 0.5, "student_size": 32},
+            "preprocess": {"scaling": "raw"},
+            "augment": {"preset": "none", "size": 96},
+        }
+    )
     module = Classifier(config, Student(), HAM10000, np.ones(7, np.float32), batches_per_epoch=1)
     module.freezer.enter(Phase())
     teachers = Teachers(config.distill, HAM10000)
@@ -124,11 +126,13 @@ def test_the_loss_of_a_step_is_shared_between_labels_and_teachers():
     targets = torch.tensor([0, 3, 5, 5])
 
     def step(weight: float) -> float:
-        config = read_config({
-            "distill": {"teachers": [TEACHER], "weight": weight, "temperature": 2.0},
-            "augment": {"size": 64},
-            "model": {"drop_rate": 0.0},
-        })  # fmt: skip
+        config = read_config(
+            {
+                "distill": {"teachers": [TEACHER], "weight": weight, "temperature": 2.0},
+                "augment": {"size": 64},
+                "model": {"drop_rate": 0.0},
+            }
+        )
         torch.manual_seed(0)
         network = timm.create_model("mobilenetv2_035", num_classes=7)
         module = Classifier(config, network, HAM10000, np.ones(7, np.float32), batches_per_epoch=1)

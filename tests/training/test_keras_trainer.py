@@ -36,9 +36,15 @@ from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.trainer import train
 
 CONFIGS = (
-    "devatreya-efficientnetb0", "devatreya-inceptionv3", "devatreya-resnet50", "devatreya-simple-cnn",
-    "devatreya-vgg16", "skinconditionassistant-tensorflow", "skinsight-efficientnetb0", "skinsight-resnet50",
-)  # fmt: skip
+    "devatreya-efficientnetb0",
+    "devatreya-inceptionv3",
+    "devatreya-resnet50",
+    "devatreya-simple-cnn",
+    "devatreya-vgg16",
+    "skinconditionassistant-tensorflow",
+    "skinsight-efficientnetb0",
+    "skinsight-resnet50",
+)
 # Two phases, so that optimisers change on the way, and a checkpoint after every step.
 PHASES = {"phases": [{"epoch": 0, "trainable": "head"}, {"epoch": 1, "lr": 0.5}], "checkpoint_steps": 1}
 CONFIG = tiny(optim=PHASES)
@@ -128,8 +134,10 @@ def test_a_killed_process_goes_on(prepared: Prepared, whole: Path, tmp_path: Pat
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(config), str(prepared.folder), str(run)],
-        capture_output=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()
     train(CONFIG, prepared, run)
     assert_same(whole, run)
@@ -301,9 +309,14 @@ def test_every_configuration_trains_to_a_bundle_that_predicts(
     sizes = ("preprocess.height", "preprocess.width", "data.store_height", "data.store_width", "augment.size")
     config = load_config(
         name,
-        [*(f"{key}={side}" for key in sizes), "model.pretrained=false", "data.batch_size=4",
-         "optim.accelerator=cpu", "log.report=false"],
-    )  # fmt: skip
+        [
+            *(f"{key}={side}" for key in sizes),
+            "model.pretrained=false",
+            "data.batch_size=4",
+            "optim.accelerator=cpu",
+            "log.report=false",
+        ],
+    )
     prepared, run = sets[parse_labels(config.labels).name], tmp_path / "run"
     (row,) = train(config, prepared, run, max_steps=2)
     assert row["step"] == 2

@@ -126,9 +126,15 @@ def test_batch_normalisation_does_what_the_policy_says(
 
 @pytest.mark.parametrize(
     ("architecture", "own"),
-    [("ResNet50", "caffe"), ("InceptionV3", "tf"), ("EfficientNetB0", "raw"), ("MobileNetV3Small", "raw"),
-     ("DenseNet121", "torch"), ("VGG16", "caffe")],
-)  # fmt: skip
+    [
+        ("ResNet50", "caffe"),
+        ("InceptionV3", "tf"),
+        ("EfficientNetB0", "raw"),
+        ("MobileNetV3Small", "raw"),
+        ("DenseNet121", "torch"),
+        ("VGG16", "caffe"),
+    ],
+)
 def test_the_scaling_belongs_to_the_backbone(architecture: str, own: str) -> None:
     for name in ("caffe", "tf", "torch", "unit", "raw"):
         if name == own:
@@ -167,10 +173,14 @@ def test_without_network_the_imagenet_weights_are_one_sentence() -> None:
 def test_what_only_torch_can_do_is_refused_by_name() -> None:
     check_supported(tiny())
     changes = [
-        ("model", {"transplant": "x"}), ("distill", {"weight": 0.5}), ("optim", {"accumulate": 2}),
-        ("optim", {"refresh_images": 9}), ("optim", {"devices": 2}), ("log", {"tensorboard": True}),
+        ("model", {"transplant": "x"}),
+        ("distill", {"weight": 0.5}),
+        ("optim", {"accumulate": 2}),
+        ("optim", {"refresh_images": 9}),
+        ("optim", {"devices": 2}),
+        ("log", {"tensorboard": True}),
         ("optim", {"optimizer": "adam", "weight_decay": 0.1}),
-    ]  # fmt: skip
+    ]
     for group, change in changes:
         with pytest.raises(
             InvalidArgumentError, match=f"TensorFlow does not know {group}.{list(change)[-1]}"

@@ -58,8 +58,13 @@ def test_the_simple_network_is_devatreyas() -> None:
 def test_a_head_is_its_steps() -> None:
     head = make_head(10, HEAD, 3)
     assert [type(layer).__name__ for layer in head] == [
-        "BatchNorm1d", "Dropout", "Linear", "ReLU", "Dropout", "Linear",
-    ]  # fmt: skip
+        "BatchNorm1d",
+        "Dropout",
+        "Linear",
+        "ReLU",
+        "Dropout",
+        "Linear",
+    ]
     assert head[2].weight.shape == (12, 10)
     assert head[5].weight.shape == (3, 12)
     assert head[4].p == 0.3

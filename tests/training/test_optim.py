@@ -26,8 +26,12 @@ from skinclf_training.torch.optim import build_optimizer, set_rates
 ASSISTANT = {"design": "skin-condition-assistant", "variant": "efficientnet_b0"}
 #: SkinConditionAssistant: first epoch, trainable stages of 9, factor, backbone convolution parameters.
 UNFREEZING = (
-    (0, 2, 1.0, 1.12), (20, 4, 0.5, 3.67), (40, 6, 0.2, 3.95), (60, 8, 0.1, 3.96), (80, 9, 0.05, 3.97),
-)  # fmt: skip
+    (0, 2, 1.0, 1.12),
+    (20, 4, 0.5, 3.67),
+    (40, 6, 0.2, 3.95),
+    (60, 8, 0.1, 3.96),
+    (80, 9, 0.05, 3.97),
+)
 
 
 def theirs(make, steps: int, lr: float = 0.5) -> list[float]:

@@ -24,9 +24,18 @@ from skinclf_training.torch.loader import Batch, StoreLoader
 from skinclf_training.torch.networks.build import build_network, head_names
 
 OFF = {
-    "rotate": 0, "scale": (1.0, 1.0), "aspect": 0, "shear": 0, "shift": 0, "flip": False,
-    "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "cutout": 0,
-}  # fmt: skip
+    "rotate": 0,
+    "scale": (1.0, 1.0),
+    "aspect": 0,
+    "shear": 0,
+    "shift": 0,
+    "flip": False,
+    "brightness": 0,
+    "contrast": 0,
+    "saturation": 0,
+    "hue": 0,
+    "cutout": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +144,15 @@ def test_loader_shuffles_by_epoch_and_resumes_within_one() -> None:
 
     def shuffled(**options: object) -> StoreLoader:
         return StoreLoader(
-            store, np.arange(10), np.arange(10), batch_size=3, seed=5, drop_last=True,
-            order=lambda epoch: np.random.default_rng([5, epoch]).permutation(10), **options,
-        )  # fmt: skip
+            store,
+            np.arange(10),
+            np.arange(10),
+            batch_size=3,
+            seed=5,
+            drop_last=True,
+            order=lambda epoch: np.random.default_rng([5, epoch]).permutation(10),
+            **options,
+        )
 
     loader = shuffled()
     assert len(loader) == 3

@@ -23,9 +23,15 @@ from skinclf_training.publishing.upload import Target, upload
 
 REPO = "user/lesions"
 FILES = {
-    "README.md", "config.json", "model.safetensors", "golden/sample.png", "metrics.json", "roc.png",
-    "reliability.png", "confusion.png",
-}  # fmt: skip
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "golden/sample.png",
+    "metrics.json",
+    "roc.png",
+    "reliability.png",
+    "confusion.png",
+}
 
 
 pytestmark = pytest.mark.usefixtures("signed_in")
@@ -94,8 +100,10 @@ def test_a_plain_reader_of_the_cards_yaml(server, source):
     results = data["model-index"][0]["results"][0]["metrics"]
     metrics = json.loads((source / "metrics.json").read_text())
     assert results[0] == {
-        "type": "accuracy", "name": "Accuracy", "value": metrics["multiclass"]["accuracy"]["value"],
-    }  # fmt: skip
+        "type": "accuracy",
+        "name": "Accuracy",
+        "value": metrics["multiclass"]["accuracy"]["value"],
+    }
 
 
 def test_pushing_again_changes_nothing_until_something_changed(server, source):
@@ -129,9 +137,14 @@ def test_what_is_stale_goes_and_what_is_foreign_stays(server, source):
 def test_fields_of_a_base_model_are_overwritten(server, source):
     config = json.loads((source / "config.json").read_text())
     config["pretrained_cfg"] |= {
-        "tag": "in1k", "license": "apache-2.0", "origin_url": "https://example.org", "test_input_size": [3, 288, 288],
-        "test_crop_pct": 1.0, "hf_hub_id": "timm/base", "url": "https://example.org/base.pth",
-    }  # fmt: skip
+        "tag": "in1k",
+        "license": "apache-2.0",
+        "origin_url": "https://example.org",
+        "test_input_size": [3, 288, 288],
+        "test_crop_pct": 1.0,
+        "hf_hub_id": "timm/base",
+        "url": "https://example.org/base.pth",
+    }
     config["base_model"] = "timm/base"
     (source / "config.json").write_text(json.dumps(config))
     push(source, REPO)

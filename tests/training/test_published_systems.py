@@ -24,17 +24,39 @@ from skinclf_training.torch.networks.freezing import Freezer
 CONFIGS = {config.name: config for config in known_configs()}
 TORCH = [name for name, config in CONFIGS.items() if config.framework == "torch"]
 SYSTEMS = {
-    "skinsight-efficientnetb0", "skinsight-resnet50", "devatreya-simple-cnn", "devatreya-resnet50",
-    "devatreya-vgg16", "devatreya-inceptionv3", "devatreya-efficientnetb0", "skinconditionassistant-tensorflow",
-    "skinconditionassistant-torch", "melanoma-analyzer", "dermalyze-small", "dermalyze-medium", "dermalyze-large",
-}  # fmt: skip
+    "skinsight-efficientnetb0",
+    "skinsight-resnet50",
+    "devatreya-simple-cnn",
+    "devatreya-resnet50",
+    "devatreya-vgg16",
+    "devatreya-inceptionv3",
+    "devatreya-efficientnetb0",
+    "skinconditionassistant-tensorflow",
+    "skinconditionassistant-torch",
+    "melanoma-analyzer",
+    "dermalyze-small",
+    "dermalyze-medium",
+    "dermalyze-large",
+}
 #: What a published run has that a test has not: ImageNet, teachers, a GPU, large pictures, hours.
 SMALL = {
-    "model.pretrained": "false", "model.init": "null", "model.transplant": "null", "distill.weight": "0",
-    "preprocess.height": "32", "preprocess.width": "32", "augment.size": "32", "data.batch_size": "4",
-    "data.store_height": "40", "data.store_width": "40", "data.workers": "1", "threads": "1",
-    "optim.accelerator": "cpu", "optim.precision": "32-true", "optim.refresh_images": "0", "log.report": "false",
-}  # fmt: skip
+    "model.pretrained": "false",
+    "model.init": "null",
+    "model.transplant": "null",
+    "distill.weight": "0",
+    "preprocess.height": "32",
+    "preprocess.width": "32",
+    "augment.size": "32",
+    "data.batch_size": "4",
+    "data.store_height": "40",
+    "data.store_width": "40",
+    "data.workers": "1",
+    "threads": "1",
+    "optim.accelerator": "cpu",
+    "optim.precision": "32-true",
+    "optim.refresh_images": "0",
+    "log.report": "false",
+}
 
 
 def test_every_system_has_its_configurations() -> None:

@@ -18,8 +18,18 @@ from skinclf_training.augment.batch import augment
 from skinclf_training.config.read import known_configs, read_config
 from skinclf_training.recipes.resolution_check import magnification, magnified
 
-PLAIN = {"rotate": 0.0, "flip": False, "shift": 0.0, "cutout": 0.0, "brightness": 0.0, "contrast": 0.0,
-         "saturation": 0.0, "hue": 0.0, "aspect": 0.0, "shear": 0.0}  # fmt: skip
+PLAIN = {
+    "rotate": 0.0,
+    "flip": False,
+    "shift": 0.0,
+    "cutout": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "aspect": 0.0,
+    "shear": 0.0,
+}
 
 
 def disc(rows: int, columns: int) -> np.ndarray:
@@ -38,12 +48,14 @@ def area(picture: np.ndarray) -> float:
     ("store", "zoom", "student"), [((96, 128), 1.0, 0), ((72, 96), 0.8, 0), ((144, 192), 1.0, 48)]
 )
 def test_the_ratio_is_that_of_pictures(fit: str, store: tuple[int, int], zoom: float, student: int) -> None:
-    config = read_config({
-        "augment": {**PLAIN, "size": 64, "scale": [zoom, zoom]},
-        "data": {"store_height": store[0], "store_width": store[1]},
-        "preprocess": {"height": 64, "width": 64, "fit": fit, "crop_pct": 0.8},
-        "distill": {"student_size": student},
-    })  # fmt: skip
+    config = read_config(
+        {
+            "augment": {**PLAIN, "size": 64, "scale": [zoom, zoom]},
+            "data": {"store_height": store[0], "store_width": store[1]},
+            "preprocess": {"height": 64, "width": 64, "fit": fit, "crop_pct": 0.8},
+            "distill": {"student_size": student},
+        }
+    )
     stored = torch.from_numpy(disc(*store))[None]
     crop = augment(stored, config.augment, np.random.default_rng(0))[0].permute(1, 2, 0).numpy()
     training = area(crop) * ((student or 64) / 64) ** 2
@@ -59,10 +71,13 @@ def test_configurations_train_at_the_size_they_validate_at() -> None:
 
 
 def test_what_is_proposed_mends_it() -> None:
-    config = read_config({
-        "augment": {"size": 64, "scale": [1, 1]}, "data": {"store_height": 96, "store_width": 128},
-        "preprocess": {"height": 64, "width": 64, "fit": "crop", "crop_pct": 1.0},
-    })  # fmt: skip
+    config = read_config(
+        {
+            "augment": {"size": 64, "scale": [1, 1]},
+            "data": {"store_height": 96, "store_width": 128},
+            "preprocess": {"height": 64, "width": 64, "fit": "crop", "crop_pct": 1.0},
+        }
+    )
     assert "1.50 times" in str(magnified(config))
     assert "store_height: 64" in str(magnified(config))
     assert "store_width: 85" in str(magnified(config))
@@ -70,13 +85,36 @@ def test_what_is_proposed_mends_it() -> None:
 
 def test_a_run_says_so(tmp_path, caplog) -> None:
     prepared = synthetic_data(tmp_path / "data", images=56)
-    sets = ["augment.size=32", "data.store_height=120", "data.store_width=160", "preprocess.height=32",
-            "preprocess.width=32", "data.batch_size=4", "model.init=null", "optim.accelerator=cpu",
-            "log.report=false", "threads=1", "optim.precision=32-true"]  # fmt: skip
+    sets = [
+        "augment.size=32",
+        "data.store_height=120",
+        "data.store_width=160",
+        "preprocess.height=32",
+        "preprocess.width=32",
+        "data.batch_size=4",
+        "model.init=null",
+        "optim.accelerator=cpu",
+        "log.report=false",
+        "threads=1",
+        "optim.precision=32-true",
+    ]
     words = [word for text in sets for word in ("--set", text)]
     with caplog.at_level(logging.WARNING, logger="skinclf"):
-        assert run([
-            "train", "--config", "ham10000-mobilenetv2-plain", "--data", str(prepared.folder),
-            "--output", str(tmp_path / "run"), "--max-steps", "1", *words,
-        ]) == 0  # fmt: skip
+        assert (
+            run(
+                [
+                    "train",
+                    "--config",
+                    "ham10000-mobilenetv2-plain",
+                    "--data",
+                    str(prepared.folder),
+                    "--output",
+                    str(tmp_path / "run"),
+                    "--max-steps",
+                    "1",
+                    *words,
+                ]
+            )
+            == 0
+        )
     assert "times as large as validation" in caplog.text

@@ -15,11 +15,18 @@ from skinclf_training.experiments.run_report import best_row, diagnose, draw_cur
 def history(*accuracies: tuple[float, float], losses: tuple[float, ...] = ()) -> list[dict[str, float]]:
     return [
         {
-            "epoch": i + 1.0, "step": i, "train_loss": 1.0, "train_accuracy": train, "val_accuracy": val,
-            "val_loss": losses[i] if losses else 1.0, "val_macro_auc": val, "lr": 1e-3, "seconds": 1.0,
+            "epoch": i + 1.0,
+            "step": i,
+            "train_loss": 1.0,
+            "train_accuracy": train,
+            "val_accuracy": val,
+            "val_loss": losses[i] if losses else 1.0,
+            "val_macro_auc": val,
+            "lr": 1e-3,
+            "seconds": 1.0,
         }
         for i, (train, val) in enumerate(accuracies)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

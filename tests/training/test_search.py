@@ -61,9 +61,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         lines.append(f"L{i:02},i{i:02},{HAM10000.codes[i % 7]}")
     (folder / "metadata.csv").write_text("\n".join(lines))
     prepare(
-        folder / "metadata.csv", [folder / "images"], folder / "prepared",
-        shares=parse_ratios("70/15/15"), seed=1, workers=1,
-    )  # fmt: skip
+        folder / "metadata.csv",
+        [folder / "images"],
+        folder / "prepared",
+        shares=parse_ratios("70/15/15"),
+        seed=1,
+        workers=1,
+    )
     return read_prepared(folder / "prepared")
 
 
@@ -89,7 +93,10 @@ def seen(outcome: Outcome) -> list[tuple]:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"optim.learning_rate": {"low": 1, "high": 2}}, "optim.learning_rate: Unknown configuration keys in 'optim'"),
+        (
+            {"optim.learning_rate": {"low": 1, "high": 2}},
+            "optim.learning_rate: Unknown configuration keys in 'optim'",
+        ),
         ({"optim.lr.peak": {"low": 1, "high": 2}}, "Unknown configuration key 'optim.lr.peak'"),
         ({"optim.lr": {"choices": [0.1, "fast"]}}, "'optim.lr': expected float, received 'fast'"),
         ({"loss.kind": {"choices": ["focal", "hinge"]}}, "loss.kind: .*received 'hinge'"),
@@ -108,7 +115,7 @@ def seen(outcome: Outcome) -> list[tuple]:
         ({"optim.lr": {"choices": [0.1, 0.1]}}, "listed twice"),
         ({"select": {"choices": ["loss", "accuracy"]}}, "set it with --set"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(space: dict, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         read_space(space, BASE)
@@ -366,8 +373,16 @@ def test_importance_finds_the_key_that_matters(
 
 
 def test_a_page_of_failures_alone_can_be_read(tmp_path: Path) -> None:
-    row = TrialRow(number=0, state="failed", value=None, best_epoch=None, seconds=None, params={"optim.lr": 0.1},
-                   figures={}, error="<bad>")  # fmt: skip
+    row = TrialRow(
+        number=0,
+        state="failed",
+        value=None,
+        best_epoch=None,
+        seconds=None,
+        params={"optim.lr": 0.1},
+        figures={},
+        error="<bad>",
+    )
     asked = {"config": {"name": "x"}, "sampler": "tpe", "pruner": "none", "seed": 0, "split_sha256": "0" * 64}
     outcome = Outcome(figure="loss", direction="minimize", asked=asked, trials=(row,))
     files = write_page(outcome, tmp_path, read_space({"optim.lr": {"low": 0.1, "high": 1}}, BASE))

@@ -39,8 +39,13 @@ RUNS: dict[str, dict[str, Any]] = {
         "augment": {"preset": "skinconditionassistant-torch", "cutmix": 1.0, "cutmix_prob": 0.7},
         "loss": {"kind": "focal", "class_weights": "none"},
         "optim": {
-            "epochs": 4, "accumulate": 3, "schedule": "plateau", "patience": 0, "phases": PHASES,
-            "batchnorm": "frozen_affine", "checkpoint_steps": 1,
+            "epochs": 4,
+            "accumulate": 3,
+            "schedule": "plateau",
+            "patience": 0,
+            "phases": PHASES,
+            "batchnorm": "frozen_affine",
+            "checkpoint_steps": 1,
         },
         "stop": {"patience": 1},
         "select": "loss",
@@ -48,12 +53,19 @@ RUNS: dict[str, dict[str, Any]] = {
     "stochastic depth, sgd, warm restarts, bf16, no averages": {
         "model": {"architecture": "test_efficientnet", "drop_path_rate": 0.3},
         "optim": {
-            "epochs": 3, "optimizer": "sgd", "lr": 0.01, "schedule": "warm_restarts", "restart_epochs": 1,
-            "precision": "bf16-mixed", "ema": 0.0, "checkpoint_steps": 2, "clip": 0.1,
+            "epochs": 3,
+            "optimizer": "sgd",
+            "lr": 0.01,
+            "schedule": "warm_restarts",
+            "restart_epochs": 1,
+            "precision": "bf16-mixed",
+            "ema": 0.0,
+            "checkpoint_steps": 2,
+            "clip": 0.1,
         },
         "select": "macro_auc",
     },
-}  # fmt: skip
+}
 
 
 class KillError(Exception):
@@ -139,8 +151,9 @@ def test_a_rest_of_batches_makes_a_step_of_its_own_size(prepared: Prepared, tmp_
     # Five batches are a step of three and one of two, each with the mean of its batches' gradients.
     config = tiny(
         optim={"epochs": 1, "accumulate": 3, "clip": 0.0, "ema": 0.0},
-        augment={"preset": "none", "mixup": 0.0}, model={"drop_rate": 0.0},
-    )  # fmt: skip
+        augment={"preset": "none", "mixup": 0.0},
+        model={"drop_rate": 0.0},
+    )
     batches: list[Any] = []
     sizes = []
     step, optimise = Classifier.training_step, Classifier.optimizer_step
@@ -255,10 +268,22 @@ def test_two_processes_train_one_network(prepared: Prepared, tmp_path: Path) -> 
     )
     (tmp_path / "child.py").write_text(code)
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-        str(tmp_path / "child.py"), str(tmp_path / "c.yaml"), str(prepared.folder), str(tmp_path / "run"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        "localhost:0",
+        str(tmp_path / "child.py"),
+        str(tmp_path / "c.yaml"),
+        str(prepared.folder),
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(
         command, capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -13,19 +13,43 @@ _FILE = click.Path(path_type=Path, exists=True)
 
 @click.command()
 @click.option("--model", required=True, help="Bundle folder or name of a built-in model.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Folder of the calibrated copy; may be the bundle itself.")  # fmt: skip
-@click.option("--method", type=click.Choice(["temperature", "vector", "isotonic", "none"]),
-              default="temperature", show_default=True, help="none removes the calibration.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the calibrated copy; may be the bundle itself.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["temperature", "vector", "isotonic", "none"]),
+    default="temperature",
+    show_default=True,
+    help="none removes the calibration.",
+)
 @click.option("--predictions", type=_FILE, help="This model's predictions. Default: those that came with it.")
 @click.option("--labels", type=_FILE, help="Labels: class codes, one-hot, 0/1, or a folder per class.")
 @click.option("--split", help="Only rows of this split of the labels.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True,
-              help="For the figures after calibration, by lesion.")  # fmt: skip
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
-              show_default=True, help="Of the intervals.")  # fmt: skip
-@click.option("--replicates", type=click.IntRange(min=1), default=2000, show_default=True,
-              help="Resamples of the lesions, for the intervals.")  # fmt: skip
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="For the figures after calibration, by lesion.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the intervals.",
+)
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Resamples of the lesions, for the intervals.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the figures to stdout as JSON.")
 def calibrate(
     *,

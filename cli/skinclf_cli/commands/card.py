@@ -12,10 +12,18 @@ from skinclf_cli.options import about_option
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--metrics", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              help="metrics.json that `skinclf evaluate` wrote for this bundle.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Folder for README.md, its figures and metrics.json.")  # fmt: skip
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="metrics.json that `skinclf evaluate` wrote for this bundle.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for README.md, its figures and metrics.json.",
+)
 @click.option("--repo", "repo_id", metavar="USER/REPO", help="Where the model will be found on the Hub.")
 @about_option
 def card(bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:

@@ -59,8 +59,13 @@ def conformal(
     values = table.probabilities[:, [table.codes.index(code) for code in label_set.codes]]
     fingerprint = held_out.spec.fingerprint if held_out.spec else None
     sets = fit_conformal(
-        truth, values, label_set, coverage=coverage, group=group, model=fingerprint  # type: ignore[arg-type]
-    )  # fmt: skip
+        truth,
+        values,
+        label_set,
+        coverage=coverage,
+        group=group,  # type: ignore[arg-type]  # click checks the choice
+        model=fingerprint,
+    )
     write_conformal(output, sets)
     rows = coverage_by(sets, truth, values, {"class": truth})
     if as_json:

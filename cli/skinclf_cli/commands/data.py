@@ -18,16 +18,31 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _NEW = click.Path(path_type=Path, file_okay=False)
 _FORMATS = ("ham10000", "isic2019", "onehot", "labels", "folders", "prefix")
 
-_metadata = click.option("--metadata", type=_FILE, multiple=True,
-                         help="Labels: a table, or a folder of classes. Again for a table with more, such as "
-                              "lesion ids.")  # fmt: skip
-_image_dir = click.option("--image-dir", "image_dirs", type=_FOLDER, multiple=True,
-                          help="Folder of images; may be given several times.")  # fmt: skip
+_metadata = click.option(
+    "--metadata",
+    type=_FILE,
+    multiple=True,
+    help="Labels: a table, or a folder of classes. Again for a table with more, such as lesion ids.",
+)
+_image_dir = click.option(
+    "--image-dir",
+    "image_dirs",
+    type=_FOLDER,
+    multiple=True,
+    help="Folder of images; may be given several times.",
+)
 _format = click.option("--format", type=click.Choice(_FORMATS), help="Of the labels. Default: looked at.")
-_workers = click.option("--workers", type=click.IntRange(min=1), default=4, show_default=True,
-                        help="Decoding threads.")  # fmt: skip
-_distance = click.option("--duplicate-distance", "distance", type=click.IntRange(0, 128), default=40,
-                         show_default=True, help="Bits of 256 by which near-duplicates may differ.")  # fmt: skip
+_workers = click.option(
+    "--workers", type=click.IntRange(min=1), default=4, show_default=True, help="Decoding threads."
+)
+_distance = click.option(
+    "--duplicate-distance",
+    "distance",
+    type=click.IntRange(0, 128),
+    default=40,
+    show_default=True,
+    help="Bits of 256 by which near-duplicates may differ.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 
 
@@ -40,8 +55,13 @@ def data() -> None:
 @click.argument("name", type=click.Choice(["ham10000", "isic2019"], case_sensitive=False))
 @click.option("--output", type=_NEW, required=True, help="Folder for the files and SOURCE.json.")
 @click.option("--source", help="dataverse, isic or kaggle. Default: those without a token, in turn.")
-@click.option("--mirror", "mirrors", multiple=True, metavar="URL",
-              help="Base URL to use instead of the source's own; may be given several times.")  # fmt: skip
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="Base URL to use instead of the source's own; may be given several times.",
+)
 @click.option("--remove-archives", is_flag=True, help="Remove archives when they are unpacked.")
 @_json
 def download(
@@ -77,8 +97,10 @@ def download(
             [(file, f"{entry['bytes']:,}", entry["sha256"][:16]) for file, entry in record["files"].items()],
         )
     tables = " ".join(f"--metadata {path}" for path in label_tables(record, output))
-    console.talk(f"Next: skinclf data prepare {tables} --image-dir {output} --labels {dataset.taxonomy} "
-                 f"--output {output}-prepared")  # fmt: skip
+    console.talk(
+        f"Next: skinclf data prepare {tables} --image-dir {output} --labels {dataset.taxonomy} "
+        f"--output {output}-prepared"
+    )
 
 
 @data.command()
@@ -116,10 +138,17 @@ def check(context: click.Context, /, *, as_json: bool, metadata: tuple[Path, ...
 @_image_dir
 @click.option("--output", type=_NEW, required=True, help="Folder for split.csv and split.json.")
 @_format
-@click.option("--labels", default="ham10000", show_default=True,
-              help="Classes to train: a taxonomy (also malignant, melanoma), or codes in output order.")  # fmt: skip
-@click.option("--from-labels", metavar="TAXONOMY",
-              help="Taxonomy of the table, where translating it to --labels loses something.")  # fmt: skip
+@click.option(
+    "--labels",
+    default="ham10000",
+    show_default=True,
+    help="Classes to train: a taxonomy (also malignant, melanoma), or codes in output order.",
+)
+@click.option(
+    "--from-labels",
+    metavar="TAXONOMY",
+    help="Taxonomy of the table, where translating it to --labels loses something.",
+)
 @click.option("--drop-class", "drop_classes", type=Codes(), help="Classes to leave out, such as SCC.")
 @click.option("--ratios", default="70/15/15", show_default=True, help="Shares of train, val and test.")
 @click.option("--folds", type=click.IntRange(min=2), help="Write OUTPUT/fold0, ... for cross-validation.")
@@ -131,8 +160,13 @@ def check(context: click.Context, /, *, as_json: bool, metadata: tuple[Path, ...
     "--merge-duplicates", is_flag=True, help="Keep near-duplicates of different lesions in one part."
 )
 @_distance
-@click.option("--max-missing", type=click.FloatRange(0, 1), default=0.05, show_default=True,
-              help="Largest share of images that may be missing or unreadable.")  # fmt: skip
+@click.option(
+    "--max-missing",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Largest share of images that may be missing or unreadable.",
+)
 @_workers
 @_json
 def prepare(
@@ -178,8 +212,13 @@ def prepare(
 @data.command()
 @click.option("--data", "folder", type=_FOLDER, required=True, help="Folder made by `skinclf data prepare`.")
 @click.option("--output", type=_NEW, help="Folder for the report. Default: DATA/explore.")
-@click.option("--samples", type=click.IntRange(min=0), default=5, show_default=True,
-              help="Pictures of each class on the sample sheet.")  # fmt: skip
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Pictures of each class on the sample sheet.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which.")
 @_workers
 @_json
@@ -256,9 +295,12 @@ def _images(what: str) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     with Progress(
-        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console.stderr(), transient=True,
-    ) as bar:  # fmt: skip
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console.stderr(),
+        transient=True,
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -272,9 +314,12 @@ def _bytes() -> Iterator[Callable[[str, int, int | None], None] | None]:
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     with Progress(
-        *Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
         console=console.stderr(),
-    ) as bar:  # fmt: skip
+    ) as bar:
         tasks: dict[str, Any] = {}
 
         def show(name: str, done: int, total: int | None) -> None:

@@ -14,24 +14,59 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
-@click.option("--predictions", "tables", type=_FILE, multiple=True, required=True,
-              help="Predictions table of one model; give it once for each.")  # fmt: skip
-@click.option("--labels", type=click.Path(path_type=Path, exists=True), required=True,
-              help="Reference: a table, or a folder per class.")  # fmt: skip
+@click.option(
+    "--predictions",
+    "tables",
+    type=_FILE,
+    multiple=True,
+    required=True,
+    help="Predictions table of one model; give it once for each.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Reference: a table, or a folder per class.",
+)
 @click.option("--split", help="Only rows of this split of the labels.")
-@click.option("--weights", type=Numbers(), metavar="W,W,...",
-              help="Measure these, one per table. Default: chosen on these images.")  # fmt: skip
-@click.option("--figure", type=click.Choice(["macro_auc", "balanced_accuracy", "malignant_auc", "malignant_pr_auc",
-              "loss"]), default="macro_auc", show_default=True, help="What is measured and chosen by.")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True,
-              help="Members added one after another; weights are multiples of one over it.")  # fmt: skip
+@click.option(
+    "--weights",
+    type=Numbers(),
+    metavar="W,W,...",
+    help="Measure these, one per table. Default: chosen on these images.",
+)
+@click.option(
+    "--figure",
+    type=click.Choice(["macro_auc", "balanced_accuracy", "malignant_auc", "malignant_pr_auc", "loss"]),
+    default="macro_auc",
+    show_default=True,
+    help="What is measured and chosen by.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Members added one after another; weights are multiples of one over it.",
+)
 @click.option("--taxonomy", help="Label set of the predictions, when their columns do not say it.")
-@click.option("--group-by", metavar="COLUMN",
-              help="Images that belong together. Default: the lesions, when known.")  # fmt: skip
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
-              show_default=True, help="Of the intervals.")  # fmt: skip
-@click.option("--replicates", type=click.IntRange(min=1), default=2000, show_default=True,
-              help="Of the bootstrap by lesion.")  # fmt: skip
+@click.option(
+    "--group-by", metavar="COLUMN", help="Images that belong together. Default: the lesions, when known."
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the intervals.",
+)
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Of the bootstrap by lesion.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--output", type=OutputFile(), help="Also write the averaged predictions, a CSV table.")
 @json_option
@@ -92,11 +127,18 @@ def ensemble(
             for name, weight, value in zip(result.names, result.weights, result.values, strict=True)
         ]
         rows += [
-            [name, "", f"{item.value:+.4f}" if name == "difference" else f"{item.value:.4f}",
-             f"{item.low:.4f} to {item.high:.4f}"]
-            for name, item in (("ensemble", result.value), (f"best: {result.best}", result.best_value),
-                               ("difference", result.difference))
-        ]  # fmt: skip
+            [
+                name,
+                "",
+                f"{item.value:+.4f}" if name == "difference" else f"{item.value:.4f}",
+                f"{item.low:.4f} to {item.high:.4f}",
+            ]
+            for name, item in (
+                ("ensemble", result.value),
+                (f"best: {result.best}", result.best_value),
+                ("difference", result.difference),
+            )
+        ]
         console.table(["predictions", "weight", figure, f"{confidence:.0%} interval"], rows)
     if result.chosen:
         console.talk(

@@ -20,30 +20,56 @@ _INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--predictions", type=_FILE, required=True, help="Predictions table.")
 @click.option("--labels", type=_FILE, required=True, help="Reference: a table, or a folder per class.")
 @click.option("--split", help="Only rows of this split of the labels.")
-@click.option("--threshold", metavar="FILE|NUMBER",
-              help="Fixed before this test. Default: that of the prediction run, else 0.5.")  # fmt: skip
+@click.option(
+    "--threshold",
+    metavar="FILE|NUMBER",
+    help="Fixed before this test. Default: that of the prediction run, else 0.5.",
+)
 @click.option("--positive", type=Codes(), help="Positive class or classes. Default: the malignant ones.")
 @click.option("--taxonomy", help="Label set of the predictions, when their columns do not say it.")
-@click.option("--group-by", metavar="COLUMN",
-              help="Images that belong together. Default: the lesions, when known.")  # fmt: skip
-@click.option("--combine", type=click.Choice(["max", "mean"]),
-              help="How a lesion's images combine. Default: as the threshold file says.")  # fmt: skip
-@click.option("--subgroup", "subgroups", type=Codes(), metavar="COLUMN[=VALUE],...",
-              help="Default: age_band, sex, site and dx_type=histo, when known.")  # fmt: skip
+@click.option(
+    "--group-by", metavar="COLUMN", help="Images that belong together. Default: the lesions, when known."
+)
+@click.option(
+    "--combine",
+    type=click.Choice(["max", "mean"]),
+    help="How a lesion's images combine. Default: as the threshold file says.",
+)
+@click.option(
+    "--subgroup",
+    "subgroups",
+    type=Codes(),
+    metavar="COLUMN[=VALUE],...",
+    help="Default: age_band, sex, site and dx_type=histo, when known.",
+)
 @click.option("--prevalence", type=_INSIDE, help="Share of positives where the model will be used.")
 @click.option("--compare", type=_FILE, help="Predictions of another model on the same images.")
 @click.option("--compare-threshold", metavar="FILE|NUMBER", help="Its threshold. Default: its run's.")
-@click.option("--tuned-on", type=_FILE, multiple=True,
-              help="Table of images that trained, tuned or calibrated; repeatable.")  # fmt: skip
+@click.option(
+    "--tuned-on",
+    type=_FILE,
+    multiple=True,
+    help="Table of images that trained, tuned or calibrated; repeatable.",
+)
 @click.option("--allow-leakage", is_flag=True, help="Go on when lesions under test were seen before.")
 @click.option("--images", type=_FOLDER, help="Folder of the images, to show the errors.")
 @click.option("--name", help="What the report calls the model.")
 @click.option("--confidence", type=_INSIDE, default=0.95, show_default=True, help="Of all intervals.")
-@click.option("--replicates", type=click.IntRange(min=1), default=2000, show_default=True,
-              help="Of the bootstrap by lesion.")  # fmt: skip
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Of the bootstrap by lesion.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("evaluation"),
-              show_default=True, help="Folder for metrics.json, report.html and figures.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("evaluation"),
+    show_default=True,
+    help="Folder for metrics.json, report.html and figures.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the metrics to stdout too.")
 def evaluate(
     *,

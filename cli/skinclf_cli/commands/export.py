@@ -14,10 +14,17 @@ from skinclf_cli import console
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the bundle."
 )
-@click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="Folder made by `skinclf data prepare`; by default the run's own.")  # fmt: skip
-@click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Picture to record as the golden sample; a synthetic one by default.")  # fmt: skip
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder made by `skinclf data prepare`; by default the run's own.",
+)
+@click.option(
+    "--golden-image",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Picture to record as the golden sample; a synthetic one by default.",
+)
 @click.option("--name", help="Of the model; by default the configuration's.")
 @click.option("--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Of the weights.")
 @click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
@@ -39,9 +46,14 @@ def export(
     prepared = read_prepared(folder or data_folder(run))
     config = load_config(str(run / CONFIG))
     made = framework(config.framework).export(
-        run, prepared, output, golden_image=golden_image, name=name, license=license_,
+        run,
+        prepared,
+        output,
+        golden_image=golden_image,
+        name=name,
+        license=license_,
         data_name=data_name or default_data_name(prepared),
-    )  # fmt: skip
+    )
     if config.log.report:
         from skinclf_training.experiments.run_report import write_run_report
 

@@ -153,15 +153,28 @@ def convert(source: str, folder: Path, as_json: bool, **options: Any) -> None:  
 @click.option("--precision", type=click.Choice(["bf16", "fp16", "int8"]), default="bf16", show_default=True)
 @click.option("--runtime", default="auto", show_default=True, help="Which runtime to measure.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="Where it runs.")
-@click.option("--limit", type=click.IntRange(min=20), default=2000, show_default=True,
-              help="At most so many images, drawn at random but always the same.")  # fmt: skip
+@click.option(
+    "--limit",
+    type=click.IntRange(min=20),
+    default=2000,
+    show_default=True,
+    help="At most so many images, drawn at random but always the same.",
+)
 @click.option("--store", is_flag=True, help="Record it in the bundle, so that predict can mark rows.")
 @json_option
 @hub_options
 def precision(
-    *, name: str | None, images: Path, limit: int, store: bool, as_json: bool, runtime: str, device: str,
-    precision: str, **options: Any,
-) -> None:  # fmt: skip
+    *,
+    name: str | None,
+    images: Path,
+    limit: int,
+    store: bool,
+    as_json: bool,
+    runtime: str,
+    device: str,
+    precision: str,
+    **options: Any,
+) -> None:
     """Measure what a reduced precision changes in the model NAME, against float32 on the same images."""
     from skinclf.conversion.precision import choose_images, measure_precision
     from skinclf.models.bundle import write_spec
@@ -174,9 +187,13 @@ def precision(
     chosen = choose_images(_images(images), limit)
     with _counter(len(chosen)) as count:
         loss = measure_precision(
-            model, chosen, precision=precision, runtime=runtime, device=device,
+            model,
+            chosen,
+            precision=precision,
+            runtime=runtime,
+            device=device,
             progress=lambda done: count("measuring", done),
-        )  # fmt: skip
+        )
     if store and model.folder is not None:
         kept = model.spec.precisions.get(loss.key, {})
         more = {"quantized": kept["quantized"]} if "quantized" in kept else {}
@@ -188,10 +205,20 @@ def precision(
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--images", required=True, type=_IMAGES, help="Folder of images, or a list of paths.")
-@click.option("--calibration", type=click.IntRange(min=1), default=300, show_default=True,
-              help="How many of them set the ranges; the loss is measured on others.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=40), default=2300, show_default=True,
-              help="At most so many images in all, drawn at random but always the same.")  # fmt: skip
+@click.option(
+    "--calibration",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="How many of them set the ranges; the loss is measured on others.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=40),
+    default=2300,
+    show_default=True,
+    help="At most so many images in all, drawn at random but always the same.",
+)
 @json_option
 @hub_options
 def quantize(

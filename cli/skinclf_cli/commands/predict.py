@@ -35,8 +35,12 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--image-dir", type=click.Path(file_okay=False, exists=True), help="Folder of images.")
-@click.option("--from-file", type=click.Path(dir_okay=False, exists=True, allow_dash=True), metavar="LIST|-",
-              help="Paths, one a line (or NUL-separated); - for stdin.")  # fmt: skip
+@click.option(
+    "--from-file",
+    type=click.Path(dir_okay=False, exists=True, allow_dash=True),
+    metavar="LIST|-",
+    help="Paths, one a line (or NUL-separated); - for stdin.",
+)
 @click.option("--recursive", is_flag=True, help="Search folders to the bottom.")
 @click.option(
     "-o",
@@ -46,31 +50,67 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
     show_default=True,
     help="Table; - for stdout.",
 )
-@click.option("--format", "format_", type=_FORMATS,
-              help="Default: by the ending of --output; CSV, and readable lines on a terminal.")  # fmt: skip
+@click.option(
+    "--format",
+    "format_",
+    type=_FORMATS,
+    help="Default: by the ending of --output; CSV, and readable lines on a terminal.",
+)
 @click.option("--resume", is_flag=True, help="Complete an interrupted table, or start one.")
 @click.option("--retry-failed", is_flag=True, help="With --resume: try failed inputs again.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
-@click.option("--on-error", type=click.Choice(["record", "fail"]), default="record", show_default=True,
-              help="What an unreadable image does: a row that says so, or the end.")  # fmt: skip
+@click.option(
+    "--on-error",
+    type=click.Choice(["record", "fail"]),
+    default="record",
+    show_default=True,
+    help="What an unreadable image does: a row that says so, or the end.",
+)
 @click.option("--shard", type=ShardPart(), metavar="I/N", help="Do every N-th input; see `skinclf merge`.")
 @click.option("--top-k", type=click.IntRange(min=0), default=0, help="Add the K most probable classes.")
 @click.option("--embeddings", type=OutputFile(), help="Also write feature vectors: .npy or .parquet file.")
-@click.option("--threshold", metavar="FLOAT|FILE|NAME",
-              help="On P(malignant): number, threshold file, or operating point of the model.")  # fmt: skip
+@click.option(
+    "--threshold",
+    metavar="FLOAT|FILE|NAME",
+    help="On P(malignant): number, threshold file, or operating point of the model.",
+)
 @click.option("--force", is_flag=True, help="Use a threshold file that was made for another model.")
-@click.option("--model", multiple=True,
-              help="Name, Hub repository, folder or file; several are averaged. Default: the built-in.")  # fmt: skip
-@click.option("--average", type=click.Choice(["probability", "logit"]), default="probability",
-              show_default=True, help="How several models are averaged.")  # fmt: skip
-@click.option("--weights", type=Numbers(), metavar="W,W,...",
-              help="Of several models, one each in the order of --model. Default: equal.")  # fmt: skip
-@click.option("--tta", type=click.Choice(["none", "flips", "d4", "d4+zoom"]), default="none", show_default=True,
-              help="Average over views of each image; adds the column tta_spread.")  # fmt: skip
-@click.option("--conformal", metavar="FILE|COVERAGE",
-              help="Add label sets: a file of `skinclf conformal`, or a rate such as 0.9.")  # fmt: skip
-@click.option("--refer-below", type=click.FloatRange(0, 1, min_open=True), metavar="P",
-              help="Mark images whose most probable class is below P.")  # fmt: skip
+@click.option(
+    "--model",
+    multiple=True,
+    help="Name, Hub repository, folder or file; several are averaged. Default: the built-in.",
+)
+@click.option(
+    "--average",
+    type=click.Choice(["probability", "logit"]),
+    default="probability",
+    show_default=True,
+    help="How several models are averaged.",
+)
+@click.option(
+    "--weights",
+    type=Numbers(),
+    metavar="W,W,...",
+    help="Of several models, one each in the order of --model. Default: equal.",
+)
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "flips", "d4", "d4+zoom"]),
+    default="none",
+    show_default=True,
+    help="Average over views of each image; adds the column tta_spread.",
+)
+@click.option(
+    "--conformal",
+    metavar="FILE|COVERAGE",
+    help="Add label sets: a file of `skinclf conformal`, or a rate such as 0.9.",
+)
+@click.option(
+    "--refer-below",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="P",
+    help="Mark images whose most probable class is below P.",
+)
 @click.option("--labels", help="Of a file that does not say: ham10000, malignant, ... or codes in order.")
 @click.option("--preprocess", help="Likewise: caffe, tf, torch, unit, raw, or a JSON file.")
 @click.option("--malignant", type=Codes(), help="Codes that count as malignant, for custom labels.")
@@ -81,10 +121,18 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 @click.option(
     "--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda[:n] or mps."
 )
-@click.option("--runtime", default="auto", show_default=True,
-              help="auto, torch, torch-compile, openvino, onnxruntime or keras.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto",
-              show_default=True)  # fmt: skip
+@click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    help="auto, torch, torch-compile, openvino, onnxruntime or keras.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
+    default="auto",
+    show_default=True,
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -92,8 +140,13 @@ _FORMATS = click.Choice(["csv", "jsonl", "parquet", "text"])
 )
 @click.option("--workers", type=click.IntRange(min=0), help="Decode workers. Default: one per core.")
 @click.option("--processes/--threads", default=None, help="What workers are. Default: threads up to 6.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
-              help="ray: a Ray cluster; --output is a folder of Parquet files.")  # fmt: skip
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: a Ray cluster; --output is a folder of Parquet files.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(min=1), help="Ray: how many workers. Default: Ray's choice."
 )

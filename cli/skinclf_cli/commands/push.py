@@ -17,9 +17,12 @@ from skinclf_cli.options import about_option, json_option
     "source", metavar="RUN_OR_BUNDLE", type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.argument("repo_id", metavar="USER/REPO")
-@click.option("--metrics", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="metrics.json of this bundle; by default the one beside it or in the run's evaluation/; "
-              "a run without one is evaluated.")  # fmt: skip
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="metrics.json of this bundle; by default the one beside it or in the run's evaluation/; "
+    "a run without one is evaluated.",
+)
 @about_option
 @click.option("--private", is_flag=True, help="Make a new repository private; refuse one that is public.")
 @click.option("--create-pr", is_flag=True, help="Propose the commit as a pull request.")

@@ -11,26 +11,58 @@ from skinclf_cli.options import json_option
 
 
 @click.command()
-@click.option("--config", required=True,
-              help="What every trial starts from: a YAML file, or the name of a configuration.")  # fmt: skip
-@click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True,
-              help="Folder made by `skinclf data prepare`.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Folder of the search.")  # fmt: skip
-@click.option("--space", "space_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              help="YAML file: keys of the configuration, each with what it may be.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(min=1),
-              help="Finished trials in the end, pruned and failed ones included. Default: all of a grid.")  # fmt: skip
+@click.option(
+    "--config",
+    required=True,
+    help="What every trial starts from: a YAML file, or the name of a configuration.",
+)
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Folder made by `skinclf data prepare`.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the search."
+)
+@click.option(
+    "--space",
+    "space_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="YAML file: keys of the configuration, each with what it may be.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Finished trials in the end, pruned and failed ones included. Default: all of a grid.",
+)
 @click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
-@click.option("--pruner", type=click.Choice(["median", "none"]), default="median", show_default=True,
-              help="Stop trials that are worse than the median of those before at the same epoch.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the sampler; the runs have the configuration's own.")  # fmt: skip
+@click.option(
+    "--pruner",
+    type=click.Choice(["median", "none"]),
+    default="median",
+    show_default=True,
+    help="Stop trials that are worse than the median of those before at the same epoch.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the sampler; the runs have the configuration's own.",
+)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.SUB=VALUE", help="Override a key of the configuration."
 )
-@click.option("--keep", type=click.Choice(["best", "all"]), default="best", show_default=True,
-              help="Whose checkpoints stay.")  # fmt: skip
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "all"]),
+    default="best",
+    show_default=True,
+    help="Whose checkpoints stay.",
+)
 @json_option
 def search(
     *,

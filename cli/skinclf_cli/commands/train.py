@@ -12,20 +12,35 @@ from skinclf_cli import console
 
 @click.command()
 @click.option("--config", help="YAML file, or the name of a configuration that comes with skinclf.")
-@click.option("--data", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="Folder made by `skinclf data prepare`; one made with --folds trains them all.")  # fmt: skip
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder made by `skinclf data prepare`; one made with --folds trains them all.",
+)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.SUB=VALUE", help="Override a key of the configuration."
 )
-@click.option("--resume", type=click.Choice(["auto", "never"]), default="auto", show_default=True,
-              help="Go on when the run's folder holds a checkpoint, or refuse it.")  # fmt: skip
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "never"]),
+    default="auto",
+    show_default=True,
+    help="Go on when the run's folder holds a checkpoint, or refuse it.",
+)
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps, for trials.")
-@click.option("--golden-image", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Picture for the bundle's golden sample; a synthetic one by default.")  # fmt: skip
+@click.option(
+    "--golden-image",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Picture for the bundle's golden sample; a synthetic one by default.",
+)
 @click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
-@click.option("--push-to", metavar="USER/REPO",
-              help="Publish the bundle with its card when done, as `skinclf push` does.")  # fmt: skip
+@click.option(
+    "--push-to",
+    metavar="USER/REPO",
+    help="Publish the bundle with its card when done, as `skinclf push` does.",
+)
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 @click.option(
     "--list-configs", is_flag=True, help="List the configurations that come with skinclf, and stop."
@@ -78,9 +93,14 @@ def train(
     console.talk(resolved.to_yaml())
     if folds:
         report = cross_validate(
-            resolved, folder, output, resume=resume, max_steps=max_steps or -1, golden_image=golden_image,
+            resolved,
+            folder,
+            output,
+            resume=resume,
+            max_steps=max_steps or -1,
+            golden_image=golden_image,
             data_name=data_name,
-        )  # fmt: skip
+        )
         console.talk(f"Report: {report}")
         return
     from skinclf_training.data.prepare import read_prepared

@@ -25,19 +25,32 @@ _INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--target-sensitivity", type=_SHARE, help="Highest specificity with at least this sensitivity.")
 @click.option("--target-specificity", type=_SHARE, help="Highest sensitivity with at least this specificity.")
 @click.option("--target-ppv", type=_SHARE, help="Highest sensitivity with at least this PPV.")
-@click.option("--cost-ratio", type=click.FloatRange(0, min_open=True),
-              help="Least cost, when a miss costs this many false alarms.")  # fmt: skip
+@click.option(
+    "--cost-ratio",
+    type=click.FloatRange(0, min_open=True),
+    help="Least cost, when a miss costs this many false alarms.",
+)
 @click.option("--youden", is_flag=True, help="Highest sensitivity + specificity.")
-@click.option("--grade", type=click.Choice(["empirical", "expected", "guaranteed"]), default="empirical",
-              show_default=True, help="Reached on these data, on average, or with --confidence.")  # fmt: skip
+@click.option(
+    "--grade",
+    type=click.Choice(["empirical", "expected", "guaranteed"]),
+    default="empirical",
+    show_default=True,
+    help="Reached on these data, on average, or with --confidence.",
+)
 @click.option(
     "--confidence", type=_INSIDE, default=0.95, show_default=True, help="Of intervals and guarantee."
 )
 @click.option("--prevalence", type=_INSIDE, help="Share of positives where the model will be used.")
 @click.option("--positive", type=Codes(), help="Positive class or classes. Default: the malignant ones.")
 @click.option("--group-by", metavar="COLUMN", help="Decide once per lesion (lesion_id) or patient.")
-@click.option("--combine", type=click.Choice(["max", "mean"]), default="max", show_default=True,
-              help="How the images of a lesion combine with --group-by.")  # fmt: skip
+@click.option(
+    "--combine",
+    type=click.Choice(["max", "mean"]),
+    default="max",
+    show_default=True,
+    help="How the images of a lesion combine with --group-by.",
+)
 @click.option("--per-class", is_flag=True, help="Also a threshold for each class against the rest.")
 @click.option("--cost-matrix", type=_FILE, help="Also decisions of least cost; CSV, a row per true class.")
 @click.option("--predictions", type=_FILE, help="Predictions table. Default: those that came with the model.")
@@ -45,8 +58,13 @@ _INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--split", help="Only rows of this split of the labels.")
 @click.option("--run-dir", type=_FOLDER, help="Folder of a training run.")
 @click.option("--model", help="Model that made the predictions. Default: the built-in one, for its own.")
-@click.option("--max-unmatched", type=click.FloatRange(0, 1), default=0.05, show_default=True,
-              help="Share of predictions that may lack a label.")  # fmt: skip
+@click.option(
+    "--max-unmatched",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of predictions that may lack a label.",
+)
 @click.option("--name", help="Name of the operating point. Default: made from the criterion.")
 @click.option(
     "--store", metavar="NAME", help="Also keep it as an operating point of the bundle --model FOLDER."

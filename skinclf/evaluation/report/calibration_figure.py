@@ -47,8 +47,11 @@ def draw_calibration(path: Path, result: Recalibrated) -> None:
         method = result.spec.calibration.method if result.spec.calibration else "no"
         figure.suptitle(
             f"{result.spec.name}: {method} calibration, {result.positive.size:,} images, {BINS} bins",
-            x=0.01, ha="left", fontsize=11.5, fontweight="bold",
-        )  # fmt: skip
+            x=0.01,
+            ha="left",
+            fontsize=11.5,
+            fontweight="bold",
+        )
         for axis, (title, metric, values) in zip(np.atleast_1d(axes), panels, strict=True):
             _panel(axis, title, values, {when: result.metrics[when][metric] for when in values})
 

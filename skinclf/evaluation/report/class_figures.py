@@ -52,8 +52,16 @@ def _matrix(
         for j, text in enumerate(row):
             dark = shares[i][j] > 0.55
             colour = "white" if dark else style.INK if text != "·" else "#a8b2bc"
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8.8,
-                      fontweight="bold" if i == j else "normal")  # fmt: skip
+            axes.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=8.8,
+                fontweight="bold" if i == j else "normal",
+            )
 
 
 def per_class(metrics: Metrics, path: Path) -> str | None:

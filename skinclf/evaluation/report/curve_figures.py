@@ -64,9 +64,13 @@ def _binary(axes: Axes, metrics: Metrics, kind: str) -> None:
     points = metrics["curves"][kind]["binary"]
     band, area = points["band"], metrics["binary"][f"{kind}_auc"]
     axes.fill_between(
-        band["fpr" if kind == "roc" else "recall"], band["band_low"], band["band_high"],
-        color=style.MAIN, alpha=0.16, lw=0,
-    )  # fmt: skip
+        band["fpr" if kind == "roc" else "recall"],
+        band["band_low"],
+        band["band_high"],
+        color=style.MAIN,
+        alpha=0.16,
+        lw=0,
+    )
     x, y = _xy(points, kind)
     label = f"{'AUC' if kind == 'roc' else 'AP'} {style.estimate(area)}"
     axes.plot(x, y, color=style.MAIN, label=label, drawstyle="default" if kind == "roc" else "steps-pre")
@@ -74,9 +78,13 @@ def _binary(axes: Axes, metrics: Metrics, kind: str) -> None:
     if kind == "pr":
         axes.axhline(points["prevalence"], color=style.MUTED, lw=0.9, ls=":", zorder=1)
         axes.annotate(
-            f"prevalence {points['prevalence']:.0%}", (0.02, points["prevalence"]), (0, 4),
-            textcoords="offset points", color=style.MUTED, fontsize=8,
-        )  # fmt: skip
+            f"prevalence {points['prevalence']:.0%}",
+            (0.02, points["prevalence"]),
+            (0, 4),
+            textcoords="offset points",
+            color=style.MUTED,
+            fontsize=8,
+        )
     point = metrics["operating_point"] and metrics["operating_point"]["image"]
     if point:
         sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
@@ -85,10 +93,17 @@ def _binary(axes: Axes, metrics: Metrics, kind: str) -> None:
         other = f"spec. {specificity:.1%}" if kind == "roc" else f"PPV {precision or 0:.1%}"
         if up is not None:
             axes.plot(
-                across, up, "o", ms=7.5, mfc="white", mec=style.ALERT, mew=2, zorder=5, clip_on=False,
-                label=f"threshold {metrics['threshold']['value']:.3g}: "
-                f"sens. {sensitivity:.1%}, {other}",
-            )  # fmt: skip
+                across,
+                up,
+                "o",
+                ms=7.5,
+                mfc="white",
+                mec=style.ALERT,
+                mew=2,
+                zorder=5,
+                clip_on=False,
+                label=f"threshold {metrics['threshold']['value']:.3g}: sens. {sensitivity:.1%}, {other}",
+            )
     axes.legend(loc="lower right" if kind == "roc" else "lower left")
 
 
@@ -126,9 +141,13 @@ def scores(metrics: Metrics, path: Path) -> str | None:
             axes.stairs(drawn[name], edges, color=colour, lw=1.5, label=label)
         axes.axvline(threshold, color=style.INK, lw=1.2)
         axes.annotate(
-            f"threshold {threshold:.3g}", (threshold, 1), (5, -11),
-            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8.5,
-        )  # fmt: skip
+            f"threshold {threshold:.3g}",
+            (threshold, 1),
+            (5, -11),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
         style.percent_axes(axes, y=False)
         axes.set(xlabel="Predicted probability", ylabel="Images (log scale)", yscale="log", ylim=(0.7, None))
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
@@ -150,9 +169,11 @@ def decision_curve(metrics: Metrics, path: Path) -> str | None:
         style.percent_axes(axes, x=True, y=False)
         top = max(*drawn["band_high"], 0.01)  # without positives there is no benefit to show
         axes.set(
-            xlim=(0, max(at)), ylim=(-0.25 * top, 1.1 * top), ylabel="Net benefit per image",
+            xlim=(0, max(at)),
+            ylim=(-0.25 * top, 1.1 * top),
+            ylabel="Net benefit per image",
             xlabel="Risk at which one would act (threshold probability)",
-        )  # fmt: skip
+        )
         axes.legend(loc="upper right")
     return (
         "Net benefit of acting on the model's probability, as it is, against acting on everyone or no one "
@@ -174,8 +195,10 @@ def risk_coverage(metrics: Metrics, path: Path) -> str | None:
         style.percent_ticks(axes.yaxis)
         axes.set(
             xlabel="Coverage: share of images answered, the most confident first",
-            ylabel="Error rate among them", xlim=(0.08, 1.01), ylim=(0, None),
-        )  # fmt: skip
+            ylabel="Error rate among them",
+            xlim=(0.08, 1.01),
+            ylim=(0, None),
+        )
     return f"Errors left when the least confident images are referred; bands are {_level(metrics)}s."
 
 

@@ -53,8 +53,16 @@ def subgroups(metrics: Metrics, path: Path) -> str | None:
                 axis.set_xlim(0.495, 1.005)
             if k == 0:
                 for place, text in heads:
-                    axis.annotate(text, (0, place), (-6, 0), xycoords=("axes fraction", "data"), va="center",
-                                  textcoords="offset points", ha="right", fontweight="bold")  # fmt: skip
+                    axis.annotate(
+                        text,
+                        (0, place),
+                        (-6, 0),
+                        xycoords=("axes fraction", "data"),
+                        va="center",
+                        textcoords="offset points",
+                        ha="right",
+                        fontweight="bold",
+                    )
     return (
         f"At the threshold {metrics['threshold']['value']:.3g}; dotted lines are all images. Hollow points "
         f"rest on fewer than {style.FEW} images of the class concerned."
@@ -81,10 +89,25 @@ def _dots(axes: Axes, places: Sequence[float], items: Sequence[Metrics], few: Se
         if item["value"] is None:
             continue
         if item["low"] is not None:
-            axes.plot([item["low"], item["high"]], [place, place], color=style.MAIN, lw=1.8,
-                      alpha=0.45 if hollow else 0.9, solid_capstyle="butt")  # fmt: skip
-        axes.plot(item["value"], place, "o", ms=5.5, mec=style.MAIN, mfc="white" if hollow else style.MAIN,
-                  mew=1.4, clip_on=False, zorder=4)  # fmt: skip
+            axes.plot(
+                [item["low"], item["high"]],
+                [place, place],
+                color=style.MAIN,
+                lw=1.8,
+                alpha=0.45 if hollow else 0.9,
+                solid_capstyle="butt",
+            )
+        axes.plot(
+            item["value"],
+            place,
+            "o",
+            ms=5.5,
+            mec=style.MAIN,
+            mfc="white" if hollow else style.MAIN,
+            mew=1.4,
+            clip_on=False,
+            zorder=4,
+        )
     axes.grid(visible=False, axis="y")
 
 

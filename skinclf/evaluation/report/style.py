@@ -22,9 +22,16 @@ GRID = "#e4e8ec"
 #: The model at hand, what it is compared with, a warning.
 MAIN, OTHER, ALERT = "#0072B2", "#8a5a00", "#D55E00"
 _KNOWN: Mapping[str, str] = {
-    "mel": "#D55E00", "bcc": "#E69F00", "akiec": "#CC79A7", "ak": "#CC79A7", "scc": "#8c2d04",
-    "nv": "#0072B2", "bkl": "#56B4E9", "df": "#009E73", "vasc": "#332288",
-}  # fmt: skip
+    "mel": "#D55E00",
+    "bcc": "#E69F00",
+    "akiec": "#CC79A7",
+    "ak": "#CC79A7",
+    "scc": "#8c2d04",
+    "nv": "#0072B2",
+    "bkl": "#56B4E9",
+    "df": "#009E73",
+    "vasc": "#332288",
+}
 _WARM = ("#D55E00", "#E69F00", "#CC79A7", "#8c2d04", "#7a3b69")
 _COOL = ("#0072B2", "#56B4E9", "#009E73", "#332288", "#5c6670", "#0b6e4f")
 #: Pale to deep blue, even in lightness; prints well in grey.
@@ -33,9 +40,12 @@ HEAT = ("#f5f9fc", "#d5e5f1", "#9fc5e0", "#5b9bc8", "#2171a8", "#0b4272")
 #: A share of fewer images than this is an anecdote, and drawn hollow.
 FEW = 10
 _COLUMNS = {
-    "age_band": "Age", "sex": "Sex", "localization": "Site", "anatom_site_general": "Site",
+    "age_band": "Age",
+    "sex": "Sex",
+    "localization": "Site",
+    "anatom_site_general": "Site",
     "dx_type": "Diagnosis by",
-}  # fmt: skip
+}
 _RC: Mapping[str, Any] = {
     "figure.facecolor": "white",
     "figure.dpi": 100,

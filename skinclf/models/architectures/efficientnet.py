@@ -43,9 +43,14 @@ class _Variant:
 
 # Expansion, kernel, stride, width and layers of each stage.
 _B0 = (
-    (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
-)  # fmt: skip
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
 
 
 def _divisible(channels: float) -> int:
@@ -77,18 +82,35 @@ VARIANTS: Mapping[str, _Variant] = {
     "efficientnet_b6": _b(1.8, 2.6, 0.5, 1e-3),
     "efficientnet_b7": _b(2.0, 3.1, 0.5, 1e-3),
     "efficientnet_v2_s": _v2(
-        0.2, (True, 1, 1, 24, 2), (True, 4, 2, 48, 4), (True, 4, 2, 64, 4), (False, 4, 2, 128, 6),
-        (False, 6, 1, 160, 9), (False, 6, 2, 256, 15),
+        0.2,
+        (True, 1, 1, 24, 2),
+        (True, 4, 2, 48, 4),
+        (True, 4, 2, 64, 4),
+        (False, 4, 2, 128, 6),
+        (False, 6, 1, 160, 9),
+        (False, 6, 2, 256, 15),
     ),
     "efficientnet_v2_m": _v2(
-        0.3, (True, 1, 1, 24, 3), (True, 4, 2, 48, 5), (True, 4, 2, 80, 5), (False, 4, 2, 160, 7),
-        (False, 6, 1, 176, 14), (False, 6, 2, 304, 18), (False, 6, 1, 512, 5),
+        0.3,
+        (True, 1, 1, 24, 3),
+        (True, 4, 2, 48, 5),
+        (True, 4, 2, 80, 5),
+        (False, 4, 2, 160, 7),
+        (False, 6, 1, 176, 14),
+        (False, 6, 2, 304, 18),
+        (False, 6, 1, 512, 5),
     ),
     "efficientnet_v2_l": _v2(
-        0.4, (True, 1, 1, 32, 4), (True, 4, 2, 64, 7), (True, 4, 2, 96, 7), (False, 4, 2, 192, 10),
-        (False, 6, 1, 224, 19), (False, 6, 2, 384, 25), (False, 6, 1, 640, 7),
+        0.4,
+        (True, 1, 1, 32, 4),
+        (True, 4, 2, 64, 7),
+        (True, 4, 2, 96, 7),
+        (False, 4, 2, 192, 10),
+        (False, 6, 1, 224, 19),
+        (False, 6, 2, 384, 25),
+        (False, 6, 1, 640, 7),
     ),
-}  # fmt: skip
+}
 
 
 class EfficientNet(nn.Module):

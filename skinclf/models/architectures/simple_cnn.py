@@ -24,10 +24,14 @@ class SimpleCNN(nn.Module):
         self.features = nn.Sequential(*(_block(a, b) for a, b in pairwise(widths)))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(
-            nn.Linear(widths[-1], 256), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(widths[-1], 256),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(256, 128),
+            nn.ReLU(),
+            nn.Dropout(0.5),
             nn.Linear(128, num_outputs),
-        )  # fmt: skip
+        )
 
     def get_classifier(self) -> nn.Module:
         """The dense layers, under the name that timm's networks have for them."""

@@ -51,8 +51,9 @@ def build_vit(
     """
     from timm.models.vision_transformer import VisionTransformer
 
-    _check({"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth,
-            "hidden": hidden})  # fmt: skip
+    _check(
+        {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "hidden": hidden}
+    )
     _check_heads(width, heads)
     module: nn.Module = VisionTransformer(
         img_size=image_size,
@@ -98,8 +99,16 @@ def build_swin(
     """
     from timm.models.swin_transformer import SwinTransformer
 
-    _check({"image_size": image_size, "patch_size": patch_size, "width": width, "window": window,
-            "depth": sum(depths), "hidden": int(width * mlp_ratio)})  # fmt: skip
+    _check(
+        {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "width": width,
+            "window": window,
+            "depth": sum(depths),
+            "hidden": int(width * mlp_ratio),
+        }
+    )
     if not 1 <= len(depths) <= 8 or len(heads) != len(depths):
         raise ModelError(f"Swin: depths {list(depths)} and heads {list(heads)} do not fit.")
     for stage, count in enumerate(heads):

@@ -13,8 +13,11 @@ from skinclf.errors import InvalidArgumentError
 SPLITS = ("train", "val", "test")
 #: How others call the parts, in lower case.
 PART_NAMES: Mapping[str, str] = {
-    **{part: part for part in SPLITS}, "training": "train", "valid": "val", "validation": "val",
-}  # fmt: skip
+    **{part: part for part in SPLITS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+}
 
 
 def parse_ratios(text: str) -> dict[str, float]:

@@ -94,8 +94,13 @@ def cross_validate(
             continue
         name = data_name or default_data_name(fold)
         chosen.export(
-            run, fold, run / "bundle", golden_image=golden_image, name=f"{config.name}-{run.name}", data_name=name
-        )  # fmt: skip
+            run,
+            fold,
+            run / "bundle",
+            golden_image=golden_image,
+            name=f"{config.name}-{run.name}",
+            data_name=name,
+        )
     rows = _joined(runs)
     replace_file(output / OUT_OF_FOLD, _table(rows).encode())
     return _report(config, folds, rows, output)
@@ -141,8 +146,11 @@ def _report(
 
     labels = folds[0].labels
     whole = evaluate(
-        output / OUT_OF_FOLD, folds[0].folder / "split.csv", label_set=labels, name=f"{config.name}, out of fold"
-    )  # fmt: skip
+        output / OUT_OF_FOLD,
+        folds[0].folder / "split.csv",
+        label_set=labels,
+        name=f"{config.name}, out of fold",
+    )
     whole.write(output / EVALUATION)
     by_fold = []
     for number in range(len(folds)):

@@ -157,9 +157,15 @@ def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
             if title.startswith("Accuracy"):
                 style.percent_ticks(panel.yaxis)
         axes.flat[0].annotate(
-            f"best epoch {best:.0f}", (best, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-            textcoords="offset points", va="top", fontsize=8, color=style.MUTED,
-        )  # fmt: skip
+            f"best epoch {best:.0f}",
+            (best, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color=style.MUTED,
+        )
 
 
 def evaluate_part(run: Path, bundle: Path, part: str) -> Path:

@@ -219,8 +219,12 @@ def _run(
         study.tell(trial, known[best])
     log.info(
         "trial %d: %s %.4f at epoch %d%s",
-        trial.number, config.select, known[best], best, ", pruned" if stopped else "",
-    )  # fmt: skip
+        trial.number,
+        config.select,
+        known[best],
+        best,
+        ", pruned" if stopped else "",
+    )
 
 
 def _train(

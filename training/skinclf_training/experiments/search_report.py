@@ -196,8 +196,11 @@ def _draw(outcome: Outcome, folder: Path, space: Space) -> dict[str, tuple[Path,
     """Every figure that the trials allow; name to file and caption. Stale ones are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     figures: Mapping[str, Callable[[Outcome, Path, Space], str | None]] = {
-        "history": _history, "curves": _curves, "importance": _importance, "slices": _slices,
-    }  # fmt: skip
+        "history": _history,
+        "curves": _curves,
+        "importance": _importance,
+        "slices": _slices,
+    }
     drawn = {}
     for name, function in figures.items():
         path = folder / f"{name}.png"
@@ -245,8 +248,14 @@ def _curves(outcome: Outcome, path: Path, _space: Space) -> str | None:
         best = outcome.best
         for t in curves:
             if t != best:
-                axes.plot(list(t.figures), list(t.figures.values()), color=style.MUTED, lw=1, alpha=0.45,
-                          ls="-" if t.state == "complete" else ":")  # fmt: skip
+                axes.plot(
+                    list(t.figures),
+                    list(t.figures.values()),
+                    color=style.MUTED,
+                    lw=1,
+                    alpha=0.45,
+                    ls="-" if t.state == "complete" else ":",
+                )
         if best is not None:
             axes.plot(
                 list(best.figures),
@@ -295,9 +304,14 @@ def _slices(outcome: Outcome, path: Path, space: Space) -> str | None:
         for panel, key in zip(panels, keys, strict=False):
             _places(panel, key, space)
             panel.scatter(
-                [_place(t.params[key], key, space) for t, _ in points], [v for _, v in points],
-                c=[t.number for t, _ in points], cmap=colours, s=30, edgecolors=style.INK, linewidths=0.4,
-            )  # fmt: skip
+                [_place(t.params[key], key, space) for t, _ in points],
+                [v for _, v in points],
+                c=[t.number for t, _ in points],
+                cmap=colours,
+                s=30,
+                edgecolors=style.INK,
+                linewidths=0.4,
+            )
             panel.set_title(key)
             panel.set_ylabel(outcome.figure)
         for panel in panels[len(keys) :]:

@@ -126,8 +126,10 @@ class _Loop:
         write_history(run, self.state.rows)
         log.info(
             "%d training and %d validation images, %d steps per epoch",
-            len(rows), len(val_rows), len(self.batches),
-        )  # fmt: skip
+            len(rows),
+            len(val_rows),
+            len(self.batches),
+        )
 
     def run(
         self, *, max_steps: int, on_epoch: Callable[[dict[str, float]], bool] | None
@@ -181,8 +183,12 @@ class _Loop:
                 loss, _, images = self.learner.sums.numpy()
                 log.info(
                     "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
-                    state.epoch + 1, state.batch, steps, loss / images, images / state.seconds,
-                )  # fmt: skip
+                    state.epoch + 1,
+                    state.batch,
+                    steps,
+                    loss / images,
+                    images / state.seconds,
+                )
             if state.batch < steps and o.checkpoint_steps and state.step % o.checkpoint_steps == 0:
                 self._save(LAST)
             if state.step == max_steps and state.batch < steps:

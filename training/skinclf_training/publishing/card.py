@@ -228,9 +228,14 @@ def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:
 def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
     """What the bundle says of its training, in the order of reading; absent facts are left out."""
     words = {
-        "data": "Data", "init": "Starting weights", "seed": "Seed", "epochs": "Epochs",
-        "epoch": "Epoch of these weights", "selected_by": "Selected by", "code": "Code",
-    }  # fmt: skip
+        "data": "Data",
+        "init": "Starting weights",
+        "seed": "Seed",
+        "epochs": "Epochs",
+        "epoch": "Epoch of these weights",
+        "selected_by": "Selected by",
+        "code": "Code",
+    }
     told = {title: str(training[key]) for key, title in words.items() if training.get(key) is not None}
     origin = training.get("converted_from")
     if origin:

@@ -155,9 +155,12 @@ class History(pl.Callback):  # type: ignore[misc]
             sums = pl_module.sums
             log.info(
                 "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
-                batch.epoch + 1, batch.index + 1, pl_module.batches_per_epoch,
-                sums["loss"] / sums["images"], sums["images"] / self._seconds,
-            )  # fmt: skip
+                batch.epoch + 1,
+                batch.index + 1,
+                pl_module.batches_per_epoch,
+                sums["loss"] / sums["images"],
+                sums["images"] / self._seconds,
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row (before the checkpoint of the epoch is written)."""

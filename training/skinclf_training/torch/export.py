@@ -254,8 +254,10 @@ def provenance(
     """Where a model comes from, for its configuration."""
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
     own = config.model.architecture.startswith("skinclf/")
-    sources = {"torch": "ImageNet, by torchvision" if own else "timm",
-               "tensorflow": "ImageNet, by keras.applications"}  # fmt: skip
+    sources = {
+        "torch": "ImageNet, by torchvision" if own else "timm",
+        "tensorflow": "ImageNet, by keras.applications",
+    }
     start: dict[str, Any] = {"init": sources[config.framework] if config.model.pretrained else "random"}
     if file := config.model.init or config.model.transplant:
         path = Path(file)

@@ -109,9 +109,13 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         if phase.epoch == epoch and self.config.optim.phases:
             log.info(
                 "Epoch %d: %s learns, with %d of %d stages; %d of %d numbers",
-                epoch + 1, phase.trainable, learning.stages, learning.of_stages,
-                learning.parameters, learning.of_parameters,
-            )  # fmt: skip
+                epoch + 1,
+                phase.trainable,
+                learning.stages,
+                learning.of_stages,
+                learning.parameters,
+                learning.of_parameters,
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Augment a batch, which knows its place in the run, and return its loss."""

@@ -112,8 +112,10 @@ def train(
         trainer.callbacks.append(EpochHook(history, on_epoch))
     log.info(
         "%d training and %d validation images, %d steps per epoch",
-        len(targets), len(prepared.rows("val")), module.steps_per_epoch,
-    )  # fmt: skip
+        len(targets),
+        len(prepared.rows("val")),
+        module.steps_per_epoch,
+    )
     with warnings.catch_warnings():
         # The loader is no torch DataLoader and needs no worker processes; a resumed run's folder has checkpoints.
         warnings.filterwarnings("ignore", message=f".*({_EXPECTED}).*")

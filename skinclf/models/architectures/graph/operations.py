@@ -23,10 +23,15 @@ _MAX_SIDE = 1 << 14
 
 def _conv(a: Args) -> nn.Module:
     return nn.Conv2d(
-        a.integer("in"), a.integer("out"), a.pair("kernel"), a.pair("stride", (1, 1)),
-        a.pair("pad", (0, 0), low=0), a.pair("dilation", (1, 1)), a.integer("groups", 1),
+        a.integer("in"),
+        a.integer("out"),
+        a.pair("kernel"),
+        a.pair("stride", (1, 1)),
+        a.pair("pad", (0, 0), low=0),
+        a.pair("dilation", (1, 1)),
+        a.integer("groups", 1),
         bias=a.flag("bias", True),
-    )  # fmt: skip
+    )
 
 
 def _pool(kind: str) -> Callable[[Args], nn.Module]:

@@ -197,9 +197,16 @@ class Lowering:
         return self.values[-1]
 
     def parameter(
-        self, layer: Layer, part: str, name: str, variable: str | None, shape: Sequence[int],
-        change: Callable[[_Array], _Array] = lambda x: x, *, fill: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        layer: Layer,
+        part: str,
+        name: str,
+        variable: str | None,
+        shape: Sequence[int],
+        change: Callable[[_Array], _Array] = lambda x: x,
+        *,
+        fill: float = 0.0,
+    ) -> None:
         """Say where a parameter of the operation emitted last comes from.
 
         Args:

@@ -233,14 +233,26 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
 
 
 _TF_ACTIVATIONS = {
-    "nn.relu": "relu", "nn.relu6": "relu6", "nn.silu": "silu", "nn.swish": "silu",
-    "nn.sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.tanh": "tanh", "math.tanh": "tanh",
-}  # fmt: skip
+    "nn.relu": "relu",
+    "nn.relu6": "relu6",
+    "nn.silu": "silu",
+    "nn.swish": "silu",
+    "nn.sigmoid": "sigmoid",
+    "math.sigmoid": "sigmoid",
+    "nn.tanh": "tanh",
+    "math.tanh": "tanh",
+}
 _TF_ARITHMETIC = {
-    "__operators__.add": "add", "math.add": "add", "nn.bias_add": "add", "math.subtract": "sub",
-    "math.multiply": "mul", "math.divide": "div", "math.truediv": "div",
-    "math.maximum": "max", "math.minimum": "min",
-}  # fmt: skip
+    "__operators__.add": "add",
+    "math.add": "add",
+    "nn.bias_add": "add",
+    "math.subtract": "sub",
+    "math.multiply": "mul",
+    "math.divide": "div",
+    "math.truediv": "div",
+    "math.maximum": "max",
+    "math.minimum": "min",
+}
 
 #: Arithmetic: layers, Keras 3 operations of the same name, and Keras 2's TensorFlow calls.
 OPERATORS: Mapping[str, Handler] = {

@@ -29,9 +29,13 @@ def pair(arguments: Arguments, layer: Layer, key: str, default: Any = None) -> t
 
 
 def windows(
-    lowering: Lowering, layer: Layer, size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
+    lowering: Lowering,
+    layer: Layer,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
     dilation: tuple[int, int] = (1, 1),
-) -> tuple[tuple[int, int], tuple[int, int, int, int]]:  # fmt: skip
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
     """Output size and padding (top, bottom, left, right) of a sliding window, as TensorFlow computes them."""
     padding = lowering.config(layer).choice("padding", {"same", "valid", "SAME", "VALID"}, "valid").lower()
     out, pad = [], []
@@ -58,9 +62,18 @@ def _padded(lowering: Lowering, layer: Layer, value: Value, pad: Sequence[int]) 
 
 
 def conv(
-    lowering: Lowering, layer: Layer, part: str, value: Value, filters: int, *, kernel: tuple[int, int],
-    stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), groups: int = 1, bias: bool,
-) -> Value:  # fmt: skip
+    lowering: Lowering,
+    layer: Layer,
+    part: str,
+    value: Value,
+    filters: int,
+    *,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    bias: bool,
+) -> Value:
     """A convolution without padding of its own."""
     height, width, channels = value.shape
     if channels % groups or filters % groups:
@@ -122,14 +135,25 @@ def _depthwise(lowering: Lowering, layer: Layer, operands: Sequence[Any], part: 
     value = _padded(lowering, layer, value, pad)
     filters = channels * multiplier
     value = conv(
-        lowering, layer, part, value, filters, kernel=kernel, stride=stride, dilation=dilation,
+        lowering,
+        layer,
+        part,
+        value,
+        filters,
+        kernel=kernel,
+        stride=stride,
+        dilation=dilation,
         groups=channels,
         bias=bias,
-    )  # fmt: skip
+    )
     lowering.parameter(
-        layer, part, "weight", "depthwise_kernel", (*kernel, channels, multiplier),
+        layer,
+        part,
+        "weight",
+        "depthwise_kernel",
+        (*kernel, channels, multiplier),
         lambda k: k.transpose(2, 3, 0, 1).reshape(filters, 1, *kernel),
-    )  # fmt: skip
+    )
     bias_of(lowering, layer, part, filters, used=bias)
     return value
 

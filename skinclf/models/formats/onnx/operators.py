@@ -24,9 +24,15 @@ def _conv(lowering: Lowering, node: Node) -> Value:
     extent = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     pad, x = _own_padding(lowering, node, x, extent, stride)
     arguments = {
-        "in": weight.shape[1] * groups, "out": weight.shape[0], "kernel": list(weight.shape[2:]),
-        "stride": stride, "pad": pad, "dilation": dilation, "groups": groups, "bias": bias is not None,
-    }  # fmt: skip
+        "in": weight.shape[1] * groups,
+        "out": weight.shape[0],
+        "kernel": list(weight.shape[2:]),
+        "stride": stride,
+        "pad": pad,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias is not None,
+    }
     return lowering.emit("conv", arguments, [x], weight=weight, bias=bias)
 
 

@@ -92,11 +92,13 @@ def describe(prepared: Prepared, found: ImageCheck) -> dict[str, Any]:
             "images": counts[label.code],
             "lesions": lesions[label.code],
             "share": counts[label.code] / len(of_class),
-            "parts": {p: sum(c == label.code and q == p for c, q in zip(of_class, prepared.parts, strict=True))
-                      for p in SPLITS},
+            "parts": {
+                p: sum(c == label.code and q == p for c, q in zip(of_class, prepared.parts, strict=True))
+                for p in SPLITS
+            },
         }
         for label in prepared.labels
-    ]  # fmt: skip
+    ]
     malignant = [x["images"] for x in classes if x["malignant"]]
     people = {key: _cells(prepared, names) for key, names in COLUMNS.items()}
     facts = [found.facts[image] for image in prepared.images]

@@ -41,8 +41,9 @@ def people(n: Numbers, path: Path) -> str | None:
         return None
     groups = _groups(n)
     tallest = max([4, *(min(12, len(n[key]["values"])) for key in drawn if key != "age")])
-    with style.canvas(path, width=3.5 * len(drawn) + 0.6, height=max(3.0, 0.26 * tallest + 1.3),
-                      columns=len(drawn)) as (figure, grid):  # fmt: skip
+    with style.canvas(
+        path, width=3.5 * len(drawn) + 0.6, height=max(3.0, 0.26 * tallest + 1.3), columns=len(drawn)
+    ) as (figure, grid):
         panels = grid if len(drawn) > 1 else [grid]
         for axes, key in zip(panels, drawn, strict=True):
             if key == "age":
@@ -65,8 +66,9 @@ def by_class(n: Numbers, path: Path) -> str | None:
     styles = style.line_styles(n["classes"])
     sites = list(n["site"]["values"])[:10] if n["site"] else []
     widths = {"age": 3.0, "sex": 3.0, "site": 0.42 * len(sites) + 2.2}
-    with style.canvas(path, width=sum(widths[key] for key in drawn), height=0.38 * len(codes) + 2.0,
-                      columns=len(drawn)) as (_, grid):  # fmt: skip
+    with style.canvas(
+        path, width=sum(widths[key] for key in drawn), height=0.38 * len(codes) + 2.0, columns=len(drawn)
+    ) as (_, grid):
         panels = grid if len(drawn) > 1 else [grid]
         panels[0].get_gridspec().set_width_ratios([widths[key] for key in drawn])
         for k, (axes, key) in enumerate(zip(panels, drawn, strict=True)):
@@ -141,8 +143,9 @@ def samples(n: Numbers, path: Path, files: Mapping[str, Sequence[Path]]) -> str 
     if not columns:
         return None
     rows = [row for row in n["classes"] if files.get(row["code"])]
-    with style.canvas(path, width=1.55 * columns + 1.5, height=1.2 * len(rows) + 0.1, columns=columns,
-                      rows=len(rows)) as (figure, grid):  # fmt: skip
+    with style.canvas(
+        path, width=1.55 * columns + 1.5, height=1.2 * len(rows) + 0.1, columns=columns, rows=len(rows)
+    ) as (figure, grid):
         _pack(figure)
         panels = np.asarray(grid).reshape(len(rows), columns)
         for row, line in zip(rows, panels, strict=True):

@@ -183,8 +183,11 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
     )
     log.info(
         "Start from %s: %d tensors loaded; skipped: %s; fresh: %s",
-        path.name, len(loaded), "; ".join(report.skipped) or "none", ", ".join(fresh) or "none",
-    )  # fmt: skip
+        path.name,
+        len(loaded),
+        "; ".join(report.skipped) or "none",
+        ", ".join(fresh) or "none",
+    )
     return report
 
 

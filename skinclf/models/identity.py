@@ -1,0 +1,59 @@
+"""`ModelIdentity`: which model an artefact (threshold, label sets, int8 network, table) belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+#: What decides a model's numbers: key in files, and how messages call it.
+BOUND: Mapping[str, str] = MappingProxyType(
+    {
+        "weights_sha256": "weights",
+        "preprocess": "preprocessing",
+        "labels": "label map",
+        "calibration": "calibration",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Name and fingerprint of a model, as artefacts record them.
+
+    Attributes:
+        name: Name of the model, for messages; None when it is not recorded.
+        revision: Commit on the Hub; None for a local or built-in model.
+        bound: The keys of `BOUND` that are recorded. A calibration of None says that there is none; weights of None
+            are not recorded.
+    """
+
+    name: str | None
+    revision: str | None
+    bound: Mapping[str, str | None]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelIdentity:
+        """Read the JSON form; other keys are passed over."""
+        bound = {key: data[key] for key in BOUND if key in data}
+        if bound.get("weights_sha256", "") is None:
+            del bound["weights_sha256"]
+        return cls(data.get("name"), data.get("revision"), bound)
+
+    def to_dict(self) -> dict[str, str | None]:
+        """JSON form, with every key of `BOUND`; what is not recorded is None."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            **{key: self.bound.get(key) for key in BOUND},
+        }
+
+    def differences(self, other: ModelIdentity) -> tuple[str, ...]:
+        """What both record and differs, in words such as `weights`; empty where the artefact fits the model."""
+        shared = (key for key in BOUND if key in self.bound and key in other.bound)
+        return tuple(BOUND[key] for key in shared if self.bound[key] != other.bound[key])
+
+    def unknown(self, other: ModelIdentity) -> tuple[str, ...]:
+        """What one of both does not record, in words."""
+        return tuple(word for key, word in BOUND.items() if key not in self.bound or key not in other.bound)

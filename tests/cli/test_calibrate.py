@@ -8,13 +8,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 from support.decision_fixtures import simulate, write_small_bundle
 
 from skinclf.decisions.calibration import fit_calibration
 from skinclf.decisions.threshold_file import read_threshold
 from skinclf.errors import MismatchError
 from skinclf.models.bundle import read_spec
-from skinclf.models.probabilities import Calibration, softmax
+from skinclf.models.probabilities import Calibration
 from skinclf.tables.predictions import read_predictions
 from skinclf_cli.main import run
 
@@ -108,7 +109,7 @@ def test_a_second_calibration_replaces_the_first(tmp_path):
     assert calibrate(tmp_path / "b", tmp_path / "c", "--method", "none") == 0
     assert read_spec(tmp_path / "c").calibration is None
     raw = read_predictions(tmp_path / "c" / "predictions_val.csv").probabilities
-    assert raw == pytest.approx(softmax(LOGITS), abs=1e-5)
+    assert raw == pytest.approx(softmax(LOGITS, axis=1), abs=1e-5)
 
 
 def test_labels_of_malignancy_alone_serve_isotonic_only(bundle, tmp_path, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 from support.decision_fixtures import simulate, spec_of, write_predictions, write_small_bundle
 
@@ -19,7 +20,7 @@ from skinclf.errors import MismatchError
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import HAM10000
 from skinclf.models import registry
-from skinclf.models.probabilities import Calibration, softmax
+from skinclf.models.probabilities import Calibration
 from skinclf_cli.main import run
 
 GOAL = ["tune-threshold", "--target-sensitivity", "0.9"]
@@ -237,7 +238,7 @@ def test_refuses(bundle, here, tmp_path, capsys, options, code, message):
 
 def test_too_few_positives_is_exit_code_1(tmp_path, here, capsys):
     logits, truth, lesions = simulate(40)
-    write_predictions(tmp_path / "p.csv", softmax(logits), truth, lesions)
+    write_predictions(tmp_path / "p.csv", softmax(logits, axis=1), truth, lesions)
     line = [
         "tune-threshold",
         "--target-sensitivity",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from support.decision_fixtures import simulate, spec_of
@@ -16,7 +17,7 @@ from support.decision_fixtures import simulate, spec_of
 from skinclf.decisions.calibration import _RIDGE, cross_fitted, fit_calibration, logits_from
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.metrics.calibration import expected_calibration_error, log_loss
-from skinclf.models.probabilities import Calibration, probabilities, softmax
+from skinclf.models.probabilities import Calibration, probabilities
 
 GROUP = (0, 1, 4)
 LOGITS, TRUTH, LESIONS = simulate()
@@ -65,7 +66,7 @@ def test_temperature_keeps_the_order_of_classes_and_isotonic_that_of_the_group(r
 @pytest.mark.parametrize("method", FITTED)
 def test_stored_probabilities_serve_as_well_as_logits(method):
     """From float32 as `predict` prints it, the fit is that of the logits."""
-    stored = logits_from(softmax(LOGITS).astype(np.float32))
+    stored = logits_from(softmax(LOGITS, axis=1).astype(np.float32))
     again = fit_calibration(stored, TRUTH, method=method, group=GROUP)
     assert again.apply(stored) == pytest.approx(FITTED[method].apply(LOGITS), abs=1e-6)
 
@@ -73,7 +74,7 @@ def test_stored_probabilities_serve_as_well_as_logits(method):
 def test_a_temperature_can_be_undone_the_others_not():
     old = Calibration("temperature", (0.37,))
     values = probabilities(LOGITS, "softmax", old)
-    assert softmax(logits_from(values, old)) == pytest.approx(softmax(LOGITS), abs=1e-6)
+    assert softmax(logits_from(values, old), axis=1) == pytest.approx(softmax(LOGITS, axis=1), abs=1e-6)
     for method in ("vector", "isotonic"):
         with pytest.raises(InvalidArgumentError, match="cannot be undone"):
             logits_from(values, FITTED[method])
@@ -82,7 +83,7 @@ def test_a_temperature_can_be_undone_the_others_not():
 
 def test_temperature_is_the_maximum_likelihood_one():
     best = minimize_scalar(
-        lambda s: log_loss(softmax(LOGITS * s), TRUTH)[0],
+        lambda s: log_loss(softmax(LOGITS * s, axis=1), TRUTH)[0],
         bounds=(0.01, 5),
         method="bounded",
         options={"xatol": 1e-10},
@@ -101,7 +102,7 @@ def test_temperature_equals_logistic_regression_for_two_classes():
 
 def test_vector_scaling_is_a_stationary_point_and_better():
     losses = {m: log_loss(c.apply(LOGITS), TRUTH)[0] for m, c in FITTED.items()}
-    assert losses["vector"] <= losses["temperature"] < log_loss(softmax(LOGITS), TRUTH)[0]
+    assert losses["vector"] <= losses["temperature"] < log_loss(softmax(LOGITS, axis=1), TRUTH)[0]
     vector = FITTED["vector"]
     numbers = np.r_[vector.scale, vector.offset]
 
@@ -117,7 +118,7 @@ def test_vector_scaling_is_a_stationary_point_and_better():
 
 def test_isotonic_is_scikit_learns_after_the_temperature():
     calibration = FITTED["isotonic"]
-    before = softmax(LOGITS * calibration.scale[0])
+    before = softmax(LOGITS * calibration.scale[0], axis=1)
     score = before[:, list(GROUP)].sum(axis=1)
     margin = 0.5 / TRUTH.size
     reference = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip")
@@ -133,7 +134,7 @@ def test_isotonic_is_scikit_learns_after_the_temperature():
 
 def test_calibration_improves_held_out_errors():
     logits, truth, _ = simulate(3000, seed=9)
-    p = softmax(logits)
+    p = softmax(logits, axis=1)
     raw = expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == truth)[0]
     for calibration in FITTED.values():
         q = calibration.apply(logits)

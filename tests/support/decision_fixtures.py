@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000, LabelSet
-from skinclf.models.probabilities import Calibration, softmax
+from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import ModelSpec
 
 #: Roughly the shares of HAM10000.
@@ -61,6 +62,6 @@ def write_small_bundle(folder: Path, *, calibration: Calibration | None = None, 
     (folder / "model.safetensors").write_bytes(b"never read")
     (folder / "README.md").write_text("# small\n")
     logits, truth, lesions = simulate()
-    values = softmax(logits) if calibration is None else calibration.apply(logits)
+    values = softmax(logits, axis=1) if calibration is None else calibration.apply(logits)
     write_predictions(folder / "predictions_val.csv", values, truth, lesions)
     return spec

@@ -12,6 +12,10 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skinclf.models.options import ModelOptions
 
 HERE = Path(__file__).parent
 NETWORKS = {"resnet50": ("ResNet50", 2), "efficientnet_b0": ("EfficientNetB0", 7)}
@@ -52,18 +56,19 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
         from skinclf.conversion.quantize import quantize_model
         from skinclf.models.load import load_model
 
-        model = load_model(make_keras_model(folder, network), **stated(network))
+        model = load_model(make_keras_model(folder, network), options=stated(network))
         quantize_model(model, [str(x) for x in images[:64]], path, calibration=32)
     return path
 
 
-def stated(network: str) -> dict[str, object]:
+def stated(network: str) -> ModelOptions:
     """What a Keras file does not say about itself: here the preparation of the seed, with OpenCV's resize."""
     from skinclf.images.preprocess import scaling
+    from skinclf.models.options import ModelOptions
 
     name = "caffe" if network == "resnet50" else "raw"
     labels = "malignant" if NETWORKS[network][1] == 2 else "ham10000"
-    return {"labels": labels, "preprocess": scaling(name, library="opencv")}
+    return ModelOptions(labels=labels, preprocess=scaling(name, library="opencv"))
 
 
 def cores() -> int:

@@ -46,7 +46,7 @@ def skinclf(
     if precision == "int8":
         predictor = Predictor(make_int8_bundle(Path(model_file).parent, network, files), **how)
     else:
-        predictor = Predictor(model_file, **stated(network), **how)
+        predictor = Predictor(model_file, options=stated(network), **how)
     size = predictor.batch_size or predictor.scorer.batch_size
     for _ in predictor.stream(files[: 2 * size]):
         pass

@@ -17,6 +17,7 @@ from skinclf.images.decode import load_image
 from skinclf.images.discovery import scan_directory
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.load import load_model
+from skinclf.models.options import ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.runtimes import create_runtime
 
@@ -47,7 +48,7 @@ def main(
     image_dir: Path, model: str | None, labels: str | None, preprocess: str | None, limit: int | None
 ) -> None:
     """Print how far pixels and P(malignant) move, and how many decisions change at the model's threshold."""
-    loaded = load_model(model, labels=labels, preprocess=preprocess)
+    loaded = load_model(model, options=ModelOptions(labels=labels, preprocess=preprocess))
     runtime = create_runtime(loaded, runtime="torch", device="cpu")
     files = [Path(p) for p in scan_directory(image_dir)][:limit]
     spec = loaded.spec

@@ -36,8 +36,11 @@ _FIRST_IMAGE = """
 import json, resource, sys, time
 start = time.perf_counter()
 from skinclf import Predictor
+from skinclf.models.options import ModelOptions
 imported = time.perf_counter()
-predictor = Predictor(sys.argv[1], labels="malignant", preprocess="caffe", runtime=sys.argv[3], device="cpu")
+predictor = Predictor(
+    sys.argv[1], options=ModelOptions(labels="malignant", preprocess="caffe"), runtime=sys.argv[3], device="cpu"
+)
 predictor.predict(sys.argv[2])
 done = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -100,12 +103,15 @@ def graphs(
 
     from skinclf.models.load import load_model
     from skinclf.models.loaded import LoadedModel
+    from skinclf.models.options import ModelOptions
     from skinclf.runtimes import create_runtime
 
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
     for network in networks:
         scale, labels = ("caffe", "malignant") if NETWORKS[network][1] == 2 else ("raw", "ham10000")
-        rebuilt = load_model(make_keras_model(work, network), labels=labels, preprocess=scale)
+        rebuilt = load_model(
+            make_keras_model(work, network), options=ModelOptions(labels=labels, preprocess=scale)
+        )
         native = LoadedModel(
             spec=rebuilt.spec, network=timm.create_model(network, num_classes=NETWORKS[network][1]).eval()
         )

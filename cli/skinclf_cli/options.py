@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -27,11 +28,22 @@ def about_option(command: _Command) -> _Command:
 
 
 def hub_options(command: _Command) -> _Command:
-    """The options of every command that may ask the Hub; the token follows the Hub's own rules."""
+    """The options of every command that may ask the Hub, as the parameter `hub`; the token follows the Hub's rules."""
+
+    @wraps(command)
+    def with_hub(
+        *args: Any, revision: str | None, offline: bool, cache_dir: Path | None, **options: Any
+    ) -> Any:
+        from skinclf.models.options import HubOptions
+
+        hub = HubOptions(revision=revision, offline=offline, cache_dir=cache_dir)
+        return command(*args, hub=hub, **options)
+
+    packed = cast("_Command", with_hub)
     for option in (
         click.option("--cache-dir", type=click.Path(path_type=Path), help="Where downloads are kept."),
         click.option("--offline", is_flag=True, help="Use the cache alone."),
         click.option("--revision", help="Branch, tag or commit on the Hub."),
     ):
-        command = option(command)
-    return command
+        packed = option(packed)
+    return packed

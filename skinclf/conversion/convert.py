@@ -21,6 +21,7 @@ from skinclf.images.synthetic import synthetic_lesion
 from skinclf.models.bundle import write_bundle
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import Golden, ModelSpec
 from skinclf.runtimes import create_runtime
@@ -80,7 +81,8 @@ def convert_model(
     name: str | None = None,
     sample: ImageSource | None = None,
     card: str | None = None,
-    **options: Any,
+    options: ModelOptions = ModelOptions(),
+    hub: HubOptions = HubOptions(),
 ) -> ModelSpec:
     """Write a model as a bundle: the same float32 tensors, and a configuration that says everything.
 
@@ -93,7 +95,8 @@ def convert_model(
         name: Name of the bundle; None keeps the model's.
         sample: Picture for the golden sample; None draws a synthetic lesion.
         card: Text of `README.md`.
-        **options: Of `load_model`: labels, preprocess, malignant, architecture, revision, ...
+        options: As for `load_model`.
+        hub: As for `load_model`.
 
     Returns:
         The spec as written.
@@ -104,7 +107,7 @@ def convert_model(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")
-    loaded = model if isinstance(model, LoadedModel) else load_model(model, **options)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
     inside = _with_network(loaded)
     spec, network = inside.spec, inside.torch_network().cpu().eval()
     pixels, picture = _sample(sample, spec)
@@ -135,7 +138,8 @@ def verify_model(
     runtime: str = "torch",
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
-    **options: Any,
+    options: ModelOptions = ModelOptions(),
+    hub: HubOptions = HubOptions(),
 ) -> VerifyReport:
     """Replay a bundle's golden samples (uncalibrated probabilities), after its weights passed their hash.
 
@@ -144,13 +148,14 @@ def verify_model(
         runtime: Which runtime to test.
         device: Where it runs.
         progress: Called with the file before each replay.
-        **options: Of `load_model`.
+        options: As for `load_model`.
+        hub: As for `load_model`.
 
     Raises:
         ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
         ImageError: A golden sample cannot be read.
     """
-    loaded = model if isinstance(model, LoadedModel) else load_model(model, **options)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
     spec = loaded.spec
     if loaded.folder is None or not spec.golden:
         raise ModelError(

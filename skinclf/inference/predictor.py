@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
@@ -14,13 +13,12 @@ import numpy as np
 from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.images.discovery import scan_directory
-from skinclf.images.preprocess import Preprocess
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.scorer import Scorer
-from skinclf.labels import LabelSet
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -49,6 +47,8 @@ class Predictor:
         self,
         model: Model | Sequence[Model] = None,
         *,
+        options: ModelOptions = ModelOptions(),
+        hub: HubOptions = HubOptions(),
         device: str = "auto",
         runtime: str = "auto",
         precision: str = "auto",
@@ -62,14 +62,6 @@ class Predictor:
         conformal: ConformalSets | None = None,
         refer_below: float | None = None,
         threshold: float | None = None,
-        labels: LabelSet | str | None = None,
-        preprocess: Preprocess | str | Path | None = None,
-        malignant: Sequence[str] | None = None,
-        architecture: str | None = None,
-        revision: str | None = None,
-        offline: bool = False,
-        cache_dir: Path | None = None,
-        token: str | None = None,
     ) -> None:
         """Load a model and put it on its device.
 
@@ -77,6 +69,8 @@ class Predictor:
             model: None for the built-in model; a registered name, a Hub repository (`user/repo`), a
                 bundle folder, a model file, a model already loaded, or a `Scorer` (several networks, say),
                 which brings its own runtime. A sequence of them is an ensemble.
+            options: What the model's files do not say: labels, preprocessing, malignant classes, architecture.
+            hub: Revision, cache and token for the Hugging Face Hub.
             device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
             runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
@@ -92,14 +86,6 @@ class Predictor:
             conformal: Label sets to add; see `skinclf.decisions.conformal`.
             refer_below: Mark images whose most probable class is less probable than this.
             threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
-            labels: For files that do not say it: labels in output order, as `LabelSet` or text.
-            preprocess: For files that do not say it: a `Preprocess`, a scaling's name or a JSON file.
-            malignant: Codes that count as malignant, for custom labels.
-            architecture: For bare weights: the network's name.
-            revision: Branch, tag or commit on the Hub.
-            offline: Never use the network.
-            cache_dir: Where downloads are kept; None is the Hub's own cache.
-            token: Hub token; None uses the Hub's own rules.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -124,14 +110,8 @@ class Predictor:
                 if isinstance(m, LoadedModel)
                 else load_model(
                     m if m is None else os.fspath(m),  # type: ignore[arg-type]  # a Scorer is no member
-                    labels=labels,
-                    preprocess=preprocess,
-                    malignant=malignant,
-                    architecture=architecture,
-                    revision=revision,
-                    offline=offline,
-                    cache_dir=cache_dir,
-                    token=token,
+                    options=options,
+                    hub=hub,
                 )
                 for m in given
             ]

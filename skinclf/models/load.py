@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from skinclf._utils.files import sha256_file
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
-from skinclf.labels import LabelSet, parse_labels
+from skinclf.labels import parse_labels
 from skinclf.models.bundle import read_spec, read_weights
 from skinclf.models.formats.class_names import with_malignant
 from skinclf.models.formats.detect import file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec, read_config
 
 if TYPE_CHECKING:
@@ -43,14 +43,8 @@ _READERS = {
 def load_model(
     model: str | Path | None = None,
     *,
-    labels: LabelSet | str | None = None,
-    preprocess: Preprocess | str | Path | None = None,
-    malignant: Sequence[str] | None = None,
-    architecture: str | None = None,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    token: str | None = None,
+    options: ModelOptions = ModelOptions(),
+    hub: HubOptions = HubOptions(),
 ) -> LoadedModel:
     """Load a model.
 
@@ -59,25 +53,15 @@ def load_model(
             `user/repo/file` on the Hub; a folder (a bundle, a downloaded model, timm's or transformers'
             format) or a model file. Something that exists on this machine is never looked for on the Hub,
             unless it is written `hf-hub:user/repo`.
-        labels: For files that do not say it: labels in output order, as `LabelSet` or text.
-        preprocess: For files that do not say it: a `Preprocess`, a scaling's name (its size then follows
-            the file's input), a registered model's variant, or a JSON file.
-        malignant: Codes that count as malignant.
-        architecture: For bare weights: the network's name.
-        revision: Branch, tag or commit on the Hub.
-        offline: Never use the network.
-        cache_dir: Where downloads are kept; None is the Hub's own cache.
-        token: Hub token; None uses the Hub's own rules.
+        options: What the files themselves do not say.
+        hub: Revision, cache and token for the Hugging Face Hub.
 
     Raises:
         ModelError: The model is not there, damaged, unsafe, incomplete, or contradicts what was stated.
         InvalidArgumentError: A statement has an unusable value.
     """
-    said = _Said(labels, preprocess, malignant, architecture)
-    place = locate(
-        model, revision=revision, config_only=False, offline=offline, cache_dir=cache_dir, token=token
-    )
-    loaded = _load(place, said)
+    place = locate(model, hub, config_only=False)
+    loaded = _load(place, options)
     expected = place.entry.sha256 if place.entry else None
     same = expected is None or expected == loaded.spec.weights_sha256
     if not same and expected != _file_hash(place):
@@ -91,54 +75,35 @@ def load_model(
 def load_spec(
     model: str | Path | None = None,
     *,
-    labels: LabelSet | str | None = None,
-    preprocess: Preprocess | str | Path | None = None,
-    malignant: Sequence[str] | None = None,
-    architecture: str | None = None,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    token: str | None = None,
+    options: ModelOptions = ModelOptions(),
+    hub: HubOptions = HubOptions(),
 ) -> ModelSpec:
     """The contract of a model, by the least effort.
 
     For a bundle and for timm's and transformers' formats the configuration is enough: torch is not
     imported, and no weights are fetched. Arguments and errors are those of `load_model`.
     """
-    said = _Said(labels, preprocess, malignant, architecture)
-    place = locate(
-        model, revision=revision, config_only=True, offline=offline, cache_dir=cache_dir, token=token
-    )
+    place = locate(model, hub, config_only=True)
     if place.path.is_dir():
         kind = folder_kind(place.path)
         reader = None if kind == "bundle" else _READERS[kind][2]
         if reader is not None and not place.complete:
             module = import_module(_READERS[kind][0])
             return _finish(
-                getattr(module, reader)(place.path, _stated(place, said), **_origin(place)), place, said
+                getattr(module, reader)(place.path, _stated(place, options), **_origin(place)), place, options
             )
-    return _load(place, said).spec
+    return _load(place, options).spec
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What the caller states, as it was given."""
-
-    labels: LabelSet | str | None
-    preprocess: Preprocess | str | Path | None
-    malignant: Sequence[str] | None
-    architecture: str | None
-
-
-def _load(place: Place, said: _Said) -> LoadedModel:
+def _load(place: Place, options: ModelOptions) -> LoadedModel:
     kind = folder_kind(place.path) if place.path.is_dir() else file_kind(place.path)
     if kind == "bundle":
-        return _bundle(place, said)
+        return _bundle(place, options)
     module, reader, _ = _READERS[kind]
     loaded: LoadedModel = getattr(import_module(module), reader)(
-        place.path, _stated(place, said), **_origin(place)
+        place.path, _stated(place, options), **_origin(place)
     )
-    return replace(loaded, spec=_finish(loaded.spec, place, said))
+    return replace(loaded, spec=_finish(loaded.spec, place, options))
 
 
 def _file_hash(place: Place) -> str | None:
@@ -150,31 +115,31 @@ def _origin(place: Place) -> dict[str, Any]:
     return {"name": place.name, "source": place.source, "revision": place.revision}
 
 
-def _finish(spec: ModelSpec, place: Place, said: _Said) -> ModelSpec:
+def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:
     """What holds for every foreign format."""
-    if said.malignant is not None:
-        spec = spec.replace(labels=with_malignant(spec.labels, said.malignant))
+    if options.malignant is not None:
+        spec = spec.replace(labels=with_malignant(spec.labels, options.malignant))
     known = place.entry is not None and place.entry.adapter != "auto"
     if place.entry is not None and (known or not spec.license):
         spec = spec.replace(license=place.entry.license)
     return spec
 
 
-def _stated(place: Place, said: _Said) -> Stated:
+def _stated(place: Place, options: ModelOptions) -> Stated:
     """What the caller says, and where the caller is silent, what the registry says."""
     entry = place.entry
-    labels = parse_labels(said.labels) if isinstance(said.labels, str) else said.labels
+    labels = parse_labels(options.labels) if isinstance(options.labels, str) else options.labels
     if labels is None and entry is not None:
         labels = entry.labels
-    if said.preprocess is not None:
-        preprocess: Preprocess | None = _read_preprocess(said.preprocess, entry)
+    if options.preprocess is not None:
+        preprocess: Preprocess | None = _read_preprocess(options.preprocess, entry)
     else:
         preprocess = entry.preprocess() if entry is not None and entry.variants else None
     return Stated(
         labels=labels,
         preprocess=preprocess,
-        architecture=said.architecture,
-        any_size=_is_scaling(said.preprocess),
+        architecture=options.architecture,
+        any_size=_is_scaling(options.preprocess),
     )
 
 
@@ -200,24 +165,24 @@ def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | Non
     return Preprocess.from_dict(read_config(path))
 
 
-def _bundle(place: Place, said: _Said) -> LoadedModel:
+def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
     """A bundle says everything itself; what is stated beside it may only agree."""
     spec = read_spec(place.path, source=place.source, revision=place.revision)
-    if said.labels is not None:
-        labels = parse_labels(said.labels) if isinstance(said.labels, str) else said.labels
+    if options.labels is not None:
+        labels = parse_labels(options.labels) if isinstance(options.labels, str) else options.labels
         _must_agree(place, "--labels", ",".join(labels.codes), ",".join(spec.labels.codes))
-    if said.architecture is not None:
-        _must_agree(place, "--architecture", said.architecture, spec.architecture)
-    if said.preprocess is not None:
-        preprocess = _read_preprocess(said.preprocess, None)
-        if _is_scaling(said.preprocess):
+    if options.architecture is not None:
+        _must_agree(place, "--architecture", options.architecture, spec.architecture)
+    if options.preprocess is not None:
+        preprocess = _read_preprocess(options.preprocess, None)
+        if _is_scaling(options.preprocess):
             changes = {key: getattr(preprocess, key) for key in ("color", "scale", "mean", "std")}
             preprocess = replace(spec.preprocess, **changes)
         _must_agree(
             place, "--preprocess", json.dumps(preprocess.to_dict()), json.dumps(spec.preprocess.to_dict())
         )
-    if said.malignant is not None:
-        labels = with_malignant(spec.labels, said.malignant)
+    if options.malignant is not None:
+        labels = with_malignant(spec.labels, options.malignant)
         if spec.labels.malignant_indices is not None:
             own = ",".join(x.code for x in spec.labels if x.malignant)
             _must_agree(place, "--malignant", ",".join(x.code for x in labels if x.malignant), own)

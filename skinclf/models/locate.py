@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skinclf.errors import HubError, InvalidArgumentError, ModelError
 from skinclf.models.bundle import CONFIG, WEIGHTS
 from skinclf.models.formats.detect import folder_kind
+from skinclf.models.options import HubOptions
 
 if TYPE_CHECKING:
     from skinclf.models.registry import PublishedModel
@@ -39,7 +40,7 @@ class Place:
     complete: bool = True
 
 
-def locate(model: str | Path | None, *, revision: str | None, config_only: bool, **options: Any) -> Place:
+def locate(model: str | Path | None, hub: HubOptions, *, config_only: bool) -> Place:
     """Find a model, and fetch it when it lies on the Hub.
 
     Something that exists on this machine is never looked for on the Hub, unless it is written
@@ -47,64 +48,64 @@ def locate(model: str | Path | None, *, revision: str | None, config_only: bool,
 
     Args:
         model: As `skinclf.models.load.load_model`.
-        revision: Branch, tag or commit on the Hub.
+        hub: Revision, cache and token for the Hub.
         config_only: Leave the weights where they are when the configuration says everything.
-        **options: `offline`, `cache_dir` and `token` of `skinclf.models.hub.fetch.resolve`.
 
     Raises:
         ModelError: There is no such model.
         InvalidArgumentError: A revision was given for something that is not on the Hub.
     """
     from skinclf.models import registry
-    from skinclf.models.hub import fetch as hub
+    from skinclf.models.hub import fetch
 
     text = registry.DEFAULT if model is None else str(model)
     explicit = text.startswith(("hf-hub:", "hf_hub:", "hf://"))
     entry = None if explicit or isinstance(model, Path) else registry.find_model(text)
     path = Path(text).expanduser()
     if entry is not None and entry.folder is not None:
-        _no_revision(revision, text)
+        _no_revision(hub.revision, text)
         return Place(path=entry.folder, name=entry.name, source="builtin")
     if not explicit and (path.exists() if entry is None or "/" in text else False):
-        _no_revision(revision, text)
+        _no_revision(hub.revision, text)
         return _local(path)
     if entry is not None:
-        return _registered(entry, revision, options)
+        return _registered(entry, hub)
     if not explicit and (isinstance(model, Path) or _is_path(path, text)):
         raise ModelError(f"{path}: no such file or folder (a Hub repository is written hf-hub:user/repo).")
     if "/" not in text:
         registry.get_model(text)  # raises, with the names that are spelt alike
-    repo_id, file, own = hub.parse_reference(text)
+    repo_id, file, own = fetch.parse_reference(text)
+    hub = replace(hub, revision=hub.revision or own)
     known = registry.find_model(repo_id)
     if known is not None and file in {None, known.filename}:
-        return _registered(known, revision or own, options)
+        return _registered(known, hub)
     if config_only and file is None:
-        found = _config_alone(repo_id, revision or own, options)
+        found = _config_alone(repo_id, hub)
         if found is not None:
             return found
-    result = hub.resolve(text, revision=revision, **options)
+    result = fetch.resolve(text, hub=hub)
     whole = file is None and CONFIG in result.files
     path = result.folder if whole else list(result.files.values())[-1]
     return Place(path=path, name=repo_id, source=repo_id, revision=result.revision)
 
 
-def _registered(entry: PublishedModel, revision: str | None, options: dict[str, Any]) -> Place:
-    from skinclf.models.hub import fetch as hub
+def _registered(entry: PublishedModel, hub: HubOptions) -> Place:
+    from skinclf.models.hub import fetch
 
-    result = hub.resolve(entry, revision=revision, **options)
+    result = fetch.resolve(entry, hub=hub)
     path = result.folder if entry.adapter in {"bundle", "timm"} else result.files[entry.filename]
-    known = entry if revision is None else entry.replace(sha256=None)
+    known = entry if hub.revision is None else entry.replace(sha256=None)
     return Place(path=path, name=entry.name, source=entry.source, revision=result.revision, entry=known)
 
 
 def _local(path: Path) -> Place:
-    from skinclf.models.hub import fetch as hub
+    from skinclf.models.hub import fetch
 
     if path.is_file() and path.name in {WEIGHTS, "pytorch_model.bin"} and (path.parent / CONFIG).is_file():
         path = path.parent
     if path.is_file():
         return Place(path=path, name=path.stem, source=str(path))
-    entry = hub.read_source(path)
+    entry = fetch.read_source(path)
     if entry is None:
         return Place(path=path, name=path.resolve().name, source=str(path))
     whole = (path / CONFIG).is_file() and entry.adapter in {"auto", "bundle", "timm"}
@@ -117,13 +118,13 @@ def _local(path: Path) -> Place:
     )
 
 
-def _config_alone(repo_id: str, revision: str | None, options: dict[str, Any]) -> Place | None:
+def _config_alone(repo_id: str, hub: HubOptions) -> Place | None:
     """The configuration of a repository, when it is of a kind that says everything."""
-    from skinclf.models.hub import fetch as hub
+    from skinclf.models.hub import fetch
 
     try:
         files = ["config.json", "preprocessor_config*.json"]
-        result = hub.fetch(repo_id, files, revision=revision, **options)
+        result = fetch.fetch(repo_id, files, hub=hub)
         folder_kind(result.folder)
     except HubError:
         return None  # `resolve` says better what is wrong

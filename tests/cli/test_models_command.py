@@ -15,6 +15,7 @@ from support.hub_server import HubServer, hub_environment, use_hub
 from skinclf.conversion import convert
 from skinclf.conversion.convert import Check, VerifyReport
 from skinclf.models.hub import fetch as hub
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf_cli.main import run
 
 KERAS = "devatreya/skin-lesion-resnet50"
@@ -131,7 +132,7 @@ def test_verify_reports_and_fails_when_a_sample_differs(monkeypatch, capsys, dif
     monkeypatch.setattr(convert, "verify_model", verify_model)
     assert run(["models", "verify", "user/repo", "--revision", "v1", "--offline"]) == code
     assert word in capsys.readouterr().out
-    assert (asked["model"], asked["revision"], asked["offline"]) == ("user/repo", "v1", True)
+    assert (asked["model"], asked["hub"]) == ("user/repo", HubOptions(revision="v1", offline=True))
     assert run(["models", "verify", "user/repo", "--json"]) == code
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is (code == 0)
@@ -173,13 +174,10 @@ def test_convert_passes_on_what_is_stated(monkeypatch, tmp_path, tiny_bundle):
     assert asked == {
         "model": "net.h5",
         "folder": tmp_path / "x",
-        "labels": "mel,nv",
-        "malignant": ("mel",),
-        "preprocess": "caffe",
-        "architecture": "resnet50",
+        "options": ModelOptions(
+            labels="mel,nv", malignant=("mel",), preprocess="caffe", architecture="resnet50"
+        ),
         "name": None,
         "sample": None,
-        "revision": None,
-        "offline": False,
-        "cache_dir": None,
+        "hub": HubOptions(),
     }

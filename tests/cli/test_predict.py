@@ -16,6 +16,7 @@ import pytest
 from support.fake_scorer import FakeScorer
 
 from skinclf.inference import predictor as module
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf_cli.main import run
 
 REAL = module.Predictor
@@ -30,7 +31,7 @@ def fake(monkeypatch):
         def __init__(self, model=None, **options):
             if not isinstance(model, FakeScorer):
                 loads.append(options | {"model": model})
-                model = FakeScorer(columns={"spread": float} if options.get("revision") else None)
+                model = FakeScorer(columns={"spread": float} if options["hub"].revision else None)
             known = {
                 k: v for k, v in options.items() if k in {"batch_size", "workers", "processes", "threshold"}
             }
@@ -202,13 +203,10 @@ def test_options_reach_the_model(fake, image_dir, tmp_path):
         options.items()
         >= {
             "model": ["m"],
-            "labels": "ham10000",
-            "preprocess": "caffe",
-            "malignant": ("mel", "bcc"),
-            "architecture": "x",
-            "revision": "main",
-            "offline": True,
-            "cache_dir": None,
+            "options": ModelOptions(
+                labels="ham10000", preprocess="caffe", malignant=("mel", "bcc"), architecture="x"
+            ),
+            "hub": HubOptions(revision="main", offline=True),
             "device": "cpu",
             "runtime": "torch",
             "precision": "bf16",

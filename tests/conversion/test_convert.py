@@ -29,6 +29,7 @@ from skinclf.models.architectures.published import SeedNetwork
 from skinclf.models.bundle import read_spec, write_bundle
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.options import ModelOptions
 from skinclf.models.spec import ModelSpec
 
 SMALL = scaling("torch", height=64, width=64)
@@ -36,25 +37,23 @@ SMALL = scaling("torch", height=64, width=64)
 
 def seed_file(path):
     torch.save(SeedNetwork("dermalyze", "efficientnet_b0", 7).state_dict(), path / "c.pt")
-    return path / "c.pt", {"preprocess": SMALL}
+    return path / "c.pt", ModelOptions(preprocess=SMALL)
 
 
 def resnet_file(path):
     torch.save(random_network("resnet18", 7, seed=1), path / "r.pth")
-    return path / "r.pth", {"labels": "ham10000", "preprocess": SMALL}
+    return path / "r.pth", ModelOptions(labels="ham10000", preprocess=SMALL)
 
 
 def keras_file(path):
-    return write_h5(path / "k.h5", tiny(), tiny_weights()), {
-        "labels": "a,b,c",
-        "preprocess": "caffe",
-        "malignant": ["a"],
-    }
+    return write_h5(path / "k.h5", tiny(), tiny_weights()), ModelOptions(
+        labels="a,b,c", preprocess="caffe", malignant=["a"]
+    )
 
 
 def sigmoid_file(path):
     torch.save(random_network("resnet18", 1, seed=2), path / "s.pth")
-    return path / "s.pth", {"labels": "benign,malignant", "preprocess": SMALL}
+    return path / "s.pth", ModelOptions(labels="benign,malignant", preprocess=SMALL)
 
 
 SOURCES = {
@@ -62,9 +61,9 @@ SOURCES = {
     "resnet": resnet_file,
     "sigmoid": sigmoid_file,
     "keras": keras_file,
-    "timm": lambda path: (timm_folder(path / "t"), {}),
-    "vit": lambda path: (write(path / "v", VIT), {}),
-    "swin": lambda path: (write(path / "s", SWIN), {}),
+    "timm": lambda path: (timm_folder(path / "t"), ModelOptions()),
+    "vit": lambda path: (write(path / "v", VIT), ModelOptions()),
+    "swin": lambda path: (write(path / "s", SWIN), ModelOptions()),
 }
 
 
@@ -81,12 +80,12 @@ class Converted(NamedTuple):
 def converted(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("convert")
     model, options = SOURCES[request.param](folder)
-    original = load_model(model, **options)
+    original = load_model(model, options=options)
     original = replace(original, network=original.torch_network())
     with pytest.MonkeyPatch.context() as patch:
         # The Keras file's own framework has a test of its own below.
         patch.setattr(convert, "find_spec", lambda name: None)
-        spec = convert_model(model, folder / "bundle", name="mine", **options)
+        spec = convert_model(model, folder / "bundle", name="mine", options=options)
     # The bundle needs nothing of the source afterwards.
     (shutil.rmtree if model.is_dir() else type(model).unlink)(model)
     return Converted(original, spec, folder / "bundle", model)
@@ -136,7 +135,9 @@ def test_shared_tensors_are_written_apart(tmp_path):
     state = random_network("resnet18", 7, seed=3)
     state["layer1.0.bn2.weight"] = state["layer1.0.bn1.weight"]
     torch.save(state, tmp_path / "tied.pth")
-    convert_model(tmp_path / "tied.pth", tmp_path / "b", labels=HAM10000, preprocess=SMALL)
+    convert_model(
+        tmp_path / "tied.pth", tmp_path / "b", options=ModelOptions(labels=HAM10000, preprocess=SMALL)
+    )
     assert verify_model(tmp_path / "b").ok
 
 
@@ -220,7 +221,7 @@ def test_a_golden_sample_that_is_not_there(bundle_copy):
 def test_verify_needs_a_bundle_with_a_sample(tmp_path, bundle_copy):
     file, options = resnet_file(tmp_path)
     with pytest.raises(ModelError, match="no golden sample"):
-        verify_model(file, **options)
+        verify_model(file, options=options)
     change_config(bundle_copy, golden=[])
     with pytest.raises(ModelError, match="no golden sample"):
         verify_model(bundle_copy)
@@ -252,6 +253,7 @@ from pathlib import Path
 import keras
 from keras import layers
 from skinclf.conversion.convert import convert_model, verify_model
+from skinclf.models.options import ModelOptions
 
 keras.utils.set_random_seed(0)
 inputs = keras.Input((32, 32, 3))
@@ -261,7 +263,7 @@ for head, labels in ((layers.Dense(7, activation="softmax"), "ham10000"), (layer
     for suffix in (".h5", ".keras"):
         file = Path({str(tmp_path)!r}) / (labels + suffix)
         keras.Model(inputs, head(x)).save(file)
-        spec = convert_model(file, file.with_suffix(suffix + ".bundle"), labels=labels, preprocess="caffe")
+        spec = convert_model(file, file.with_suffix(suffix + ".bundle"), options=ModelOptions(labels=labels, preprocess="caffe"))
         assert spec.golden[0].source.startswith("keras " + keras.__version__ + ", tensorflow"), spec.golden
         report = verify_model(file.with_suffix(suffix + ".bundle"))
         assert report.ok and report.checks[0].difference < 1e-5, report

@@ -17,6 +17,7 @@ from skinclf.models.formats.onnx.file import import_onnx
 from skinclf.models.formats.onnx.lower import onnx_network
 from skinclf.models.load import load_model
 from skinclf.models.loaded import Stated
+from skinclf.models.options import ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.runtimes import create_runtime
 
@@ -298,7 +299,9 @@ def test_exported_networks_become_bundles(tmp_path, architecture):
             output_names=["y"],
             dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
         )
-    spec = convert_model(path, tmp_path / "bundle", labels="ham10000", preprocess="torch")
+    spec = convert_model(
+        path, tmp_path / "bundle", options=ModelOptions(labels="ham10000", preprocess="torch")
+    )
     assert spec.golden[0].source.startswith("onnxruntime ")
     assert (spec.architecture, spec.activation) == ("skinclf/onnx-graph", "softmax")
     path.unlink()

@@ -15,6 +15,7 @@ from support.hub_server import hub_environment
 
 from skinclf.errors import HubError
 from skinclf.models.hub import fetch as hub
+from skinclf.models.options import HubOptions
 
 REPO = "user/lesions"
 CONFIG = b'{"architecture": "tiny"}'
@@ -62,7 +63,7 @@ def test_a_branch_resolves_to_its_commit_and_moves_on(server, cache):
     first = server.add_repo(REPO, FILES)
     assert hub.fetch(REPO, "config.json").revision == first
     second = server.commit(REPO, {"config.json": b"{}"})
-    result = hub.fetch(REPO, "config.json", revision="main")
+    result = hub.fetch(REPO, "config.json", hub=HubOptions(revision="main"))
     assert result.revision == second != first
     assert result.files["config.json"].read_bytes() == b"{}"
 
@@ -70,7 +71,7 @@ def test_a_branch_resolves_to_its_commit_and_moves_on(server, cache):
 def test_a_pinned_commit_stays_what_it_was(server, cache):
     first = server.add_repo(REPO, FILES)
     server.commit(REPO, {"config.json": b"{}"})
-    result = hub.fetch(REPO, "config.json", revision=first)
+    result = hub.fetch(REPO, "config.json", hub=HubOptions(revision=first))
     assert result.revision == first
     assert result.files["config.json"].read_bytes() == CONFIG
 
@@ -78,23 +79,23 @@ def test_a_pinned_commit_stays_what_it_was(server, cache):
 def test_a_named_branch(server, cache):
     server.add_repo(REPO, FILES)
     sha = server.commit(REPO, {"config.json": b"[]"}, branch="trial")
-    assert hub.fetch(REPO, "config.json", revision="trial").revision == sha
+    assert hub.fetch(REPO, "config.json", hub=HubOptions(revision="trial")).revision == sha
 
 
 def test_a_cached_commit_needs_no_server(server, cache):
     sha = server.add_repo(REPO, FILES)
-    hub.fetch(REPO, BUNDLE, revision=sha)
+    hub.fetch(REPO, BUNDLE, hub=HubOptions(revision=sha))
     asked = len(server.log)
-    again = hub.fetch(REPO, BUNDLE, revision=sha)
+    again = hub.fetch(REPO, BUNDLE, hub=HubOptions(revision=sha))
     assert len(server.log) == asked
     server.stop()
-    assert hub.fetch(REPO, BUNDLE, revision=sha) == again
+    assert hub.fetch(REPO, BUNDLE, hub=HubOptions(revision=sha)) == again
 
 
 def test_a_pinned_commit_that_is_cached_in_part_is_completed(server, cache):
     sha = server.add_repo(REPO, FILES)
-    hub.fetch(REPO, "config.json", revision=sha)
-    result = hub.fetch(REPO, BUNDLE, revision=sha)
+    hub.fetch(REPO, "config.json", hub=HubOptions(revision=sha))
+    result = hub.fetch(REPO, BUNDLE, hub=HubOptions(revision=sha))
     assert result.files["model.safetensors"].read_bytes() == WEIGHTS
     assert len([r for r in server.seen("GET") if "config.json" in r.path]) == 1
 
@@ -111,14 +112,14 @@ def test_a_branch_falls_back_to_the_cache_when_the_hub_is_away(server, cache, ca
 def test_offline_uses_the_cache_and_nothing_else(server, cache):
     sha = server.add_repo(REPO, FILES)
     with pytest.raises(HubError, match=r"not in the cache.*skinclf models download"):
-        hub.fetch(REPO, BUNDLE, offline=True)
+        hub.fetch(REPO, BUNDLE, hub=HubOptions(offline=True))
     assert server.log == []
     hub.fetch(REPO, BUNDLE)
     asked = len(server.log)
-    assert hub.fetch(REPO, BUNDLE, offline=True).revision == sha
-    assert hub.fetch(REPO, BUNDLE, revision=sha, offline=True).revision == sha
+    assert hub.fetch(REPO, BUNDLE, hub=HubOptions(offline=True)).revision == sha
+    assert hub.fetch(REPO, BUNDLE, hub=HubOptions(revision=sha, offline=True)).revision == sha
     with pytest.raises(HubError, match="not all of it"):
-        hub.fetch(REPO, "README.md", offline=True)
+        hub.fetch(REPO, "README.md", hub=HubOptions(offline=True))
     assert len(server.log) == asked
 
 
@@ -132,7 +133,7 @@ def test_hf_hub_offline_is_obeyed(server, cache, monkeypatch):
 
 def test_another_cache_folder(server, cache, tmp_path):
     server.add_repo(REPO, FILES)
-    result = hub.fetch(REPO, BUNDLE, cache_dir=tmp_path / "elsewhere")
+    result = hub.fetch(REPO, BUNDLE, hub=HubOptions(cache_dir=tmp_path / "elsewhere"))
     assert result.folder.is_relative_to(tmp_path / "elsewhere")
     assert not cache.exists()
 
@@ -140,7 +141,7 @@ def test_another_cache_folder(server, cache, tmp_path):
 def test_the_environment_alone_points_at_a_mirror(server, tmp_path):
     server.add_repo(REPO, FILES, private=True)
     server.add_token("hf_secret")
-    code = f"from skinclf import hub; print(hub.fetch({REPO!r}, 'config.json').revision)"
+    code = f"from skinclf.models.hub import fetch as hub; print(hub.fetch({REPO!r}, 'config.json').revision)"
     environment = {**os.environ, **hub_environment(server, tmp_path), "HF_TOKEN": "hf_secret"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -195,9 +196,9 @@ def test_a_half_written_cache_file_is_noticed_offline_and_mended_online(server, 
     path = hub.fetch(REPO, name).files[name]
     blob_of(path).write_bytes(FILES[name][:10])
     with pytest.raises(HubError, match=r"half-written or damaged.*with network"):
-        hub.fetch(REPO, name, offline=True)
+        hub.fetch(REPO, name, hub=HubOptions(offline=True))
     with caplog.at_level(logging.WARNING, logger="skinclf"):
-        result = hub.fetch(REPO, name, revision=sha)
+        result = hub.fetch(REPO, name, hub=HubOptions(revision=sha))
     assert result.files[name].read_bytes() == FILES[name]
     assert "damaged" in caplog.text
 
@@ -234,10 +235,10 @@ def test_a_private_repository_needs_its_token(server, cache, monkeypatch):
     with pytest.raises(HubError, match=r"not found.*private.*HF_TOKEN"):
         hub.fetch(REPO, BUNDLE)
     with pytest.raises(HubError, match="not found"):
-        hub.fetch(REPO, BUNDLE, token="hf_other")
+        hub.fetch(REPO, BUNDLE, hub=HubOptions(token="hf_other"))
     with pytest.raises(HubError, match=r"does not accept the token \(401\)"):
-        hub.fetch(REPO, BUNDLE, token="hf_wrong")
-    assert hub.fetch(REPO, BUNDLE, token="hf_owner").revision == sha
+        hub.fetch(REPO, BUNDLE, hub=HubOptions(token="hf_wrong"))
+    assert hub.fetch(REPO, BUNDLE, hub=HubOptions(token="hf_owner")).revision == sha
     # The token never leaves the Hub's own origin, and the environment's token is used when none is given.
     assert all("authorization" not in request.headers for request in server.log if request.origin == "cdn")
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
@@ -250,8 +251,8 @@ def test_a_gated_repository(server, cache):
     server.add_token("hf_admitted", user="admitted", gated=(REPO,))
     for token in (None, "hf_visitor"):
         with pytest.raises(HubError, match=f"gated: ask for access at {server.url}/{REPO}"):
-            hub.fetch(REPO, BUNDLE, token=token)
-    assert hub.fetch(REPO, BUNDLE, token="hf_admitted").revision == sha
+            hub.fetch(REPO, BUNDLE, hub=HubOptions(token=token))
+    assert hub.fetch(REPO, BUNDLE, hub=HubOptions(token="hf_admitted")).revision == sha
 
 
 def test_what_is_not_there_is_named(server, cache):
@@ -259,9 +260,9 @@ def test_what_is_not_there_is_named(server, cache):
     with pytest.raises(HubError, match="user/nothing was not found"):
         hub.fetch("user/nothing", BUNDLE)
     with pytest.raises(HubError, match=r"user/lesions has no revision 'v9'"):
-        hub.fetch(REPO, BUNDLE, revision="v9")
+        hub.fetch(REPO, BUNDLE, hub=HubOptions(revision="v9"))
     with pytest.raises(HubError, match=r"has no revision"):
-        hub.fetch(REPO, BUNDLE, revision="0" * 40)
+        hub.fetch(REPO, BUNDLE, hub=HubOptions(revision="0" * 40))
     with pytest.raises(HubError, match=r"has no file model\.h5; it has .*config\.json"):
         hub.fetch(REPO, "model.h5")
     with pytest.raises(HubError, match="is no repository id"):

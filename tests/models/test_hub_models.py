@@ -9,6 +9,7 @@ import pytest
 
 from skinclf.errors import HubError, ModelError, OutputError
 from skinclf.models.hub import fetch as hub
+from skinclf.models.options import HubOptions
 from skinclf.models.registry import get_model
 
 REPO = "user/lesions"
@@ -91,7 +92,7 @@ def test_a_built_in_model_is_copied_and_has_no_revisions(server, cache, tmp_path
     assert (tmp_path / "copy" / "model.safetensors").read_bytes() == WEIGHTS
     assert hub.read_source(tmp_path / "copy") is None
     with pytest.raises(HubError, match="has no revisions"):
-        hub.resolve("own-model", revision="main")
+        hub.resolve("own-model", hub=HubOptions(revision="main"))
     assert server.log == []
 
 
@@ -161,7 +162,7 @@ def test_download_to_without_network_copies_from_the_cache(server, cache, tmp_pa
     sha = server.add_repo(REPO, FILES)
     hub.resolve(REPO)
     server.stop()
-    result = hub.download_to(REPO, tmp_path / "model", offline=True)
+    result = hub.download_to(REPO, tmp_path / "model", hub=HubOptions(offline=True))
     assert result.revision == sha
     assert not (tmp_path / "model" / "model.safetensors").is_symlink()
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == WEIGHTS
@@ -177,7 +178,7 @@ def test_download_to_a_place_that_cannot_be_written(server, cache, tmp_path):
 def test_a_revision_of_ones_own(server, cache, tmp_path):
     first = server.add_repo(KERAS, {"resnet50_best.h5": b"first"})
     server.commit(KERAS, {"resnet50_best.h5": b"second"})
-    hub.download_to(get_model(KERAS), tmp_path / "model", revision=first)
+    hub.download_to(get_model(KERAS), tmp_path / "model", hub=HubOptions(revision=first))
     assert (tmp_path / "model" / "resnet50_best.h5").read_bytes() == b"first"
 
 

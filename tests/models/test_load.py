@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from conftest import random_network
 from support.keras_fixtures import tiny, tiny_weights, write_h5, write_keras
 from support.timm_folder import timm_folder
+from support.transformers_folder import VIT, write
 
 from skinclf.errors import HubError, InvalidArgumentError, MissingExtraError, ModelError, UnsafeModelError
 from skinclf.images.preprocess import scaling
@@ -21,9 +23,10 @@ from skinclf.labels import HAM10000, MALIGNANT, parse_labels
 from skinclf.models import registry
 from skinclf.models.hub import fetch as hub
 from skinclf.models.load import load_model, load_spec
+from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 
-ABC = {"labels": "a,b,c", "preprocess": scaling("unit", height=16, width=16)}
+ABC = ModelOptions(labels="a,b,c", preprocess=scaling("unit", height=16, width=16))
 
 
 @pytest.fixture
@@ -76,34 +79,32 @@ def test_a_relative_path_and_the_home_folder(tiny_bundle, tmp_path, monkeypatch)
 @pytest.mark.parametrize("suffix", [".h5", ".pth", ".onnx", ""])
 def test_a_files_content_decides_not_its_name(tmp_path, h5, suffix):
     shutil.copy(h5, tmp_path / f"model{suffix}")
-    loaded = load_model(tmp_path / f"model{suffix}", **ABC)
+    loaded = load_model(tmp_path / f"model{suffix}", options=ABC)
     assert loaded.spec.labels.codes == ("a", "b", "c")
     assert loaded.spec.name == "model"
     torch.save(random_network("resnet18", 3, seed=0), tmp_path / f"other{suffix}")
-    assert load_model(tmp_path / f"other{suffix}", **ABC).spec.architecture == "resnet18"
+    assert load_model(tmp_path / f"other{suffix}", options=ABC).spec.architecture == "resnet18"
 
 
 def test_a_keras_archive(tmp_path):
     names = {"conv": "conv2d", "out": "dense"}
     path = write_keras(tmp_path / "net.keras", tiny(), tiny_weights(), names=names)
-    loaded = load_model(path, **ABC)
+    loaded = load_model(path, options=ABC)
     assert loaded.artifact == path
     assert loaded.torch_network()(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
 
 
 def test_an_onnx_file(tmp_path):
     pytest.importorskip("onnx")
-    from test_onnx_file import save
+    from support.onnx_file import save
 
     save(tmp_path / "net.dat", ending="Softmax")
-    loaded = load_model(tmp_path / "net.dat", labels="ham10000", preprocess="unit")
+    loaded = load_model(tmp_path / "net.dat", options=ModelOptions(labels="ham10000", preprocess="unit"))
     assert loaded.spec.architecture == "onnx"
     assert (loaded.spec.preprocess.height, loaded.spec.preprocess.width) == (8, 8)
 
 
 def test_timm_and_transformers_folders(tmp_path):
-    from test_transformers_hub import VIT, write
-
     assert load_model(timm_folder(tmp_path / "timm")).spec.architecture == "test_efficientnet"
     assert load_model(write(tmp_path / "vit", VIT)).spec.architecture == "skinclf/transformers-vit"
     assert load_model(tmp_path / "timm" / "model.safetensors").spec.labels == HAM10000
@@ -124,7 +125,7 @@ def test_timm_and_transformers_folders(tmp_path):
 )
 def test_what_is_not_there(name, says):
     with pytest.raises(ModelError, match=says):
-        load_model(name, offline=True)
+        load_model(name, hub=HubOptions(offline=True))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_what_is_not_there(name, says):
 def test_files_that_are_no_models(tmp_path, content, says):
     (tmp_path / "net.h5").write_bytes(content)
     with pytest.raises(ModelError, match=says):
-        load_model(tmp_path / "net.h5", **ABC)
+        load_model(tmp_path / "net.h5", options=ABC)
 
 
 def test_a_folder_without_a_model_and_a_config_of_something_else(tmp_path):
@@ -158,9 +159,9 @@ def test_a_folder_without_a_model_and_a_config_of_something_else(tmp_path):
 
 def test_a_foreign_file_needs_what_it_cannot_say(h5):
     with pytest.raises(ModelError, match="--preprocess"):
-        load_model(h5, labels="a,b,c")
+        load_model(h5, options=ModelOptions(labels="a,b,c"))
     with pytest.raises(ModelError, match="--labels"):
-        load_model(h5, preprocess=ABC["preprocess"])
+        load_model(h5, options=ModelOptions(preprocess=ABC.preprocess))
 
 
 def test_preprocessing_from_a_name_a_file_or_an_object(h5, tmp_path):
@@ -168,26 +169,30 @@ def test_preprocessing_from_a_name_a_file_or_an_object(h5, tmp_path):
     file = tmp_path / "preprocess.json"
     file.write_text(json.dumps(stated.to_dict()))
     for given in (stated, file, str(file)):
-        assert load_model(h5, labels="a,b,c", preprocess=given).spec.preprocess == stated
+        assert (
+            load_model(h5, options=ModelOptions(labels="a,b,c", preprocess=given)).spec.preprocess == stated
+        )
     with pytest.raises(InvalidArgumentError, match="caffee: expected caffe, tf, torch, unit, raw"):
-        load_model(h5, labels="a,b,c", preprocess="caffee")
+        load_model(h5, options=ModelOptions(labels="a,b,c", preprocess="caffee"))
     file.write_text("{}")
     with pytest.raises(ModelError, match="missing keys"):
-        load_model(h5, labels="a,b,c", preprocess=file)
+        load_model(h5, options=ModelOptions(labels="a,b,c", preprocess=file))
 
 
 def test_a_scalings_name_takes_the_files_size(h5):
-    assert load_model(h5, labels="a,b,c", preprocess="caffe").spec.preprocess == scaling(
-        "caffe", height=16, width=16
-    )
+    assert load_model(
+        h5, options=ModelOptions(labels="a,b,c", preprocess="caffe")
+    ).spec.preprocess == scaling("caffe", height=16, width=16)
 
 
 def test_malignant_codes(h5, tmp_path):
-    assert load_model(h5, **ABC).spec.labels.malignant_indices is None
-    assert load_model(h5, **ABC, malignant=["a", "C"]).spec.labels.malignant_indices == (0, 2)
-    assert load_model(timm_folder(tmp_path / "t"), malignant=["mel"]).spec.labels.malignant_indices == (4,)
+    assert load_model(h5, options=ABC).spec.labels.malignant_indices is None
+    assert load_model(h5, options=replace(ABC, malignant=["a", "C"])).spec.labels.malignant_indices == (0, 2)
+    assert load_model(
+        timm_folder(tmp_path / "t"), options=ModelOptions(malignant=["mel"])
+    ).spec.labels.malignant_indices == (4,)
     with pytest.raises(InvalidArgumentError, match="Unknown label 'x'"):
-        load_model(h5, **ABC, malignant=["x"])
+        load_model(h5, options=replace(ABC, malignant=["x"]))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +208,7 @@ def test_malignant_codes(h5, tmp_path):
     ],
 )
 def test_saying_what_a_bundle_says_is_no_error(tiny_bundle, stated):
-    assert load_model(tiny_bundle, **stated).spec.labels == HAM10000
+    assert load_model(tiny_bundle, options=ModelOptions(**stated)).spec.labels == HAM10000
 
 
 @pytest.mark.parametrize(
@@ -219,13 +224,13 @@ def test_saying_what_a_bundle_says_is_no_error(tiny_bundle, stated):
 )
 def test_contradicting_a_bundle_is_an_error(tiny_bundle, stated, says):
     with pytest.raises(ModelError, match=says):
-        load_model(tiny_bundle, **stated)
+        load_model(tiny_bundle, options=ModelOptions(**stated))
 
 
 def test_a_revision_belongs_to_the_hub_alone(tiny_bundle, builtin):
     for model in (tiny_bundle, None):
         with pytest.raises(InvalidArgumentError, match="not on the Hub"):
-            load_model(model, revision="v1")
+            load_model(model, hub=HubOptions(revision="v1"))
 
 
 # --- the Hub ------------------------------------------------------------------------------------
@@ -238,10 +243,13 @@ def test_a_bundle_on_the_hub(server, cache, tiny_bundle):
     assert (loaded.folder / "golden" / "sample.png").is_file()
     assert loaded.torch_network() is not None
     server.stop()
-    for again in (load_model("hf-hub:user/lesions", offline=True), load_model(f"user/lesions@{sha}")):
+    for again in (
+        load_model("hf-hub:user/lesions", hub=HubOptions(offline=True)),
+        load_model(f"user/lesions@{sha}"),
+    ):
         assert again.spec == loaded.spec
     with pytest.raises(HubError):
-        load_model("user/other", offline=True)
+        load_model("user/other", hub=HubOptions(offline=True))
 
 
 def test_something_here_is_never_looked_for_on_the_hub(server, cache, tiny_bundle, tmp_path, monkeypatch):
@@ -260,10 +268,10 @@ def test_a_timm_repository_and_one_file_of_another(server, cache, tmp_path, h5):
     server.add_repo("user/keras", {"a.h5": h5.read_bytes(), "b.h5": b"x"})
     loaded = load_model("user/net")
     assert (loaded.spec.labels, loaded.spec.license) == (HAM10000, "mit")
-    spec = load_model("user/keras/a.h5", **ABC).spec
+    spec = load_model("user/keras/a.h5", options=ABC).spec
     assert (spec.source, spec.name) == ("user/keras", "user/keras")
     with pytest.raises(HubError, match="name one"):
-        load_model("user/keras", **ABC)
+        load_model("user/keras", options=ABC)
 
 
 KERAS = "devatreya/skin-lesion-resnet50"
@@ -297,10 +305,10 @@ def test_a_registered_model_brings_its_labels_and_preprocessing(published):
 
 
 def test_a_registered_variant_is_chosen_by_name(published):
-    spec = load_model("skin-lesion-resnet50", preprocess="pillow-bicubic").spec
+    spec = load_model("skin-lesion-resnet50", options=ModelOptions(preprocess="pillow-bicubic")).spec
     assert (spec.preprocess.library, spec.preprocess.interpolation) == ("pillow", "bicubic")
     with pytest.raises(InvalidArgumentError, match="expected opencv, pillow-bicubic, caffe"):
-        load_model("skin-lesion-resnet50", preprocess="nearest")
+        load_model("skin-lesion-resnet50", options=ModelOptions(preprocess="nearest"))
 
 
 def test_a_downloaded_folder_needs_no_network_and_no_words(server, published, tmp_path):
@@ -344,7 +352,7 @@ def test_the_contract_alone_fetches_no_weights(server, cache, tiny_bundle, tmp_p
     server.add_repo("user/lesions", files_of(tiny_bundle))
     server.add_repo("user/net", files_of(timm_folder(tmp_path / "timm")))
     assert load_spec("user/lesions").labels == HAM10000
-    assert load_spec("user/net", malignant=["mel"]).labels.malignant_indices == (4,)
+    assert load_spec("user/net", options=ModelOptions(malignant=["mel"])).labels.malignant_indices == (4,)
     assert not server.seen("model.safetensors")
     assert load_spec("user/lesions") == load_model("user/lesions").spec
     assert load_spec("user/net").replace(weights_sha256=None) == load_model("user/net").spec.replace(
@@ -354,8 +362,8 @@ def test_the_contract_alone_fetches_no_weights(server, cache, tiny_bundle, tmp_p
 
 def test_the_contract_of_a_file_that_says_little(server, cache, h5):
     server.add_repo("user/keras", {"a.h5": h5.read_bytes(), "config.json": b'{"name": "x"}'})
-    assert load_spec("user/keras/a.h5", **ABC) == load_model("user/keras/a.h5", **ABC).spec
-    assert isinstance(load_spec(h5, **ABC), ModelSpec)
+    assert load_spec("user/keras/a.h5", options=ABC) == load_model("user/keras/a.h5", options=ABC).spec
+    assert isinstance(load_spec(h5, options=ABC), ModelSpec)
 
 
 def test_no_torch_for_contracts(tiny_bundle, tmp_path):
@@ -372,7 +380,7 @@ def test_no_torch_for_contracts(tiny_bundle, tmp_path):
 def test_the_predictor_takes_what_is_stated(h5):
     from skinclf.inference.predictor import Predictor
 
-    predictor = Predictor(h5, runtime="torch", device="cpu", workers=0, **ABC)
+    predictor = Predictor(h5, runtime="torch", device="cpu", workers=0, options=ABC)
     image = np.full((20, 20, 3), 120, np.uint8)
     assert sum(predictor.predict(image).values) == pytest.approx(1, abs=1e-6)
     assert predictor.spec.labels == parse_labels("a,b,c")

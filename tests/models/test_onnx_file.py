@@ -18,52 +18,10 @@ from skinclf.runtimes import create_runtime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from support.onnx_file import model, save
 
 STATED = {"labels": HAM10000, "preprocess": scaling("unit", height=8, width=8)}
-
-
-def model(
-    *,
-    ending="",
-    outputs=7,
-    layout="NCHW",
-    size=8,
-    dtype=TensorProto.FLOAT,
-    after=(),
-    extra_inputs=(),
-    domain="",
-):
-    """mean over pixels, matrix, optional softmax or sigmoid; returns the model and its matrix."""
-    weight = np.random.default_rng(0).normal(size=(3, outputs)).astype(np.float32) * 3
-    dims = ["n", 3, size, size] if layout == "NCHW" else ["n", size, size, 3]
-    axes = [2, 3] if layout == "NCHW" else [1, 2]
-    nodes = [
-        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
-        helper.make_node("MatMul", ["mean", "w"], ["logits"], domain=""),
-    ]
-    last = "logits"
-    if ending:
-        nodes.append(helper.make_node(ending, [last], ["end"], domain=domain))
-        last = "end"
-    for number, name in enumerate(after):
-        nodes.append(helper.make_node(name, [last], [f"after{number}"]))
-        last = f"after{number}"
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", dtype, dims), *extra_inputs],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", outputs])],
-        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array(axes, np.int64), "axes")],
-    )
-    opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9), weight
-
-
-def save(path, **options):
-    built, weight = model(**options)
-    onnx.save(built, path)
-    return weight
 
 
 def load(path, **stated):

@@ -22,9 +22,10 @@ from skinclf.labels import HAM10000
 from skinclf.models.architectures import restore_network
 from skinclf.models.formats.torch_file import read_checkpoint
 from skinclf.models.load import load_model
+from skinclf.models.options import ModelOptions
 from skinclf.models.spec import ModelSpec
 
-STATED = {"labels": HAM10000, "preprocess": scaling("unit", height=64, width=64)}
+STATED = ModelOptions(labels=HAM10000, preprocess=scaling("unit", height=64, width=64))
 
 
 class Payload:
@@ -124,7 +125,7 @@ def test_the_payload_would_run(marker):
 def test_a_payload_in_a_file_never_runs(tmp_path, marker, state, attack, name):
     attack(tmp_path / name, marker, state)
     with pytest.raises(ModelError) as caught:
-        load_model(tmp_path / name, **STATED).torch_network()
+        load_model(tmp_path / name, options=STATED).torch_network()
     assert not marker.exists()
     message = str(caught.value)
     assert name in message
@@ -146,13 +147,13 @@ def test_a_payload_in_pytorch_model_bin_never_runs(tmp_path, marker, state, atta
 def test_code_is_named_as_the_reason(tmp_path, marker, state, attack):
     attack(tmp_path / "m.pth", marker, state)
     with pytest.raises(UnsafeModelError, match="could run code"):
-        load_model(tmp_path / "m.pth", **STATED)
+        load_model(tmp_path / "m.pth", options=STATED)
 
 
 def test_torchscript_programs_are_refused(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "m.pt")
     with pytest.raises(UnsafeModelError, match="TorchScript"):
-        load_model(tmp_path / "m.pt", **STATED)
+        load_model(tmp_path / "m.pt", options=STATED)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
@@ -168,7 +169,7 @@ def test_truncated_files(tmp_path, state, kind, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelError, match=r"empty|complete|damaged|not a model"):
-        load_model(path, **STATED)
+        load_model(path, options=STATED)
 
 
 def test_flipped_bits_are_model_errors_at_most(tmp_path):
@@ -201,7 +202,7 @@ def test_compressed_archives_are_refused_unread(tmp_path):
         archive.writestr("m/data/0", b"\0" * 50_000_000)
     assert path.stat().st_size < 100_000
     with pytest.raises(UnsafeModelError, match="unpack to more than the file"):
-        load_model(path, **STATED)
+        load_model(path, options=STATED)
 
 
 def test_a_keras_archive_bomb_is_refused(tmp_path):
@@ -212,7 +213,7 @@ def test_a_keras_archive_bomb_is_refused(tmp_path):
         archive.writestr("model.weights.h5", b"")
     assert path.stat().st_size < 100_000
     with pytest.raises(ModelError):
-        load_model(path, **STATED)
+        load_model(path, options=STATED)
 
 
 def test_a_tensor_that_is_larger_than_its_memory_is_refused(tmp_path):
@@ -257,7 +258,7 @@ def test_a_safetensors_header_that_lies(tmp_path):
     for size in (2**63, 200_000_000, 10):
         (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", size) + b'{"a":{"dtype":"F32"}}')
         with pytest.raises(ModelError, match="safetensors"):
-            load_model(tmp_path / "m.safetensors", **STATED)
+            load_model(tmp_path / "m.safetensors", options=STATED)
 
 
 @pytest.mark.parametrize(

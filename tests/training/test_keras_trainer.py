@@ -27,6 +27,7 @@ from skinclf.images.decode import load_image
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import ISIC2019, ISIC2019_7, MALIGNANT, parse_labels
 from skinclf.models.load import load_model
+from skinclf.models.options import ModelOptions
 from skinclf_training.config.read import Config, load_config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.keras.checkpoint import read_checkpoint
@@ -209,7 +210,7 @@ def test_keras_files_and_bundle_answer_alike(prepared: Prepared, whole: Path, tm
     x = own.normalize(np.stack([own.pixels(load_image(path)) for path in paths])).transpose(0, 2, 3, 1)
     for name in ("model.keras", "model.h5"):
         by_keras = np.asarray(keras.saving.load_model(whole / name)(x, training=False))[:, 0]
-        loaded = load_model(whole / name, labels=prepared.labels, preprocess=own)
+        loaded = load_model(whole / name, options=ModelOptions(labels=prepared.labels, preprocess=own))
         again = [p.probabilities["malignant"] for p in Predictor(loaded, workers=0).predict(paths)]
         np.testing.assert_allclose(again, by_keras, rtol=0, atol=1e-5)
         assert np.ptp(by_keras) > 1e-4
@@ -218,7 +219,9 @@ def test_keras_files_and_bundle_answer_alike(prepared: Prepared, whole: Path, tm
 def test_a_bundle_that_answers_otherwise_is_not_written(prepared: Prepared, whole: Path) -> None:
     model, _ = restore_model(CONFIG, whole)
     spec_preprocess = CONFIG.preprocess.build()
-    loaded = load_model(whole / "model.keras", labels=prepared.labels, preprocess=spec_preprocess)
+    loaded = load_model(
+        whole / "model.keras", options=ModelOptions(labels=prepared.labels, preprocess=spec_preprocess)
+    )
     network = loaded.torch_network()
     paths = [prepared.paths[i] for i in prepared.rows("val")]
     assert check_agreement(model, CONFIG, network, loaded.spec, paths) <= 1e-5

@@ -17,6 +17,7 @@ from support.hub_server import HubServer, hub_environment
 from skinclf.conversion.convert import verify_model
 from skinclf.errors import HubError, InvalidArgumentError, MismatchError, ModelError
 from skinclf.models.bundle import read_spec
+from skinclf.models.options import HubOptions
 from skinclf_training.publishing import card as cards
 from skinclf_training.publishing.publish import find_parts, push
 from skinclf_training.publishing.upload import Target, upload
@@ -90,7 +91,7 @@ def test_a_bundle_goes_up_in_one_commit_and_replays(server, source):
     assert server.seen(f"GET /{REPO}/resolve/{made.revision}/config.json") or server.seen(
         f"HEAD /{REPO}/resolve/{made.revision}/config.json"
     )
-    assert verify_model(REPO, revision=made.revision).ok
+    assert verify_model(REPO, hub=HubOptions(revision=made.revision)).ok
 
 
 def test_a_plain_reader_of_the_cards_yaml(server, source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from skinclf_cli.options import hub_options, json_option
 
 if TYPE_CHECKING:
     from skinclf.models.hub.fetch import FetchResult
+    from skinclf.models.options import HubOptions
 
 
 @click.command()
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 )
 @json_option
 @hub_options
-def download(model: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+def download(model: str, folder: Path, hub: HubOptions, as_json: bool) -> None:  # noqa: FBT001
     """Fetch MODEL (a name or a Hub repository) into a folder for use without network.
 
     Run again after an interruption, it fetches what is missing or damaged. A private repository needs
@@ -29,7 +30,7 @@ def download(model: str, folder: Path, as_json: bool, **options: Any) -> None:  
     """
     from skinclf.models.hub.fetch import download_to
 
-    report(download_to(model, folder, **options), as_json=as_json)
+    report(download_to(model, folder, hub=hub), as_json=as_json)
     console.talk(f"Use it with: --model {folder}")
 
 

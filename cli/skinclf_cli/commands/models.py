@@ -16,7 +16,9 @@ from skinclf_cli.options import hub_options, json_option
 from skinclf_cli.types import Codes, Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from skinclf.models.options import HubOptions
 
 _IMAGES = click.Path(exists=True, path_type=Path)
 
@@ -84,11 +86,11 @@ def show(name: str, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to fill.")
 @json_option
 @hub_options
-def download(name: str, folder: Path | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+def download(name: str, folder: Path | None, hub: HubOptions, as_json: bool) -> None:  # noqa: FBT001
     """Fetch the model NAME into the cache, or with --to into a folder."""
     from skinclf.models.hub.fetch import download_to, resolve
 
-    result = resolve(name, **options) if folder is None else download_to(name, folder, **options)
+    result = resolve(name, hub=hub) if folder is None else download_to(name, folder, hub=hub)
     report(result, as_json=as_json)
 
 
@@ -135,11 +137,25 @@ def verify(name: str | None, as_json: bool, **options: Any) -> int:  # noqa: FBT
 @click.option("--sample", type=click.Path(exists=True, dir_okay=False), help="Picture for the golden sample.")
 @json_option
 @hub_options
-def convert(source: str, folder: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+def convert(
+    *,
+    source: str,
+    folder: Path,
+    labels: str | None,
+    malignant: Sequence[str] | None,
+    preprocess: str | None,
+    architecture: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Write SOURCE (a name, file, folder or Hub repository) as a bundle into FOLDER."""
     from skinclf.conversion.convert import convert_model
+    from skinclf.models.options import ModelOptions
 
-    spec = convert_model(source, folder, **options)
+    stated = ModelOptions(
+        labels=labels, preprocess=preprocess, malignant=malignant, architecture=architecture
+    )
+    spec = convert_model(source, folder, options=stated, **options)
     if as_json:
         console.json_out({"folder": str(folder), **spec.to_config()})
         return
@@ -173,7 +189,7 @@ def precision(
     runtime: str,
     device: str,
     precision: str,
-    **options: Any,
+    hub: HubOptions,
 ) -> None:
     """Measure what a reduced precision changes in the model NAME, against float32 on the same images."""
     from skinclf.conversion.precision import choose_images, measure_precision
@@ -181,7 +197,7 @@ def precision(
     from skinclf.models.load import load_model
     from skinclf.models.precision import with_record
 
-    model = load_model(name, **options)
+    model = load_model(name, hub=hub)
     if store and (model.folder is None or model.spec.revision is not None):
         raise click.UsageError("--store writes into a bundle's folder; make one with skinclf models convert.")
     chosen = choose_images(_images(images), limit)
@@ -222,7 +238,7 @@ def precision(
 @json_option
 @hub_options
 def quantize(
-    *, name: str, folder: Path, images: Path, calibration: int, limit: int, as_json: bool, **options: Any
+    *, name: str, folder: Path, images: Path, calibration: int, limit: int, hub: HubOptions, as_json: bool
 ) -> None:
     """Write the model NAME as a bundle into FOLDER with an int8 network beside it, and say what int8 loses.
 
@@ -235,7 +251,7 @@ def quantize(
     chosen = choose_images(_images(images), limit)
     with _counter(len(chosen)) as count:
         loss = quantize_model(
-            load_model(name, **options), chosen, folder, calibration=calibration, progress=count
+            load_model(name, hub=hub), chosen, folder, calibration=calibration, progress=count
         )
     _report(str(loss), loss.to_dict(), as_json=as_json)
     console.talk(f"Written: {folder}")

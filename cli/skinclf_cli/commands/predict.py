@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PARTLY_FAILED = 3
 _PATH = click.Path(path_type=Path)
 _MODEL = (
-    *("model", "labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir"),
     *("device", "runtime", "precision", "batch_size", "workers", "processes"),
     *("tta", "average", "weights", "refer_below"),
 )
@@ -201,7 +200,6 @@ def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) 
         )
     if str(output) == "-":
         raise click.UsageError("--engine ray writes a folder of Parquet files; give --output FOLDER.")
-    said = ("labels", "preprocess", "malignant", "architecture", "revision", "offline", "cache_dir", "device")
     run = predict_with_ray(
         inputs,
         output,
@@ -209,11 +207,34 @@ def _with_ray(inputs: Inputs, *, output: Path, overwrite: bool, **options: Any) 
         quiet=console.verbosity() < 0,
         model=options["model"][0] if options["model"] else None,
         threshold=_ray_threshold(options["threshold"]),
-        **{name: options[name] for name in (*said, "runtime", "precision", "top_k", "batch_size")},
+        **_loading(**options),
+        **{name: options[name] for name in ("device", "runtime", "precision", "top_k", "batch_size")},
         **{name: options[name] for name in ("concurrency", "num_gpus") if options[name] is not None},
     )
     console.talk(f"{run}. For research and education; never a diagnosis.")
     return PARTLY_FAILED if run.failed else 0
+
+
+def _loading(
+    *,
+    labels: str | None,
+    preprocess: str | None,
+    malignant: Sequence[str] | None,
+    architecture: str | None,
+    revision: str | None,
+    offline: bool,
+    cache_dir: Path | None,
+    **_: Any,
+) -> dict[str, Any]:
+    """The arguments `options` and `hub` of `Predictor`."""
+    from skinclf.models.options import HubOptions, ModelOptions
+
+    return {
+        "options": ModelOptions(
+            labels=labels, preprocess=preprocess, malignant=malignant, architecture=architecture
+        ),
+        "hub": HubOptions(revision=revision, offline=offline, cache_dir=cache_dir),
+    }
 
 
 def _ray_threshold(text: str | None) -> float | None:
@@ -277,7 +298,8 @@ def _predictor(
     """The loaded model, with the threshold that was asked for."""
     from skinclf.inference.predictor import Predictor
 
-    arguments = {name: options[name] for name in _MODEL} | {"model": list(options["model"]) or None}
+    arguments = {name: options[name] for name in _MODEL} | _loading(**options)
+    arguments["model"] = list(options["model"]) or None
     if conformal is not None:
         from skinclf.decisions.held_out import label_sets
 

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 #: Batches of the network in one call of an actor: enough to decode ahead, few enough to repeat.
 _BATCHES = 8
-_LOADING = frozenset(
-    "labels preprocess malignant architecture revision offline cache_dir token".split()  # noqa: SIM905
-)
+_LOADING = frozenset({"options", "hub"})
 _RUNNING = frozenset({"device", "runtime", "precision"})
 
 
@@ -65,7 +63,7 @@ def predict_dataset(
             is said here; with it, one actor per machine and all of its cores is fastest.
         num_gpus: GPUs of one actor; a fraction lets several share one.
         filesystem: A `pyarrow.fs.FileSystem` for all paths; None goes by each path's scheme.
-        **options: Further arguments of `Predictor`, such as `runtime`, `precision` or `revision`.
+        **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime` and `precision`.
 
     Returns:
         A dataset with the columns of the predictions table (`skinclf.inference.schema.Schema`), then `index` and

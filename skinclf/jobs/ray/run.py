@@ -6,13 +6,14 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from skinclf.errors import SkinclfError
 from skinclf.images.discovery import Inputs
 from skinclf.jobs.ray.dataset import contract, need_ray, predict_paths
 from skinclf.jobs.ray.listing import find_images
+from skinclf.models.options import HubOptions, ModelOptions
 
 _ROWS_PER_FILE = 100_000
 _RAISED = re.compile(r"skinclf\.errors\.\w+: (.+)")
@@ -100,7 +101,10 @@ def predict_with_ray(
 
 
 def _manifest(run: ClusterRun, identity: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    said = {k: v for k, v in options.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat.update(asdict(value) if isinstance(value, (ModelOptions, HubOptions)) else {key: value})
+    said = {k: v for k, v in flat.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
     return {
         "engine": "ray",
         "identity": {"model": identity},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from skinclf._version import __version__
 from skinclf.errors import HubError, ModelError, OutputError
 from skinclf.models.hub.repository import FetchResult, Repository, copy_file, digest
+from skinclf.models.options import HubOptions
 
 if TYPE_CHECKING:
     from skinclf.models.registry import PublishedModel
@@ -34,10 +36,7 @@ def fetch(
     repo_id: str,
     files: str | Sequence[str],
     *,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    token: str | None = None,
+    hub: HubOptions = HubOptions(),
     local_dir: Path | None = None,
 ) -> FetchResult:
     """Fetch files of a repository, all from one commit.
@@ -45,10 +44,7 @@ def fetch(
     Args:
         repo_id: `user/repo`.
         files: Names, and patterns such as `golden/*`. A name must be there; a pattern may match nothing.
-        revision: Branch, tag or full commit sha; None is the branch `main`.
-        offline: Use the cache alone.
-        cache_dir: None for the Hub's own cache.
-        token: None for the Hub's own rules (HF_TOKEN, `hf auth login`).
+        hub: Revision, cache and token; its revision overrides the model's own.
         local_dir: Put the files into this folder instead of the cache.
 
     Returns:
@@ -58,27 +54,21 @@ def fetch(
         HubError: Something is not there, not allowed, not reachable or damaged.
     """
     wanted = [files] if isinstance(files, str) else list(files)
-    repo = Repository(repo_id, revision or "main", offline, cache_dir, token)
+    repo = Repository(repo_id, hub)
     return repo.fetch(lambda names: _match(wanted, names, repo_id), local_dir)
 
 
 def resolve(
     model: PublishedModel | str,
     *,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    token: str | None = None,
+    hub: HubOptions = HubOptions(),
     local_dir: Path | None = None,
 ) -> FetchResult:
     """Fetch what it takes to run a model: configuration first, weights last.
 
     Args:
         model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
-        revision: Overrides the model's own.
-        offline: Use the cache alone.
-        cache_dir: None for the Hub's own cache.
-        token: None for the Hub's own rules.
+        hub: Revision, cache and token; its revision overrides the model's own.
         local_dir: Put the files into this folder instead of the cache.
 
     Raises:
@@ -87,8 +77,8 @@ def resolve(
     """
     entry, repo_id, filename, own = _aim(model)
     if entry is not None and entry.repo_id is None:
-        return _builtin(entry, local_dir, revision)
-    repo = Repository(repo_id, revision or own or "main", offline, cache_dir, token)
+        return _builtin(entry, local_dir, hub.revision)
+    repo = Repository(repo_id, replace(hub, revision=hub.revision or own))
     return repo.fetch(lambda names: _model_files(list(names), repo_id, filename), local_dir)
 
 
@@ -96,10 +86,7 @@ def download_to(
     model: PublishedModel | str,
     folder: Path,
     *,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    token: str | None = None,
+    hub: HubOptions = HubOptions(),
 ) -> FetchResult:
     """Make a folder that `--model FOLDER` takes on a machine without network.
 
@@ -108,10 +95,7 @@ def download_to(
     Args:
         model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
         folder: Made when missing; gets the files and `skinclf-source.json`.
-        revision: Overrides the model's own.
-        offline: Copy from the cache alone.
-        cache_dir: None for the Hub's own cache.
-        token: None for the Hub's own rules.
+        hub: Revision, cache and token; its revision overrides the model's own.
 
     Raises:
         HubError: As `resolve`.
@@ -122,9 +106,7 @@ def download_to(
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        result = resolve(
-            model, revision=revision, offline=offline, cache_dir=cache_dir, token=token, local_dir=folder
-        )
+        result = resolve(model, hub=hub, local_dir=folder)
         if result.revision is not None:  # a built-in bundle says everything itself
             entry = _aim(model)[0] or _unknown(result)
             entry = entry.replace(

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from skinclf._version import __version__
 from skinclf.errors import HubError
 from skinclf.models.hub.errors import translated, unreachable
+from skinclf.models.options import HubOptions
 
 #: From the names in a commit to the wanted ones in the order of fetching; `HubError` when one is missing.
 Pick: TypeAlias = "Callable[[Iterable[str]], list[str]]"
@@ -64,17 +65,16 @@ class Repository:
 
     Attributes:
         repo_id: `user/repo`.
-        revision: Branch, tag or full commit sha.
-        offline: Use the cache alone.
-        cache_dir: None for the Hub's own cache.
-        token: None for the Hub's own rules.
+        hub: Revision, cache and token.
     """
 
     repo_id: str
-    revision: str
-    offline: bool
-    cache_dir: Path | None
-    token: str | None
+    hub: HubOptions
+
+    @property
+    def revision(self) -> str:
+        """Branch, tag or full commit sha."""
+        return self.hub.revision or "main"
 
     def fetch(self, pick: Pick, local_dir: Path | None) -> FetchResult:
         """Bring the picked files of one commit into the cache, or into `local_dir`.
@@ -84,7 +84,7 @@ class Repository:
         """
         from huggingface_hub import constants
 
-        offline = self.offline or constants.HF_HUB_OFFLINE
+        offline = self.hub.offline or constants.HF_HUB_OFFLINE
         with translated(self.repo_id, self.revision), _progress():
             listing, names = self._choose(pick, offline=offline)
             paths: dict[str, Path] = {}
@@ -131,7 +131,7 @@ class Repository:
             snapshot = snapshot_download(
                 self.repo_id,
                 revision=self.revision,
-                cache_dir=self.cache_dir,
+                cache_dir=self.hub.cache_dir,
                 local_files_only=True,
                 allow_patterns=[],
             )
@@ -148,7 +148,7 @@ class Repository:
     def _online(self) -> Listing:
         from huggingface_hub import HfApi, constants
 
-        api = HfApi(token=self.token, library_name="skinclf", library_version=__version__)
+        api = HfApi(token=self.hub.token, library_name="skinclf", library_version=__version__)
         no_hub = f"{constants.ENDPOINT} does not answer as a Hugging Face Hub does. Check HF_ENDPOINT."
         try:
             info = api.model_info(
@@ -179,7 +179,7 @@ class Repository:
                 return target, sha256
             target.unlink()
         cached = try_to_load_from_cache(
-            self.repo_id, name, cache_dir=self.cache_dir, revision=listing.revision
+            self.repo_id, name, cache_dir=self.hub.cache_dir, revision=listing.revision
         )
         if isinstance(cached, str):
             path = Path(cached)
@@ -211,9 +211,9 @@ class Repository:
                 self.repo_id,
                 name,
                 revision=revision,
-                cache_dir=self.cache_dir,
+                cache_dir=self.hub.cache_dir,
                 local_dir=local_dir,
-                token=self.token,
+                token=self.hub.token,
                 library_name="skinclf",
                 library_version=__version__,
             )
@@ -223,7 +223,9 @@ class Repository:
         """Let the cache note at which commit a branch is, so that the branch is found without network."""
         from huggingface_hub import try_to_load_from_cache
 
-        known = try_to_load_from_cache(self.repo_id, name, cache_dir=self.cache_dir, revision=self.revision)
+        known = try_to_load_from_cache(
+            self.repo_id, name, cache_dir=self.hub.cache_dir, revision=self.revision
+        )
         if not isinstance(known, str) or sha not in Path(known).parts:
             self._download(name, self.revision)
 

@@ -16,6 +16,7 @@ from torch import nn
 from skinclf.errors import ModelError
 from skinclf.images.decode import load_image
 from skinclf.models.load import load_model
+from skinclf.models.options import ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.keras import in_float32
@@ -67,7 +68,9 @@ def export_run(
     model, epoch = restore_model(config, run)
     save_model(model, run / HDF5)
     file = save_model(model, run / KERAS)
-    loaded = load_model(file, labels=prepared.labels, preprocess=config.preprocess.build())
+    loaded = load_model(
+        file, options=ModelOptions(labels=prepared.labels, preprocess=config.preprocess.build())
+    )
     network = loaded.torch_network().cpu().eval()
     paths = [prepared.paths[i] for i in prepared.rows("val")[:_COMPARED]]
     check_agreement(model, config, network, loaded.spec, paths)

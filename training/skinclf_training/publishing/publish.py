@@ -15,6 +15,7 @@ from skinclf.conversion.convert import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
 from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec
+from skinclf.models.options import HubOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.int8 import quantized_files
 from skinclf_training.experiments.run_report import EVALUATIONS, evaluate_part
@@ -192,7 +193,7 @@ def _replay(repo_id: str, sha: str, cache: Path, token: str | None) -> None:
     """Fetch the commit into an empty cache and replay its golden sample."""
     check = f"`skinclf models verify {repo_id}@{sha}`"
     try:
-        report = verify_model(f"hf-hub:{repo_id}", revision=sha, cache_dir=cache, token=token)
+        report = verify_model(f"hf-hub:{repo_id}", hub=HubOptions(revision=sha, cache_dir=cache, token=token))
     except HubError as error:
         raise HubError(
             f"{repo_id}: published as commit {sha}, but not yet checked: {error} Check it later with {check}."

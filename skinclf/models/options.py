@@ -1,0 +1,51 @@
+"""Options of loading a model: what its file cannot say itself, and how the Hub is used.
+
+Nothing heavy is imported, so that command-line help stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skinclf.images.preprocess import Preprocess
+    from skinclf.labels import LabelSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Facts about a model that its file may not record. A bundle records all of them; options may only agree with it.
+
+    Attributes:
+        labels: Labels in output order, as a `LabelSet`, a taxonomy's name (`ham10000`) or codes (`benign,malignant`).
+        preprocess: A `Preprocess`; the name of a scaling (`caffe`, `tf`, `torch`, `unit`, `raw`), whose size then
+            follows the file's input; a preprocessing variant of a registered model; or the path of a JSON file with
+            the fields of `Preprocess`.
+        malignant: Codes of the labels that count as malignant.
+        architecture: Name of the network for bare weights, such as a timm name.
+    """
+
+    labels: LabelSet | str | None = None
+    preprocess: Preprocess | str | Path | None = None
+    malignant: Sequence[str] | None = None
+    architecture: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubOptions:
+    """Access to the Hugging Face Hub.
+
+    Attributes:
+        revision: Branch, tag or commit sha of the repository; None takes the model's own, else the branch `main`.
+        offline: Whether only the cache is used, never the network.
+        cache_dir: Folder that downloads are kept in; None takes the Hub client's own cache.
+        token: Access token; None follows the Hub client's rules (HF_TOKEN, `hf auth login`).
+    """
+
+    revision: str | None = None
+    offline: bool = False
+    cache_dir: Path | None = None
+    token: str | None = field(default=None, repr=False)

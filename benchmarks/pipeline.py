@@ -41,7 +41,7 @@ def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
     from skinclf_training.augment.batch import augment
     from skinclf_training.augment.presets import PRESETS
     from skinclf_training.config.schema import AugmentConfig
-    from skinclf_training.torch.malloc import keep_freed_memory
+    from skinclf_training.recipes.memory import keep_freed_memory
 
     keep_freed_memory()
     print(json.dumps(machine()))

@@ -22,7 +22,8 @@ from skinclf.models.bundle import read_spec, read_weights
 from skinclf.models.loaded import LoadedModel
 from skinclf_training.config.read import load_config
 from skinclf_training.data.prepare import Prepared
-from skinclf_training.torch.export import export_run, fit_temperature, load_bundle_network
+from skinclf_training.recipes.bundle_export import fit_temperature, load_bundle_network
+from skinclf_training.torch.export import export_run
 from skinclf_training.torch.trainer import train
 
 
@@ -96,7 +97,7 @@ def test_a_killed_process_goes_on(prepared: Prepared, whole: Path, tmp_path: Pat
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from skinclf_training import train as t\n"
+        "from skinclf_training.torch import trainer as t\n"
         "from skinclf_training.config.read import load_config\n"
         "from skinclf_training.data.prepare import read_prepared\n"
         "from skinclf_training.torch.lightning_module import Classifier\n"

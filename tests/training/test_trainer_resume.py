@@ -249,7 +249,7 @@ def test_two_processes_train_one_network(prepared: Prepared, tmp_path: Path) -> 
         "import os, sys\n"
         "from pathlib import Path\n"
         "import torch\n"
-        "from skinclf_training import train as t\n"
+        "from skinclf_training.torch import trainer as t\n"
         "from skinclf_training.config.read import load_config\n"
         "from skinclf_training.data.prepare import read_prepared\n"
         "from skinclf_training.torch.lightning_module import Classifier\n"

@@ -41,7 +41,7 @@ def export(
     from skinclf_training.config.read import load_config
     from skinclf_training.data.prepare import read_prepared
     from skinclf_training.experiments.backends import default_data_name, framework
-    from skinclf_training.torch.trainer import CONFIG, data_folder
+    from skinclf_training.recipes.run_folder import CONFIG, data_folder
 
     prepared = read_prepared(folder or data_folder(run))
     config = load_config(str(run / CONFIG))

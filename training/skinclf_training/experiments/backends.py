@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from skinclf_training.data.prepare import Prepared
-    from skinclf_training.torch.export import Export
+    from skinclf_training.recipes.bundle_export import Export
 
 
 class Framework(NamedTuple):

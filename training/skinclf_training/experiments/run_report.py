@@ -184,7 +184,7 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
     """
     from skinclf.decisions.threshold_file import model_identity, resolve_threshold
     from skinclf.evaluation.evaluate import Evaluation, evaluate
-    from skinclf_training.torch.trainer import data_folder
+    from skinclf_training.recipes.run_folder import data_folder
 
     spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS
     if not own.is_file() or not travelling.is_file() or own.read_bytes() != travelling.read_bytes():

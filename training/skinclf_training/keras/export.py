@@ -26,8 +26,8 @@ from skinclf_training.keras.checkpoint import read_checkpoint
 from skinclf_training.keras.data import scaled
 from skinclf_training.keras.framework import keras, tf
 from skinclf_training.keras.model import ARCHITECTURE, activation
-from skinclf_training.torch.export import Export, provenance, read_run, write_calibrated
-from skinclf_training.torch.trainer import BEST
+from skinclf_training.recipes.bundle_export import Export, provenance, read_run, write_calibrated
+from skinclf_training.recipes.run_folder import BEST
 
 KERAS, HDF5 = "model.keras", "model.h5"
 #: Largest difference of a probability between Keras and the bundle.

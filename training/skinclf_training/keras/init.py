@@ -17,7 +17,7 @@ from skinclf.models.formats.keras.config import Layer, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables, variables
 from skinclf_training.keras.framework import keras
 from skinclf_training.keras.model import Built
-from skinclf_training.torch.networks.build import InitReport
+from skinclf_training.recipes.run_folder import InitReport
 
 log = logging.getLogger("skinclf")
 

@@ -26,12 +26,11 @@ from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.loss import build_loss
 from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
 from skinclf_training.recipes.class_balance import class_weights, stacked
+from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.resolution_check import magnified
+from skinclf_training.recipes.run_folder import BEST, INIT, LAST, claim_run, write_history, write_json
 from skinclf_training.recipes.schedule import learning_rates, phase_at, schedule_factor
 from skinclf_training.recipes.validation_metrics import validation_metrics
-from skinclf_training.torch.callbacks import write_history
-from skinclf_training.torch.malloc import keep_freed_memory
-from skinclf_training.torch.trainer import BEST, INIT, LAST, claim_run, write_json
 
 log = logging.getLogger("skinclf")
 _REPORT = 20

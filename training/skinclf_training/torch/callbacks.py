@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from skinclf._utils.files import replace_file
+from skinclf_training.recipes.run_folder import write_history
 from skinclf_training.torch.distributed import rank
 from skinclf_training.torch.lightning_module import Classifier
 
@@ -207,20 +204,6 @@ class History(pl.Callback):  # type: ignore[misc]
     def _write(self) -> None:
         if rank() == 0:
             write_history(self.folder, self.rows)
-
-
-def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write `history.csv` and `history.json`, one row per epoch; NaN, which is no JSON, becomes null there."""
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(
-            buffer, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-    replace_file(folder / "history.csv", buffer.getvalue().encode())
-    plain = [{k: v if v == v else None for k, v in row.items()} for row in rows]  # noqa: PLR0124
-    replace_file(folder / "history.json", (json.dumps(plain, indent=2) + "\n").encode())
 
 
 class EpochHook(pl.Callback):  # type: ignore[misc]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,12 @@ from skinclf.models.architectures.efficientnet import EfficientNet, set_stochast
 from skinclf.models.architectures.heads import HeadedNetwork
 from skinclf.models.architectures.published import SeedNetwork
 from skinclf_training.config.read import ModelConfig
+from skinclf_training.recipes.run_folder import InitReport
 from skinclf_training.torch.networks.transplant import transplant
 
 log = logging.getLogger("skinclf")
 _HEADED = "skinclf/timm-head"
 _SHORT = {"simple_cnn": "skinclf/simple-cnn"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitReport:
-    """What became of a file of starting weights.
-
-    Attributes:
-        loaded: Tensors taken, by name.
-        skipped: Tensors of the file not taken, with the reason.
-        fresh: Tensors of the network that stay at their random start.
-    """
-
-    loaded: tuple[str, ...]
-    skipped: tuple[str, ...]
-    fresh: tuple[str, ...]
 
 
 def architecture(config: ModelConfig) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,251 @@
+"""A bundle from a run: calibrated, with its predictions, golden sample and provenance."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from skinclf._utils.files import replace_file
+from skinclf._version import __version__
+from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.images.decode import load_image
+from skinclf.images.preprocess import Preprocess
+from skinclf.models.architectures import build_network, load_tensors
+from skinclf.models.bundle import is_bundle, read_spec, read_weights, write_bundle
+from skinclf.models.probabilities import Calibration, probabilities, to_logits
+from skinclf.models.spec import Golden, ModelSpec
+from skinclf_training.config.read import Config, load_config
+from skinclf_training.data.prepare import Prepared
+from skinclf_training.recipes.run_folder import BEST, CONFIG, ENVIRONMENT
+from skinclf_training.recipes.validation_metrics import validation_metrics
+
+log = logging.getLogger("skinclf")
+_BATCH = 32
+
+
+_GOLDEN = "golden/sample.png"
+
+
+_GOLDEN_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What an export made.
+
+    Attributes:
+        spec: The bundle's contract.
+        figures: Validation figures of the bundle as it will be loaded.
+        predictions: `val` and `test` to their CSV.
+    """
+
+    spec: ModelSpec
+    figures: dict[str, float]
+    predictions: dict[str, Path]
+
+
+def read_run(run: Path, prepared: Prepared) -> tuple[Config, dict[str, Any]]:
+    """Configuration and environment of a run that has a best epoch.
+
+    Raises:
+        InvalidArgumentError: The run has no best checkpoint yet.
+        MismatchError: The data is not what the run was trained on.
+    """
+    checkpoint, environment = run / BEST, run / ENVIRONMENT
+    if not checkpoint.is_file() or not environment.is_file():
+        raise InvalidArgumentError(
+            f"{run}: no {BEST}; expected the folder of a run that finished at least one epoch."
+        )
+    facts = json.loads(environment.read_text(encoding="utf-8"))
+    if facts["split_sha256"] != prepared.hash:
+        raise MismatchError(
+            f"{run} was trained on split {facts['split_sha256'][:12]}; "
+            f"{prepared.folder} holds {prepared.hash[:12]}."
+        )
+    return load_config(str(run / CONFIG)), facts
+
+
+def write_calibrated(
+    run: Path,
+    prepared: Prepared,
+    output: Path,
+    spec: ModelSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    golden_image: Path | None = None,
+) -> Export:
+    """Write a bundle, predict with it as it will be loaded, and complete it with what that gives.
+
+    Args:
+        run: Folder of the run, for the predictions.
+        prepared: Data and split.
+        output: Folder of the bundle.
+        spec: The contract, but for temperature and golden sample.
+        tensors: State dict of its network, as stored.
+        golden_image: As for `export_run`.
+    """
+    # Round trip: what is measured below is what a user will load.
+    write_bundle(output, spec, tensors)
+    network = load_bundle_network(output)
+    val, test = prepared.rows("val"), prepared.rows("test")
+    scores = {
+        part: network_scores(network, spec.preprocess, [prepared.paths[i] for i in rows])
+        for part, rows in (("val", val), ("test", test))
+        if len(rows)
+    }
+    calibration = fit_temperature(to_logits(scores["val"], spec.activation), prepared.targets[val])
+    spec = spec.replace(calibration=calibration)
+    golden, picture = _golden(network, spec, golden_image)
+    figures = validation_metrics(
+        probabilities(scores["val"], spec.activation, calibration), prepared.targets[val], prepared.labels
+    )
+    card = _card(spec, figures, len(val))
+    spec = write_bundle(
+        output, spec.replace(golden=(golden,)), tensors, card=card, golden={golden.file: picture}
+    )
+    predictions = {}
+    for part, rows in (("val", val), ("test", test)):
+        if part in scores:
+            text = prediction_table(prepared, rows, probabilities(scores[part], spec.activation, calibration))
+            predictions[part] = run / f"predictions_{part}.csv"
+            replace_file(predictions[part], text.encode())
+            if part == "val":
+                replace_file(output / predictions[part].name, text.encode())
+    log.info("Bundle %s: %s", output, "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+    return Export(spec=spec, figures=figures, predictions=predictions)
+
+
+def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels as float16; vectors (normalisation, biases) stay float32."""
+    kept = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    return {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in kept.items()}
+
+
+def load_bundle_network(folder: Path) -> nn.Module:
+    """A bundle's network as the SDK builds it, float32, in eval mode."""
+    spec = read_spec(folder)
+    return load_tensors(build_network(spec), read_weights(folder, spec), name=str(folder)).eval()
+
+
+def network_scores(network: nn.Module, preprocess: Preprocess, paths: list[Path]) -> npt.NDArray[np.float32]:
+    """Raw scores of image files, shape (N, K), float32, through the SDK's decoding and preprocessing."""
+
+    def batches() -> Iterator[npt.NDArray[Any]]:
+        for start in range(0, len(paths), _BATCH):
+            yield np.stack([preprocess.pixels(load_image(p)) for p in paths[start : start + _BATCH]])
+
+    with torch.inference_mode():
+        parts = [network(torch.from_numpy(preprocess.normalize(batch))).numpy() for batch in batches()]
+    return np.concatenate(parts)
+
+
+def fit_temperature(scores: npt.NDArray[Any], targets: npt.NDArray[np.int64]) -> Calibration:
+    """The one factor on the logits that minimises the negative log-likelihood (Guo et al. 2017).
+
+    Args:
+        scores: Logits, shape (N, K).
+        targets: Label index, shape (N,).
+    """
+    from scipy.optimize import minimize_scalar
+
+    logits, rows = np.asarray(scores, np.float64), np.arange(len(targets))
+
+    def loss(log_scale: float) -> float:
+        return float(
+            -np.log(np.maximum(softmax(logits * np.exp(log_scale), axis=1)[rows, targets], 1e-300)).mean()
+        )
+
+    best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
+    return Calibration("temperature", (float(np.exp(best.x)),))
+
+
+def prediction_table(prepared: Prepared, rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> str:
+    """CSV `image,lesion_id,label,p_<code>...`; numbers parse back to the same float32."""
+    codes = prepared.labels.codes
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", "lesion_id", "label", *(f"p_{code}" for code in codes)])
+    for i, row in zip(rows, values, strict=True):
+        cells = [str(np.float32(p)) for p in row]
+        writer.writerow([prepared.images[i], prepared.lesions[i], codes[prepared.targets[i]], *cells])
+    return buffer.getvalue()
+
+
+def provenance(
+    run: Path, config: Config, facts: dict[str, Any], *, epoch: int, data_name: str
+) -> dict[str, Any]:
+    """Where a model comes from, for its configuration."""
+    history = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    own = config.model.architecture.startswith("skinclf/")
+    sources = {
+        "torch": "ImageNet, by torchvision" if own else "timm",
+        "tensorflow": "ImageNet, by keras.applications",
+    }
+    start: dict[str, Any] = {"init": sources[config.framework] if config.model.pretrained else "random"}
+    if file := config.model.init or config.model.transplant:
+        path = Path(file)
+        start = {"init": path.name}
+        if is_bundle(path.parent):
+            earlier = read_spec(path.parent)
+            start = {"init": earlier.name, "earlier_stage": dict(earlier.training)}
+    return {
+        "data": data_name,
+        "split_sha256": facts["split_sha256"],
+        "seed": config.seed,
+        "epoch": epoch,
+        "epochs": config.optim.epochs,
+        "selected_by": f"val_{config.select}",
+        "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+        "hardware": facts["cuda"] or f"{facts['machine']}, {facts['threads']} threads",
+        "code": f"skinclf {__version__}",
+        "versions": facts["versions"],
+        **start,
+        **({"teachers": list(config.distill.teachers)} if config.distill.weight else {}),
+        "config": config.to_dict(),
+    }
+
+
+def _golden(network: nn.Module, spec: ModelSpec, path: Path | None) -> tuple[Golden, bytes]:
+    if path is None:
+        from PIL import Image
+
+        from skinclf.images.synthetic import synthetic_lesion
+
+        buffer = io.BytesIO()
+        Image.fromarray(synthetic_lesion(0, width=320, height=240)).save(buffer, "PNG")
+        name, data = _GOLDEN, buffer.getvalue()
+    else:
+        name, data = f"golden/{path.name}", path.read_bytes()
+    pixels = spec.preprocess.pixels(load_image(data))
+    with torch.inference_mode():
+        scores = network(torch.from_numpy(spec.preprocess.normalize(pixels[None]))).numpy()
+    expected = tuple(float(p) for p in probabilities(scores, spec.activation)[0])
+    return Golden(name, expected, _GOLDEN_TOLERANCE, f"torch {torch.__version__} CPU float32"), data
+
+
+def _card(spec: ModelSpec, figures: dict[str, float], images: int) -> str:
+    t = spec.training
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in figures.items())
+    return (
+        f"---\nlicense: {spec.license.lower()}\nlibrary_name: skinclf\n"
+        "tags: [dermoscopy, image-classification]\n---\n"
+        f"# {spec.name}\n\nFor research and education; not a medical device and never a diagnosis.\n\n"
+        f"{spec.architecture}, {spec.preprocess.height} px, trained on {t['data']} "
+        f"(split `{t['split_sha256'][:16]}`, seed {t['seed']}, start: {t['init']}; "
+        f"{t['minutes']} minutes on {t['hardware']}).\n"
+        f"Classes: {', '.join(f'{x.code} ({x.name})' for x in spec.labels)}.\n\n"
+        f"Validation part ({images} images; it chose the epoch and the temperature: no fair test):\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )

@@ -1,40 +1,20 @@
-"""skinclf: classify dermoscopic skin-lesion images from published weights.
+"""Classification of dermoscopic skin-lesion images from published weights.
+
+The names below are imported when they are first used, as are the rooms (`skinclf.metrics`, `skinclf.decisions`, ...),
+each with further names in its own `__all__`; what is in no `__all__` is private.
 
 For research and education; not a medical device and never a diagnosis.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skinclf._version import __version__
 
-if TYPE_CHECKING:
-    from skinclf.decisions.threshold_file import Threshold as Threshold
-    from skinclf.decisions.thresholds import tune_threshold as tune_threshold
-    from skinclf.errors import SkinclfError as SkinclfError
-    from skinclf.evaluation.evaluate import evaluate as evaluate
-    from skinclf.images.decode import load_image as load_image
-    from skinclf.images.preprocess import Preprocess as Preprocess
-    from skinclf.inference.prediction import Prediction as Prediction
-    from skinclf.inference.predictor import Predictor as Predictor
-    from skinclf.models.registry import list_models as list_models
-    from skinclf.models.spec import ModelSpec as ModelSpec
-
-_LAZY = {
-    "SkinclfError": "skinclf.errors",
-    "evaluate": "skinclf.evaluation.evaluate",
-    "load_image": "skinclf.images.decode",
-    "Prediction": "skinclf.inference.prediction",
-    "Predictor": "skinclf.inference.predictor",
-    "Preprocess": "skinclf.images.preprocess",
-    "list_models": "skinclf.models.registry",
-    "Threshold": "skinclf.decisions.threshold_file",
-    "ModelSpec": "skinclf.models.spec",
-    "tune_threshold": "skinclf.decisions.thresholds",
-}
 __all__ = [
+    "HubOptions",
+    "ModelOptions",
     "ModelSpec",
     "Prediction",
     "Predictor",
@@ -45,16 +25,67 @@ __all__ = [
     "evaluate",
     "list_models",
     "load_image",
+    "load_model",
     "tune_threshold",
+    "write_predictions",
 ]
 
+if TYPE_CHECKING:
+    from skinclf import conversion as conversion
+    from skinclf import decisions as decisions
+    from skinclf import evaluation as evaluation
+    from skinclf import images as images
+    from skinclf import inference as inference
+    from skinclf import jobs as jobs
+    from skinclf import labels as labels
+    from skinclf import metrics as metrics
+    from skinclf import models as models
+    from skinclf import runtimes as runtimes
+    from skinclf import tables as tables
+    from skinclf.decisions.threshold_file import Threshold
+    from skinclf.decisions.thresholds import tune_threshold
+    from skinclf.errors import SkinclfError
+    from skinclf.evaluation.evaluate import evaluate
+    from skinclf.images.decode import load_image
+    from skinclf.images.preprocess import Preprocess
+    from skinclf.inference.prediction import Prediction
+    from skinclf.inference.predictor import Predictor
+    from skinclf.jobs.run import write_predictions
+    from skinclf.models.load import load_model
+    from skinclf.models.options import HubOptions, ModelOptions
+    from skinclf.models.registry import list_models
+    from skinclf.models.spec import ModelSpec
+else:
+    from skinclf._utils.lazy import lazy_names
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `skinclf --version` imports neither numpy nor torch.
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'skinclf' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "skinclf.decisions.threshold_file": ["Threshold"],
+            "skinclf.decisions.thresholds": ["tune_threshold"],
+            "skinclf.errors": ["SkinclfError"],
+            "skinclf.evaluation.evaluate": ["evaluate"],
+            "skinclf.images.decode": ["load_image"],
+            "skinclf.images.preprocess": ["Preprocess"],
+            "skinclf.inference.prediction": ["Prediction"],
+            "skinclf.inference.predictor": ["Predictor"],
+            "skinclf.jobs.run": ["write_predictions"],
+            "skinclf.models.load": ["load_model"],
+            "skinclf.models.options": ["HubOptions", "ModelOptions"],
+            "skinclf.models.registry": ["list_models"],
+            "skinclf.models.spec": ["ModelSpec"],
+        },
+        submodules=(
+            "conversion",
+            "decisions",
+            "evaluation",
+            "images",
+            "inference",
+            "jobs",
+            "labels",
+            "metrics",
+            "models",
+            "runtimes",
+            "tables",
+        ),
+    )

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from skinclf._utils.files import replace_file
-from skinclf.errors import InvalidArgumentError, OutputError
+from skinclf._utils.files import write_text
+from skinclf.errors import InvalidArgumentError
 
 
 @runtime_checkable
@@ -50,10 +50,7 @@ def write_json(path: Path, value: Any) -> None:
         OutputError: The file cannot be written.
     """
     text = json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from None
+    write_text(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skinclf._utils.files import sha256_file
+from skinclf._utils.files import sha256_file, writing
 from skinclf.conversion.precision import LEAST_IMAGES, choose_images, measure_precision
 from skinclf.errors import ImageError, InvalidArgumentError, MissingExtraError, OutputError
 from skinclf.images.decode import load_picture
@@ -102,10 +102,8 @@ def _copy(model: LoadedModel, folder: Path) -> LoadedModel:
         return load_model(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")
-    try:
+    with writing(folder):
         shutil.copytree(model.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("int8"))
-    except (OSError, shutil.Error) as error:
-        raise OutputError(f"{folder}: cannot be written: {error}.") from None
     spec = read_spec(folder)
     write_spec(folder, spec.replace(precisions={k: v for k, v in spec.precisions.items() if k != KEY}))
     return load_model(folder)
@@ -142,9 +140,10 @@ def _save(graph: Any, folder: Path) -> dict[str, str]:
     """Write the graph, and return the SHA-256 of each file."""
     import openvino as ov
 
-    try:
+    with writing(folder / GRAPH):
         (folder / GRAPH).parent.mkdir(exist_ok=True)
-        ov.save_model(graph, folder / GRAPH, compress_to_fp16=False)
-        return {name: sha256_file(folder / name) for name in (GRAPH, NUMBERS)}
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{folder / GRAPH}: cannot be written: {error}.") from None
+        try:
+            ov.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+        except RuntimeError as error:  # how OpenVINO reports a full disk
+            raise OSError(error) from None
+    return {name: sha256_file(folder / name) for name in (GRAPH, NUMBERS)}

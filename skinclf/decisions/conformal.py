@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import write_text
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.conformal_sets import ConformalSets, Group
 from skinclf.labels import LabelSet
@@ -77,8 +77,12 @@ def fit_conformal(
 
 
 def write_conformal(path: Path, sets: ConformalSets) -> None:
-    """Write label sets as JSON, atomically."""
-    replace_file(path, (json.dumps(sets.to_dict(), indent=2) + "\n").encode())
+    """Write label sets as JSON, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    write_text(path, json.dumps(sets.to_dict(), indent=2) + "\n")
 
 
 def read_conformal(path: Path) -> ConformalSets:

@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from skinclf._utils.arrays import Floats, RowWeights
 from skinclf._utils.columns import read_columns
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import write_json
 from skinclf.decisions.calibration import cross_fitted, fit_calibration, logits_from
 from skinclf.decisions.held_out import PREDICTIONS, HeldOut
@@ -245,15 +245,13 @@ def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None
     in_place = output.resolve() == source.resolve()
     if not in_place and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output}: not empty; name a new folder, or the bundle itself.")
-    try:
+    with writing(output):
         if not in_place:
             shutil.copytree(source, output, dirs_exist_ok=True)
         carried = output / PREDICTIONS
         if carried.is_file():
             replace_file(carried, _recomputed(carried, old, spec).encode())
         replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
-    except (OSError, shutil.Error) as error:
-        raise OutputError(f"{output}: cannot be written: {error}.") from None
     write_json(output / "calibration.json", spec.training["calibration"])
 
 

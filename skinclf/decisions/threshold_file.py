@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import write_text
 from skinclf._version import __version__
 from skinclf.decisions.operating_point import INTERVAL_METHOD, OperatingPoint
-from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.metrics.estimate import Estimate
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import Joined, stem
@@ -138,10 +138,7 @@ class Threshold:
             OutputError: It cannot be written.
         """
         text = json.dumps(self.data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        try:
-            replace_file(path, text.encode())
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from None
+        write_text(path, text)
 
     def summary(self) -> dict[str, Any]:
         """The evidence without its longest parts, to be kept in a bundle as a named operating point."""

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from skinclf._utils.json import jsonable, write_json
+from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, SkinclfError
@@ -30,7 +31,6 @@ from skinclf.tables.predictions import LabelTable, PredictionTable
 
 SCHEMA = 1
 KIND = "skinclf-metrics"
-NOTICE = "For research and education; not a medical device and never a diagnosis."
 #: Subgroups that are shown when nothing is said and the labels have the column.
 _SUBGROUPS = (
     ("age", "age_band"),

@@ -15,7 +15,6 @@ from skinclf._utils.files import replace_file
 from skinclf.errors import MismatchError
 
 SCHEMA = 1
-NOTICE = "For research and education; not a medical device and never a diagnosis."
 
 
 def manifest_path(output: Path) -> Path:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.append_files import AppendFile, NpyFile
 from skinclf._utils.environment import versions
+from skinclf._utils.notice import NOTICE
 from skinclf.errors import MismatchError, OutputError
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.schema import Schema
 from skinclf.jobs.formats import Encoder, Format
 from skinclf.jobs.job import OnError, Progress, Work, encode
-from skinclf.jobs.manifest import NOTICE, check_identity, read_manifest, write_manifest
+from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
 from skinclf.jobs.output import Output
 from skinclf.jobs.progress import Stop, Summary
 from skinclf.jobs.resume import keep_rows, retry_rows

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skinclf._utils.files import replace_file
-from skinclf.errors import ModelError, OutputError
+from skinclf._utils.files import replace_file, writing
+from skinclf.errors import ModelError
 from skinclf.models.spec import ModelSpec, read_config
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def write_bundle(
 
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"format": "pt"})
     spec = spec.replace(weights_sha256=hashlib.sha256(data).hexdigest())
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / WEIGHTS, data)
         for name, content in (golden or {}).items():
@@ -99,8 +99,6 @@ def write_bundle(
         if card is not None:
             replace_file(folder / CARD, card.encode())
         replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
     return spec
 
 
@@ -110,7 +108,5 @@ def write_spec(folder: Path, spec: ModelSpec) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    try:
+    with writing(folder):
         replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None

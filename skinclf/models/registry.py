@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
+from skinclf._utils.notice import NOTICE
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.labels import HAM10000, MALIGNANT, LabelSet
 
@@ -26,7 +27,6 @@ Adapter: TypeAlias = Literal["bundle", "keras", "torch", "timm", "onnx", "auto"]
 DEFAULT = "ham10000-mobilenetv2"
 #: Bundles that ship with skinclf; every folder with a `config.json` is a model.
 BUILTIN = Path(__file__).parent / "builtin"
-DISCLAIMER = "For research and education only; not a medical device and never a diagnosis."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class PublishedModel:
     license: str
     labels: LabelSet | None
     variants: Mapping[str, Mapping[str, Any]]
-    disclaimer: str = DISCLAIMER
+    disclaimer: str = NOTICE
     verified: bool
     description: str
     task: str

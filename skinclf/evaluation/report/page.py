@@ -7,8 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from skinclf._utils.files import replace_file
-from skinclf.errors import OutputError
+from skinclf._utils.files import replace_file, writing
 from skinclf.evaluation.report import class_figures, curve_figures, forest_figures, style
 from skinclf.evaluation.report.checklist import checklist
 from skinclf.evaluation.report.pictures import data_uri, thumbnails
@@ -45,12 +44,10 @@ def write_report(metrics: Mapping[str, Any], folder: Path, *, images: Path | Non
         InvalidArgumentError: `images` cannot be listed.
         OutputError: A file cannot be written.
     """
-    try:
+    with writing(folder):
         figures = draw(metrics, folder / "figures")
         page = folder / "report.html"
         replace_file(page, render(metrics, figures, images=images).encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
     return [page, *(path for path, _ in figures.values())]
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from skinclf._utils.environment import now, versions
+from skinclf._utils.notice import NOTICE
 from skinclf.errors import InvalidArgumentError, OutputError
-from skinclf.jobs.manifest import NOTICE, SCHEMA
+from skinclf.jobs.manifest import SCHEMA
 
 #: Readers of Parquet folders pass over names that begin with an underscore.
 MANIFEST = "_run.json"

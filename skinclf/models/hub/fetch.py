@@ -14,9 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skinclf._utils.files import copy_file, sha256_file, writing
 from skinclf._version import __version__
-from skinclf.errors import HubError, ModelError, OutputError
-from skinclf.models.hub.repository import FetchResult, Repository, copy_file, digest
+from skinclf.errors import HubError, ModelError
+from skinclf.models.hub.repository import FetchResult, Repository
 from skinclf.models.options import HubOptions
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def download_to(
     """
     from skinclf._utils.files import replace_file
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         result = resolve(model, hub=hub, local_dir=folder)
         if result.revision is not None:  # a built-in bundle says everything itself
@@ -116,8 +117,6 @@ def download_to(
             )
             note = {"schema": 1, "skinclf_version": __version__, **entry.to_dict()}
             replace_file(folder / SOURCE, (json.dumps(note, indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
     return result
 
 
@@ -237,7 +236,7 @@ def _builtin(model: PublishedModel, local_dir: Path | None, revision: str | None
     paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     if local_dir is not None:
         paths = {name: copy_file(path, local_dir / name) for name, path in paths.items()}
-    sha256 = {name: digest(path, None)[0] for name, path in paths.items()}
+    sha256 = {name: sha256_file(path) for name, path in paths.items()}
     return FetchResult(
         repo_id="builtin", revision=None, folder=local_dir or folder, files=paths, sha256=sha256
     )

@@ -6,12 +6,9 @@ Hub declares for them before anybody reads them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from skinclf._utils.files import copy_file, hash_file
 from skinclf._version import __version__
 from skinclf.errors import HubError
 from skinclf.models.hub.errors import translated, unreachable
@@ -174,7 +172,7 @@ class Repository:
         declared = listing.files[name]
         target = None if local_dir is None else local_dir / name
         if target is not None and declared is not None and target.is_file():
-            sha256, ok = digest(target, declared)
+            sha256, ok = hash_file(target, declared)
             if ok:
                 return target, sha256
             target.unlink()
@@ -183,7 +181,7 @@ class Repository:
         )
         if isinstance(cached, str):
             path = Path(cached)
-            sha256, ok = digest(path, declared or _blob_hash(path))
+            sha256, ok = hash_file(path, declared or _blob_hash(path))
             if ok:
                 return path if target is None else copy_file(path, target), sha256
             if offline:
@@ -194,7 +192,7 @@ class Repository:
             _logger.warning("%s: half-written or damaged; fetching it again.", path)
             _remove(path)
         path = self._download(name, listing.revision, local_dir)
-        sha256, ok = digest(path, declared or _blob_hash(path))
+        sha256, ok = hash_file(path, declared or _blob_hash(path))
         if not ok:
             _remove(path)
             raise HubError(
@@ -228,35 +226,6 @@ class Repository:
         )
         if not isinstance(known, str) or sha not in Path(known).parts:
             self._download(name, self.revision)
-
-
-def digest(path: Path, declared: str | None) -> tuple[str, bool]:
-    """SHA-256 of a file in hex, and whether the file has the declared hash.
-
-    Args:
-        path: The file.
-        declared: 64 digits: SHA-256 of the content; 40: git's SHA-1 of it as a blob; None: nothing declared.
-    """
-    sha256 = hashlib.sha256()
-    git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    hashers = (sha256, git) if declared is not None and len(declared) == 40 else (sha256,)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            for hasher in hashers:
-                hasher.update(block)
-    return sha256.hexdigest(), declared is None or declared == hashers[-1].hexdigest()
-
-
-def copy_file(source: Path, target: Path) -> Path:
-    """Copy a file so that `target` is whole or absent."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
 
 
 def _blob_hash(path: Path) -> str | None:

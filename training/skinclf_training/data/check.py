@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from skinclf._utils.append_files import AppendFile
-from skinclf.errors import ImageError, InvalidArgumentError, OutputError
+from skinclf._utils.files import writing
+from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS, load_image
 from skinclf_training.data.near_duplicates import perceptual_hash
 
@@ -160,10 +161,8 @@ def _decode(
             while chunk := list(islice(rest, _CHUNK)):
                 yield dict(zip([c[0] for c in chunk], pool.map(_look, [c[1] for c in chunk]), strict=True))
         return
-    try:
+    with writing(journal.parent):
         journal.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{journal.parent}: cannot be written: {error.strerror or error}.") from None
     with closing(AppendFile(journal)) as file, ThreadPoolExecutor(max(1, workers)) as pool:
         file.cut(_whole_lines(journal))
         while chunk := list(islice(rest, _CHUNK)):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.files import replace_file
-from skinclf.errors import InvalidArgumentError, OutputError
+from skinclf._utils.files import replace_file, writing
+from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
 from skinclf_training.data.check import index_images
 from skinclf_training.data.reading.metadata import Record
@@ -91,12 +91,10 @@ def write_prepared(
     writer = csv.DictWriter(buffer, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / SPLIT_CSV, buffer.getvalue().encode())
         replace_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
 
 
 def read_prepared(folder: Path) -> Prepared:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skinclf._utils.files import replace_file
+from skinclf._utils.notice import NOTICE
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
@@ -165,7 +166,7 @@ def _report(
     lines = [
         f"# {config.name}, {len(folds)} folds",
         "",
-        "For research and education; not a medical device and never a diagnosis.",
+        NOTICE,
         "",
         (
             f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in training or "

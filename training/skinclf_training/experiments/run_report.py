@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skinclf._utils.files import replace_file
+from skinclf._utils.notice import NOTICE
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import InvalidArgumentError
 from skinclf.models.bundle import read_spec
@@ -239,7 +240,7 @@ def _page(spec: ModelSpec, found: Diagnosis, metrics: Mapping[str, Mapping[str, 
     lines = [
         f"# {spec.name}",
         "",
-        "For research and education; not a medical device and never a diagnosis.",
+        NOTICE,
         "",
         (
             f"{spec.architecture}, {spec.preprocess.height} x {spec.preprocess.width} px, trained on {t['data']} "

@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import write_text
 from skinclf._utils.json import write_json
+from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
-from skinclf.errors import OutputError
 from skinclf_training.config.schema import Config
 from skinclf_training.experiments.search_space import Space
 
@@ -118,10 +118,10 @@ def write_tables(outcome: Outcome, folder: Path, config: Config, space: Space) -
         writer.writerow(
             [t.number, t.state, t.value, t.best_epoch, len(t.figures), t.seconds, *tried, t.error]
         )
-    _write(folder / "trials.csv", buffer.getvalue())
+    write_text(folder / "trials.csv", buffer.getvalue())
     if (best := outcome.best) is not None:
         text = space.config(config, best.params).to_yaml()
-        _write(
+        write_text(
             folder / "best.yaml",
             f"# Trial {best.number} of {len(outcome.trials)}: {outcome.figure} {best.value:.4f} on the validation "
             f"part at epoch {best.best_epoch}.\n"
@@ -158,6 +158,7 @@ def write_page(outcome: Outcome, folder: Path, space: Space) -> list[Path]:
     page = environment.from_string(template).render(
         css=stylesheet(),
         o=outcome,
+        notice=NOTICE,
         ranked=outcome.ranked(),
         keys=list(space.distributions),
         tiles=[
@@ -176,20 +177,13 @@ def write_page(outcome: Outcome, folder: Path, space: Space) -> list[Path]:
             for name, (path, caption) in drawn.items()
         },
     )
-    _write(folder / "report.html", page)
+    write_text(folder / "report.html", page)
     return [folder / "report.html", *(path for path, _ in drawn.values())]
 
 
 def short(value: Any) -> str:
     """A parameter as people read it: four digits of a float, anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from None
 
 
 def _draw(outcome: Outcome, folder: Path, space: Space) -> dict[str, tuple[Path, str]]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
-from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
+from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
@@ -58,12 +58,10 @@ class Card:
             OutputError: The folder cannot be written.
         """
         files = {**self.figures, METRICS: self.metrics, CARD: self.text.encode()}
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
                 replace_file(folder / name, content)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
         return [folder / name for name in files]
 
 

@@ -18,6 +18,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from skinclf._utils.files import replace_file
+from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.decode import load_image
@@ -241,7 +242,7 @@ def _card(spec: ModelSpec, figures: dict[str, float], images: int) -> str:
     return (
         f"---\nlicense: {spec.license.lower()}\nlibrary_name: skinclf\n"
         "tags: [dermoscopy, image-classification]\n---\n"
-        f"# {spec.name}\n\nFor research and education; not a medical device and never a diagnosis.\n\n"
+        f"# {spec.name}\n\n{NOTICE}\n\n"
         f"{spec.architecture}, {spec.preprocess.height} px, trained on {t['data']} "
         f"(split `{t['split_sha256'][:16]}`, seed {t['seed']}, start: {t['init']}; "
         f"{t['minutes']} minutes on {t['hardware']}).\n"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from skinclf._utils.columns import find
+from skinclf._utils.files import writing
 from skinclf._utils.json import write_json
 from skinclf._version import __version__
-from skinclf.errors import InvalidArgumentError, OutputError
+from skinclf.errors import InvalidArgumentError
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.explore.page import write_page
 from skinclf_training.data.prepared import Prepared
@@ -62,10 +63,8 @@ def explore(
             f"{len(found.rejected)} images cannot be read, such as {image} ({reason})."
         )
     numbers = describe(prepared, found)
-    try:
+    with writing(output):
         (output / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}.") from None
     write_json(output / "explore.json", numbers)
     write_page(numbers, output, sample_files(prepared, count=samples, seed=seed))
     return numbers

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from skinclf._utils.files import replace_file
-from skinclf.errors import OutputError
+from skinclf._utils.files import replace_file, writing
+from skinclf._utils.notice import NOTICE
 from skinclf.evaluation.report.page import percent, stylesheet
 from skinclf.evaluation.report.pictures import data_uri
 from skinclf_training.data.explore import figures as draw
@@ -40,7 +40,7 @@ def write_page(numbers: Mapping[str, Any], output: Path, files: Mapping[str, Seq
         OutputError: A file cannot be written.
     """
     figures: dict[str, tuple[Path, str]] = {}
-    try:
+    with writing(output):
         for name, _, _ in SECTIONS:
             path = output / "figures" / f"{name}.png"
             path.unlink(missing_ok=True)
@@ -50,8 +50,6 @@ def write_page(numbers: Mapping[str, Any], output: Path, files: Mapping[str, Seq
                 figures[name] = path, caption
         page = output / "explore.html"
         replace_file(page, render(numbers, figures).encode())
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}.") from None
     return [page, *(path for path, _ in figures.values())]
 
 
@@ -71,6 +69,7 @@ def render(numbers: Mapping[str, Any], figures: Mapping[str, tuple[Path, str]]) 
     template = resources.files("skinclf_training.data.explore").joinpath("explore.html.j2").read_text("utf-8")
     page: str = environment.from_string(template).render(
         n=numbers,
+        notice=NOTICE,
         css=stylesheet(),
         sections=SECTIONS,
         figures={

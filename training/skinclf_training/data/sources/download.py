@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skinclf._utils.files import sha256_file
+from skinclf._utils.files import sha256_file, writing
 from skinclf._utils.json import read_json, write_json
 from skinclf._version import __version__
 from skinclf.errors import InvalidArgumentError, MissingExtraError, OutputError, SkinclfError
@@ -63,10 +63,8 @@ def download(
     """
     dataset = find_dataset(name)
     choice = _choose(dataset, source, first_only=bool(mirrors))
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}.") from None
     before = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     failures = []
     for chosen in choice:

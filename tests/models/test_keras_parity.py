@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import encode
 from PIL import Image
 from support.hub_server import HubServer
 from support.keras_fixtures import Array, assert_lively, stated
 from support.keras_worker import KerasWorker
 from support.keras_zoo import MODELS, SIZE
+from support.pictures import encode
 
 from skinclf.errors import UnsafeModelError
 from skinclf.images.preprocess import scaling

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conftest import random_network
-
 from skinclf.labels import HAM10000
+from support.bundles import random_network
 
 
 def timm_folder(folder: Path, **config) -> Path:

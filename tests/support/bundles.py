@@ -28,7 +28,9 @@ def random_network(architecture: str, outputs: int, *, seed: int) -> dict[str, T
     import timm
     import torch
 
-    state = timm.create_model(architecture, pretrained=False, num_classes=outputs).state_dict()
+    state: dict[str, Tensor] = timm.create_model(
+        architecture, pretrained=False, num_classes=outputs
+    ).state_dict()
     random = torch.Generator().manual_seed(seed)
     for name, value in state.items():
         if name.endswith("num_batches_tracked"):

@@ -17,6 +17,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := skinclf cli/skinclf_cli training/skinclf_training
+TYPED := $(SOURCES) tests/support tests/conftest.py
+# A second environment with the oldest versions that pyproject.toml admits.
+OLDEST := .venv-oldest
+OLDEST_EXTRAS ?= train,onnx,openvino,int8,parquet,dicom
 
 # Stamps live inside .venv: no .venv, no stamps.
 MADE := $(VENV)/stamp-made
@@ -25,11 +29,11 @@ TESTS := $(VENV)/stamp-test
 ALL := $(VENV)/stamp-all
 
 .DEFAULT_GOAL := help
-.PHONY: predict test test-all lint format bench clean help
+.PHONY: predict test test-all test-oldest lint format bench clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /|/' | while IFS='|' read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 predict: $(READY) ## Install, then classify the example images with the built-in model
 	$(BIN)/skinclf predict --image-dir examples/images --output preds.csv --overwrite
@@ -41,10 +45,18 @@ test: $(TESTS) ## Install what the tests need, then run them
 test-all: $(ALL) ## The same with every optional dependency installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
-lint: $(TESTS) ## ruff and mypy
+test-oldest: ## Run the fast tests with the oldest versions of all dependencies (Python 3.11, several GB)
+	"$(or $(PYTHON),python3.11)" -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) \
+		--constraint tests/oldest.txt -e '.[$(OLDEST_EXTRAS)]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+
+lint: $(TESTS) ## Check layout, types, directions of imports and declared dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 format: $(TESTS) ## Let ruff lay out the code
 	$(BIN)/ruff format .
@@ -58,7 +70,7 @@ bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one
 	$(BIN)/python benchmarks/run.py startup
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(OLDEST) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	rm -f preds.csv preds.csv.run.json
 	find $(SOURCES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import random_network
 from PIL import Image
+from support.bundles import random_network
 from support.keras_fixtures import tiny, tiny_weights, write_h5
 from support.timm_folder import timm_folder
 from support.transformers_folder import SWIN, VIT, write

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import random_network
+from support.bundles import random_network
 
 from skinclf.conversion.convert import convert_model, verify_model
 from skinclf.errors import ModelError

@@ -197,11 +197,6 @@ def test_nothing_unpickles():
     assert wrong == []
 
 
-def test_modules_stay_readable():
-    long = {str(p): n for _, p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 350}
-    assert long == {}
-
-
 def test_the_library_does_not_print():
     calls = []
     for package, path in MODULES:

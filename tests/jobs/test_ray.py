@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DAMAGED_BYTES, encode
+from support.damaged_files import DAMAGED_BYTES
+from support.pictures import encode
 from support.ray_scorer import make_scorer
 
 from skinclf.errors import InvalidArgumentError, MissingExtraError, OutputError

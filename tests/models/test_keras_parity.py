@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import encode
 from PIL import Image
 from support.hub_server import HubServer
 from support.keras_fixtures import Array, assert_lively, stated
 from support.keras_worker import KerasWorker
 from support.keras_zoo import MODELS, SIZE
+from support.pictures import encode
 
 from skinclf.errors import UnsafeModelError
 from skinclf.images.preprocess import scaling
@@ -93,45 +93,51 @@ def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float
 # both of its formats, Keras 2 under another head; the heads are those of the five published projects (two of them
 # PyTorch ones, rebuilt in Keras), and MobileNetV2 takes every one in both.
 FAMILIES = [
-    ("ResNet50", 64, MODERN, "001"),
-    ("ResNet50", 65, LEGACY, "000"),
-    ("ResNet101", 49, LEGACY, "002"),
-    ("ResNet101", 32, MODERN, "004"),
-    ("ResNet50V2", 64, MODERN, "000"),
-    ("ResNet50V2", 51, LEGACY, "003"),
-    ("VGG16", 48, MODERN, "002"),
-    ("VGG16", 32, LEGACY, "001"),
-    ("VGG19", 33, MODERN, "003"),
-    ("VGG19", 40, LEGACY, "002"),
-    ("InceptionV3", 76, MODERN, "001"),
-    ("InceptionV3", 75, LEGACY, "004"),
-    ("Xception", 71, MODERN, "002"),
-    ("Xception", 74, LEGACY, "000"),
-    ("DenseNet121", 48, MODERN, "000"),
-    ("DenseNet121", 39, LEGACY, "002"),
-    ("MobileNet", 64, MODERN, "004"),
-    ("MobileNet", 47, LEGACY, "003"),
+    ("ResNet50", 64, MODERN, "devatreya"),
+    ("ResNet50", 65, LEGACY, "skinsight"),
+    ("ResNet101", 49, LEGACY, "assistant"),
+    ("ResNet101", 32, MODERN, "dermalyze"),
+    ("ResNet50V2", 64, MODERN, "skinsight"),
+    ("ResNet50V2", 51, LEGACY, "analyzer"),
+    ("VGG16", 48, MODERN, "assistant"),
+    ("VGG16", 32, LEGACY, "devatreya"),
+    ("VGG19", 33, MODERN, "analyzer"),
+    ("VGG19", 40, LEGACY, "assistant"),
+    ("InceptionV3", 76, MODERN, "devatreya"),
+    ("InceptionV3", 75, LEGACY, "dermalyze"),
+    ("Xception", 71, MODERN, "assistant"),
+    ("Xception", 74, LEGACY, "skinsight"),
+    ("DenseNet121", 48, MODERN, "skinsight"),
+    ("DenseNet121", 39, LEGACY, "assistant"),
+    ("MobileNet", 64, MODERN, "dermalyze"),
+    ("MobileNet", 47, LEGACY, "analyzer"),
     *(
         ("MobileNetV2", size, framework, head)
         for framework in (MODERN, LEGACY)
-        for size, head in ((64, "000"), (65, "001"), (50, "002"), (39, "003"), (32, "004"))
+        for size, head in (
+            (64, "skinsight"),
+            (65, "devatreya"),
+            (50, "assistant"),
+            (39, "analyzer"),
+            (32, "dermalyze"),
+        )
     ),
-    ("MobileNetV3Small", 64, MODERN, "002"),
-    ("MobileNetV3Small", 65, LEGACY, "004"),
-    ("MobileNetV3Large", 50, LEGACY, "001"),
-    ("MobileNetV3Large", 64, MODERN, "003"),
-    ("EfficientNetB0", 64, MODERN, "000"),
-    ("EfficientNetB0", 65, LEGACY, "001"),
-    ("EfficientNetB1", 40, MODERN, "002"),
-    ("EfficientNetB1", 37, LEGACY, "003"),
-    ("EfficientNetB2", 43, LEGACY, "000"),
-    ("EfficientNetB2", 48, MODERN, "004"),
-    ("EfficientNetB3", 36, MODERN, "001"),
-    ("EfficientNetB3", 45, LEGACY, "002"),
-    ("EfficientNetV2B0", 64, MODERN, "003"),
-    ("EfficientNetV2B0", 61, LEGACY, "002"),
-    ("EfficientNetV2S", 48, MODERN, "000"),
-    ("EfficientNetV2S", 35, LEGACY, "001"),
+    ("MobileNetV3Small", 64, MODERN, "assistant"),
+    ("MobileNetV3Small", 65, LEGACY, "dermalyze"),
+    ("MobileNetV3Large", 50, LEGACY, "devatreya"),
+    ("MobileNetV3Large", 64, MODERN, "analyzer"),
+    ("EfficientNetB0", 64, MODERN, "skinsight"),
+    ("EfficientNetB0", 65, LEGACY, "devatreya"),
+    ("EfficientNetB1", 40, MODERN, "assistant"),
+    ("EfficientNetB1", 37, LEGACY, "analyzer"),
+    ("EfficientNetB2", 43, LEGACY, "skinsight"),
+    ("EfficientNetB2", 48, MODERN, "dermalyze"),
+    ("EfficientNetB3", 36, MODERN, "devatreya"),
+    ("EfficientNetB3", 45, LEGACY, "assistant"),
+    ("EfficientNetV2B0", 64, MODERN, "analyzer"),
+    ("EfficientNetV2B0", 61, LEGACY, "assistant"),
+    ("EfficientNetV2S", 48, MODERN, "skinsight"),
+    ("EfficientNetV2S", 35, LEGACY, "devatreya"),
 ]
 SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
 
@@ -160,7 +166,7 @@ def test_family(
     told = stated(made["outputs"], height=size, width=size + 5)
     for suffix in formats:
         model, difference = compare(tmp_path, suffix, told)
-        assert model.spec.activation == ("sigmoid" if head == "001" else "softmax")
+        assert model.spec.activation == ("sigmoid" if head == "devatreya" else "softmax")
         record_property(f"{family} {framework} {suffix} {head}", f"{difference:.1e}")
 
 
@@ -252,7 +258,7 @@ def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, 
         folder=tmp_path,
         framework=framework,
         family="ResNet50",
-        head="001",
+        head="devatreya",
         size=[224, 224],
         formats=[".h5"],
         inputs=tmp_path / "inputs.npy",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_network
+from support.bundles import random_network
 from support.keras_fixtures import tiny, tiny_weights, write_h5, write_keras
 from support.timm_folder import timm_folder
 from support.transformers_folder import VIT, write

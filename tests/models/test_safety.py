@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import random_network
+from support.bundles import random_network
 from support.timm_folder import timm_folder
 from support.transformers_folder import VIT, write
 

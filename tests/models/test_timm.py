@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import random_network
 from PIL import Image
+from support.bundles import random_network
 from timm.models import save_for_hf
 
 from skinclf.errors import ModelError, UnsafeModelError

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from conftest import random_network
+from support.bundles import random_network
 from torch import nn
 
 from skinclf.errors import ModelError

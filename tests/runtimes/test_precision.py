@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import encode
 from support.fake_scorer import FakeScorer
+from support.pictures import encode
 from support.run_helpers import manifest, write
 
 from skinclf.conversion.precision import LEAST_IMAGES, choose_images, measure_precision

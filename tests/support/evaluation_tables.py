@@ -40,7 +40,7 @@ def write_predictions(
     rng = np.random.default_rng(seed)
     truth = np.array([HAM10000.position(row["dx"]) for row in rows])
     logits = rng.normal(size=(len(rows), 7)) + skill * np.eye(7)[truth] + np.log(SHARES)
-    p = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
+    p: np.ndarray = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
     malignant = list(HAM10000.malignant_indices or ())
     if len(labels) == 2:
         p = np.stack([1 - p[:, malignant].sum(1), p[:, malignant].sum(1)], axis=1)

@@ -34,3 +34,11 @@ def signed_in(server: HubServer, cache: Path, no_waiting: None, monkeypatch: pyt
     server.add_token("hf_write")
     server.add_token("hf_read", write=False)
     monkeypatch.setenv("HF_TOKEN", "hf_write")
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a seven-class `bundle/` and the `metrics.json` of its test predictions. Read only."""
+    from support.hub_publishing import evaluated_bundle
+
+    return evaluated_bundle(tmp_path_factory.mktemp("evaluated"))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import make_bundle
 
 from skinclf.decisions.threshold_file import model_identity
 from skinclf.evaluation.evaluate import evaluate
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.probabilities import Calibration
+from support.bundles import make_bundle
 
 TRAINING: dict[str, Any] = {
     "data": "HAM10000",

@@ -7,11 +7,12 @@ import itertools
 import json
 from typing import Any
 
+from support.hub_answers import Answers
 from support.hub_store import LFS_BYTES, LFS_SUFFIXES, Blob, Repo
 
 
-class Publishing:
-    """Mixed into the handler, which answers, knows the user and finds commits."""
+class Publishing(Answers):
+    """The requests that write."""
 
     def _create(self) -> None:
         asked = json.loads(self.body)

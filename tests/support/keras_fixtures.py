@@ -39,8 +39,8 @@ def random_images(count: int, height: int, width: int, *, seed: int = 0) -> Arra
 # --- models of real Keras ----------------------------------------------------------------------
 
 
-def head_000(keras: Any, features: Any, outputs: int = 7) -> Any:
-    """Seed 000: pooled, batch-normalised, 128 units, softmax."""
+def head_skinsight(keras: Any, features: Any, outputs: int = 7) -> Any:
+    """SkinSight: pooled, batch-normalised, 128 units, softmax."""
     layers = keras.layers
     x = layers.GlobalAveragePooling2D(name="global_avg_pool")(features)
     x = layers.Dropout(0.4)(layers.BatchNormalization()(x))
@@ -48,8 +48,8 @@ def head_000(keras: Any, features: Any, outputs: int = 7) -> Any:
     return layers.Dense(outputs, activation="softmax", name="output", dtype="float32")(layers.Dropout(0.2)(x))
 
 
-def head_001(keras: Any, features: Any) -> Any:
-    """Seed 001: two wide layers and one sigmoid."""
+def head_devatreya(keras: Any, features: Any) -> Any:
+    """devatreya: two wide layers and one sigmoid."""
     layers = keras.layers
     x = layers.BatchNormalization()(layers.GlobalAveragePooling2D()(features))
     x = layers.Dense(512, activation="relu")(layers.Dropout(0.5)(x))
@@ -58,22 +58,22 @@ def head_001(keras: Any, features: Any) -> Any:
     return layers.Dense(1, activation="sigmoid", dtype="float32")(x)
 
 
-def head_002(keras: Any, features: Any, outputs: int = 8) -> Any:
-    """Seed 002: batch-normalised, 256 units, softmax."""
+def head_assistant(keras: Any, features: Any, outputs: int = 8) -> Any:
+    """SkinConditionAssistant: batch-normalised, 256 units, softmax."""
     layers = keras.layers
     x = layers.BatchNormalization()(layers.GlobalAveragePooling2D()(features))
     x = layers.Dropout(0.5)(layers.Dense(256, activation="relu")(x))
     return layers.Dense(outputs, activation="softmax")(x)
 
 
-def head_003(keras: Any, features: Any) -> Any:
-    """Seed 003: two classes at once."""
+def head_analyzer(keras: Any, features: Any) -> Any:
+    """Melanoma analyzer: two classes at once."""
     x = keras.layers.GlobalAveragePooling2D()(features)
     return keras.layers.Dense(2, activation="softmax")(x)
 
 
-def head_004(keras: Any, features: Any, outputs: int = 7) -> Any:
-    """Seed 004: two wide layers, normalised before their activation."""
+def head_dermalyze(keras: Any, features: Any, outputs: int = 7) -> Any:
+    """Dermalyze: two wide layers, normalised before their activation."""
     layers = keras.layers
     x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(features))
     for width in (512, 256):
@@ -82,18 +82,23 @@ def head_004(keras: Any, features: Any, outputs: int = 7) -> Any:
     return layers.Activation("softmax")(layers.Dense(outputs)(x))
 
 
-HEADS = {"000": head_000, "001": head_001, "003": head_003, "004": head_004}
+HEADS = {
+    "skinsight": head_skinsight,
+    "devatreya": head_devatreya,
+    "analyzer": head_analyzer,
+    "dermalyze": head_dermalyze,
+}
 
 
 def application(keras: Any, family: str, head: str, size: tuple[int, int]) -> Any:
-    """A model of keras.applications under a seed's head: flat (`002`), or else nested."""
+    """A model of keras.applications under a published project's head: flat (`assistant`), or else nested."""
     make = getattr(keras.applications, family)
     inputs = keras.layers.Input((*size, 3))
-    if head == "002":
+    if head == "assistant":
         base = make(include_top=False, weights=None, input_tensor=inputs)
-        return keras.Model(inputs, head_002(keras, base.output))
+        return keras.Model(inputs, head_assistant(keras, base.output))
     base = make(include_top=False, weights=None, input_shape=(*size, 3))
-    features = base(inputs, training=head == "000")
+    features = base(inputs, training=head == "skinsight")
     return keras.Model(inputs, HEADS[head](keras, features))
 
 
@@ -177,7 +182,7 @@ def balance(model: Any, images: Array, *, seed: int = 0) -> Array:
         last.set_weights([kernel, *(0 * b for b in bias)])
         logits = _logits(np.asarray(model(images, training=False)))
     factor = 0.25 / max(1e-6, float(logits.std(axis=0).max()))
-    shift = np.random.default_rng(seed).normal(0, 0.2, logits.shape[1]) - logits.mean(axis=0) * factor
+    shift = np.random.default_rng(seed).normal(0, 0.2, logits.shape[-1]) - logits.mean(axis=0) * factor
     last.set_weights([kernel * factor, *(shift.astype(np.float32) for _ in bias)])
     return np.asarray(model(images, training=False))
 

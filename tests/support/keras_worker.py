@@ -79,7 +79,7 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
     if request.get("scaled"):
         images = images / 127.5 - 1
     enliven(model, images)
-    asked = without_training(keras, model) if request.get("head") == "000" else model
+    asked = without_training(keras, model) if request.get("head") == "skinsight" else model
     logits = request.get("model") == "from_logits"
     answers = np.asarray(asked(images, training=False)) if logits else balance(asked, images)
     for suffix in request["formats"]:

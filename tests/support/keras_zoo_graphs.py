@@ -123,7 +123,7 @@ def from_logits(keras: Any) -> Any:
 
 
 def simple_cnn(keras: Any) -> Any:
-    """Seed 001's own small network, smaller."""
+    """The small network of devatreya's project, smaller."""
     k = keras.layers
     layers = [k.Input((*SIZE, 3)), k.Rescaling(1 / 255)]
     for filters in (8, 12, 16):

@@ -266,7 +266,7 @@ def modern_idle(keras: Any) -> Any:
     k = keras.layers
     inputs = k.Input((*SIZE, 3))
     x = inputs
-    for name, arguments in {
+    augmentations: dict[str, list[Any]] = {
         "RandomHue": [0.2],
         "RandomSaturation": [0.2],
         "RandomSharpness": [0.2],
@@ -285,7 +285,8 @@ def modern_idle(keras: Any) -> Any:
         "Solarization": [0.5],
         "MixUp": [],
         "CutMix": [],
-    }.items():
+    }
+    for name, arguments in augmentations.items():
         if hasattr(k, name):
             x = getattr(k, name)(*arguments)(x)
     x = k.RandomCrop(*SIZE)(x)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from skinclf._utils.arrays import Float32
+
 
 def model(
     *,
-    ending="",
-    outputs=7,
-    layout="NCHW",
-    size=8,
-    dtype=TensorProto.FLOAT,
-    after=(),
-    extra_inputs=(),
-    domain="",
-):
-    """mean over pixels, matrix, optional softmax or sigmoid; returns the model and its matrix."""
+    ending: str = "",
+    outputs: int = 7,
+    layout: str = "NCHW",
+    size: int | str = 8,
+    dtype: int = TensorProto.FLOAT,
+    after: Sequence[str] = (),
+    extra_inputs: Sequence[Any] = (),
+    domain: str = "",
+) -> tuple[Any, Float32]:
+    """Mean over pixels, matrix, optional softmax or sigmoid; returns the model and its matrix."""
     weight = np.random.default_rng(0).normal(size=(3, outputs)).astype(np.float32) * 3
     dims = ["n", 3, size, size] if layout == "NCHW" else ["n", size, size, 3]
     axes = [2, 3] if layout == "NCHW" else [1, 2]
@@ -44,7 +50,8 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=9), weight
 
 
-def save(path, **options):
+def save(path: Path, **options: Any) -> Float32:
+    """Write `model(**options)`; returns its matrix."""
     built, weight = model(**options)
     onnx.save(built, path)
     return weight

@@ -1,4 +1,4 @@
-"""A scorer for the Ray workers of test_cluster.py, in a module of its own so that they import no pytest."""
+"""A scorer for the Ray workers of test_ray.py, in a module of its own so that they import no pytest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from skinclf.images.decode import ImageSource
 from skinclf.inference.scorer import ModelScorer, Pixels, Prepare
 from skinclf.models.load import load_model
 from skinclf.runtimes import create_runtime
@@ -18,13 +19,13 @@ class Dangerous:
     def __init__(self, prepare: Prepare, folder: Path) -> None:
         self.prepare, self.folder = prepare, folder
 
-    def __call__(self, source: str) -> Pixels:
+    def __call__(self, source: ImageSource) -> Pixels:
         flag = self.folder / "waiting"
-        if Path(source).name == "a-wait.jpg" and not flag.exists():
+        if Path(str(source)).name == "a-wait.jpg" and not flag.exists():
             (self.folder / "part").write_text(str(os.getpid()))
             (self.folder / "part").rename(flag)
             time.sleep(300)
-        if Path(source).name == "poison.jpg":
+        if Path(str(source)).name == "poison.jpg":
             with (self.folder / "poisoned").open("a") as file:
                 file.write(f"{os.getpid()}\n")
             os.kill(os.getpid(), signal.SIGKILL)

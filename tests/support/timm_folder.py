@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-from conftest import random_network
+from typing import Any
 
 from skinclf.labels import HAM10000
+from support.bundles import random_network
 
 
-def timm_folder(folder: Path, **config) -> Path:
+def timm_folder(folder: Path, **config: Any) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)

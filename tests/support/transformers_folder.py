@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,9 +47,11 @@ PROCESSOR = {
 }
 
 
-def names_of(config):
+def names_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Tensor names and shapes as transformers saves them, written down independently of the importer."""
-    n, shapes = len(config["id2label"]), {}
+    n = len(config["id2label"])
+    shapes: dict[str, tuple[int, ...]] = {}
+    blocks: list[tuple[str, str, int, int, int | None]]
     if config["model_type"] == "vit":
         width, hidden, side = (
             config["hidden_size"],
@@ -113,7 +117,8 @@ def names_of(config):
     }
 
 
-def write(folder, config, processor=PROCESSOR):
+def write(folder: Path, config: dict[str, Any], processor: dict[str, Any] | None = PROCESSOR) -> Path:
+    """Write a folder with random weights; `processor` of None leaves `preprocessor_config.json` out."""
     from safetensors.torch import save_file
 
     random = torch.Generator().manual_seed(0)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import read_json
-from skinclf.decisions.threshold_file import FINGERPRINT, model_identity
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
 from skinclf.models.bundle import is_bundle, read_spec
+from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import Joined, join, malignant_codes, read_labels, read_predictions
 
@@ -119,7 +119,7 @@ def read_held_out(
             spec, folder = read_spec(run_dir), run_dir
     made_by = _manifest_model(predictions)
     if spec is not None:
-        _must_be_same(made_by, spec, predictions)
+        _refuse_other_model(made_by, spec, predictions)
     source = labels or predictions
     label_set = spec.labels if spec else None
     try:
@@ -133,7 +133,7 @@ def read_held_out(
     return HeldOut(
         joined=join(read_predictions(predictions), table, max_unmatched=max_unmatched),
         spec=spec,
-        model=made_by or (model_identity(spec) if spec else None),
+        model=made_by or (spec.identity.to_dict() if spec else None),
         folder=folder,
         predictions=predictions,
         labels=source,
@@ -170,17 +170,17 @@ def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
         return None
     # An ensemble has one hash for all that its members are; what else it lists by member is left out.
     known = {"weights_sha256": model.get("weights_sha256"), **made_by}
-    own = {key: known[key] for key in (*FINGERPRINT, "tta") if key in known}
+    own = {key: known[key] for key in (*BOUND, "tta") if key in known}
     return {"name": model.get("name"), "revision": model.get("revision"), **own}
 
 
-def _must_be_same(made_by: Mapping[str, Any] | None, spec: ModelSpec, predictions: Path) -> None:
-    made_by = made_by or {}
-    wrong = [key for key in FINGERPRINT if key in made_by and made_by[key] != spec.fingerprint[key]]
-    if wrong:
+def _refuse_other_model(made_by: Mapping[str, Any] | None, spec: ModelSpec, predictions: Path) -> None:
+    found = ModelIdentity.from_dict(made_by or {})
+    if other := found.differences(spec.identity):
         raise MismatchError(
-            f"{predictions}: made by {made_by.get('name')}, not by {spec.name}: other {', '.join(wrong)}. "
-            "Name the model that made them."
+            f"{predictions}: made by {found.name}, not by {spec.name}: other {', '.join(other)}. "
+            "Give the `model` that made them.",
+            parameter="model",
         )
 
 

@@ -1,6 +1,6 @@
 """`Threshold`: an operating point as a file that says which model, data and confidence it stands for.
 
-The first eleven keys are those of the binary seed's `threshold.json`, with the same meaning (0 where a ratio
+The first eleven keys are those of devatreya's `threshold.json`, with the same meaning (0 where a ratio
 is undefined); everything else follows them.
 """
 
@@ -11,29 +11,22 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from skinclf._utils.environment import now
 from skinclf._utils.files import write_text
 from skinclf._version import __version__
 from skinclf.decisions.operating_point import INTERVAL_METHOD, OperatingPoint
 from skinclf.errors import InvalidArgumentError, MismatchError
-from skinclf.metrics.estimate import Estimate
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import Joined, stem
 
 SCHEMA = 1
 _MAX_BYTES = 64 * 1024 * 1024
-#: What a threshold is bound to: keys of `ModelSpec.fingerprint`, and how people call them.
-FINGERPRINT = {
-    "weights_sha256": "weights",
-    "preprocess": "preprocessing",
-    "labels": "label map",
-    "calibration": "calibration",
-}
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "lr_positive", "lr_negative")
 
 
@@ -43,7 +36,7 @@ class Threshold:
 
     Attributes:
         value: Positive at or above it; compared as float32; between 0 and 1.
-        source: Where it came from, for messages: a file, an operating point's name, or the number as given.
+        source: Origin, for messages: a file, an operating point's name, or the number as given.
         data: Content of the file; empty when only a number was given.
     """
 
@@ -56,6 +49,87 @@ class Threshold:
             raise InvalidArgumentError(
                 f"{self.source}: a threshold lies between 0 and 1; received {self.value}."
             )
+
+    @classmethod
+    def of(
+        cls,
+        point: OperatingPoint,
+        *,
+        name: str,
+        model: ModelSpec | Mapping[str, Any] | None = None,
+        positive: Sequence[str] | None = None,
+        data: Mapping[str, Any] | None = None,
+        table: Mapping[float, OperatingPoint | None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Threshold:
+        """The threshold of an operating point, ready to be written.
+
+        Example:
+            >>> from skinclf import Threshold, tune_threshold
+            >>> point = tune_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], target_sensitivity=0.9)
+            >>> Threshold.of(point, name="sensitivity-0.9").value == point.threshold
+            True
+
+        Args:
+            point: Operating point from `skinclf.tune_threshold`.
+            name: Name of the operating point, such as `sensitivity-0.9`.
+            model: Specification of the model whose probabilities were used (`Predictor.spec`), or its identity as
+                files hold it; None when it is unknown: the threshold then fits any model, with a notice.
+            positive: Codes whose summed probability the threshold applies to; None takes the malignant codes of the
+                model's specification.
+            data: Description of the data, from `data_identity`.
+            table: Operating points of other target sensitivities on the same data.
+            extra: Further top-level keys of the file.
+
+        Raises:
+            InvalidArgumentError: The threshold lies outside [0, 1].
+        """
+        made_for = model.identity.to_dict() if isinstance(model, ModelSpec) else model
+        if positive is None and isinstance(model, ModelSpec):
+            positive = [label.code for label in model.labels if label.malignant] or None
+        content = {
+            "threshold": point.threshold,
+            **{
+                key: _number(getattr(point, key).value) or 0.0
+                for key in ("sensitivity", "specificity", "ppv", "npv")
+            },
+            "accuracy": point.accuracy.value,
+            "f1_score": point.f1_score,
+            "tp": point.tp,
+            "tn": point.tn,
+            "fp": point.fp,
+            "fn": point.fn,
+            "schema": SCHEMA,
+            "skinclf_version": __version__,
+            "name": name,
+            "rule": "positive when the probability is at least the threshold, both as float32",
+            "criterion": point.criterion,
+            "target": point.target,
+            "grade": point.grade,
+            "confidence": point.confidence,
+            "claimed": point.claimed,
+            "lower_bound": _number(point.lower_bound),
+            "claim": point.claim,
+            "unit": point.unit,
+            "combine": point.combine,
+            "n": point.n,
+            "positives": point.tp + point.fn,
+            "negatives": point.tn + point.fp,
+            "lesions": point.lesions,
+            "intervals": {
+                "method": INTERVAL_METHOD,
+                **{key: getattr(point, key).to_dict() for key in _RATES},
+            },
+            "at_prevalence": _at_prevalence(point),
+            "positive": None if positive is None else list(positive),
+            "model": None if made_for is None else dict(made_for),
+            "data": None if data is None else dict(data),
+            "date": now(),
+            **(extra or {}),
+        }
+        if table is not None:
+            content["table"] = [_row(target, other) for target, other in table.items()]
+        return cls(point.threshold, name, content)
 
     @property
     def model(self) -> Mapping[str, Any] | None:
@@ -71,24 +145,25 @@ class Threshold:
     def check(self, spec: ModelSpec, *, force: bool = False) -> tuple[str, ...]:
         """Refuse a threshold that was made for another model, preprocessing, label map, calibration or class.
 
-        A file that names no model, such as the binary seed's, is accepted with a notice: whoever passes it
-        vouches for it, and refusing would break every existing one.
+        A file that names no model, such as devatreya's, is accepted with a notice: refusing would break every
+        existing one.
 
         Args:
-            spec: The model it shall be used with.
-            force: Return the objections instead of raising.
+            spec: Specification of the model to use the threshold with.
+            force: Whether objections are returned instead of raised.
 
         Returns:
-            Notices for the user; empty when everything fits.
+            Notices for the user; empty when the threshold belongs to the model.
 
         Raises:
-            MismatchError: It does not belong to this model.
+            MismatchError: The threshold was made for another model.
         """
         wrong, notices = self._objections(spec)
         if wrong and not force:
             raise MismatchError(
                 f"{self.source}: made for {self._made_for()}, not for {spec.name}: {'; '.join(wrong)}. "
-                "Tune a threshold for this model, or use it all the same with --force."
+                "Tune a threshold for this model, or pass `force` to use it all the same.",
+                parameter="force",
             )
         return (*wrong, *notices)
 
@@ -96,12 +171,10 @@ class Threshold:
         wrong: list[str] = []
         notices: list[str] = []
         if self.model is not None:
-            for key, found in spec.fingerprint.items():
-                made = self.model.get(key)
-                if key == "weights_sha256" and (made is None or found is None):
-                    notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
-                elif key in self.model and made != found:
-                    wrong.append(f"other {FINGERPRINT[key]}")
+            made_for = ModelIdentity.from_dict(self.model)
+            if "weights" in made_for.unknown(spec.identity):
+                notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
+            wrong += [f"other {word}" for word in made_for.differences(spec.identity)]
             if self.model.get("tta"):
                 notices.append(f"{self.source}: tuned with test-time augmentation {self.model['tta']}.")
         elif self.data:
@@ -147,77 +220,8 @@ class Threshold:
         return short | {"data": made}
 
 
-def make_threshold(
-    point: OperatingPoint,
-    *,
-    name: str,
-    positive: Sequence[str] | None = None,
-    model: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-    table: Mapping[float, OperatingPoint | None] | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> Threshold:
-    """A threshold from an operating point.
-
-    Args:
-        point: Chosen by `tune_threshold`.
-        name: What people call it.
-        positive: Codes whose summed probability it applies to.
-        model: From `model_identity`, or None when nobody knows the model.
-        data: From `data_identity`.
-        table: Other operating points on the same data.
-        extra: More top-level keys.
-
-    Raises:
-        InvalidArgumentError: The threshold does not lie between 0 and 1.
-    """
-    content = {
-        "threshold": point.threshold,
-        **{
-            key: _number(getattr(point, key).value) or 0.0
-            for key in ("sensitivity", "specificity", "ppv", "npv")
-        },
-        "accuracy": point.accuracy.value,
-        "f1_score": point.f1_score,
-        "tp": point.tp,
-        "tn": point.tn,
-        "fp": point.fp,
-        "fn": point.fn,
-        "schema": SCHEMA,
-        "skinclf_version": __version__,
-        "name": name,
-        "rule": "positive when the probability is at least the threshold, both as float32",
-        "criterion": point.criterion,
-        "target": point.target,
-        "grade": point.grade,
-        "confidence": point.confidence,
-        "claimed": point.claimed,
-        "lower_bound": _number(point.lower_bound),
-        "claim": point.claim,
-        "unit": point.unit,
-        "combine": point.combine,
-        "n": point.n,
-        "positives": point.tp + point.fn,
-        "negatives": point.tn + point.fp,
-        "lesions": point.lesions,
-        "intervals": {
-            "method": INTERVAL_METHOD,
-            **{key: _estimate(getattr(point, key)) for key in _RATES},
-        },
-        "at_prevalence": _at_prevalence(point),
-        "positive": None if positive is None else list(positive),
-        "model": None if model is None else dict(model),
-        "data": None if data is None else dict(data),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **(extra or {}),
-    }
-    if table is not None:
-        content["table"] = [_row(target, other) for target, other in table.items()]
-    return Threshold(point.threshold, name, content)
-
-
 def read_threshold(path: Path | str) -> Threshold:
-    """Read a threshold file: skinclf's own, or the binary seed's (11 keys, or only some of them).
+    """Read a threshold file: skinclf's own, or devatreya's (11 keys, or some of them).
 
     Raises:
         InvalidArgumentError: No such file, or no JSON object with a `threshold` between 0 and 1.
@@ -243,14 +247,14 @@ def read_threshold(path: Path | str) -> Threshold:
 def resolve_threshold(
     text: str, spec: ModelSpec, *, force: bool = False
 ) -> tuple[Threshold, tuple[str, ...]]:
-    """What `--threshold` means: a number, an operating point of the model, or a file made for it.
+    """Resolve a number, the name of one of the model's operating points, or a threshold file made for the model.
 
     Returns:
         The threshold, and notices for the user.
 
     Raises:
-        InvalidArgumentError: It is none of these.
-        MismatchError: A file that was made for another model.
+        InvalidArgumentError: `text` is none of these.
+        MismatchError: The file was made for another model.
     """
     try:
         return Threshold(float(text), text), ()
@@ -268,11 +272,6 @@ def resolve_threshold(
         )
     threshold = read_threshold(text)
     return threshold, threshold.check(spec, force=force)
-
-
-def model_identity(spec: ModelSpec) -> dict[str, Any]:
-    """Name, revision and fingerprint of a model, as threshold files hold them."""
-    return {"name": spec.name, "revision": spec.revision, **spec.fingerprint}
 
 
 def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, labels: str) -> dict[str, Any]:
@@ -309,22 +308,18 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": _number(estimate.value), "low": _number(estimate.low), "high": _number(estimate.high)}
-
-
 def _at_prevalence(point: OperatingPoint) -> dict[str, Any] | None:
     if point.ppv_at_prevalence is None or point.npv_at_prevalence is None:
         return None
     return {
         "prevalence": point.prevalence,
-        "ppv": _estimate(point.ppv_at_prevalence),
-        "npv": _estimate(point.npv_at_prevalence),
+        "ppv": point.ppv_at_prevalence.to_dict(),
+        "npv": point.npv_at_prevalence.to_dict(),
     }
 
 
 def _row(target: float, point: OperatingPoint | None) -> dict[str, Any]:
     if point is None:
         return {"target": target, "threshold": None}
-    rates = {key: _estimate(getattr(point, key)) for key in ("sensitivity", "specificity", "ppv", "npv")}
+    rates = {key: getattr(point, key).to_dict() for key in ("sensitivity", "specificity", "ppv", "npv")}
     return {"target": target, "threshold": point.threshold, "claimed": point.claimed, **rates}

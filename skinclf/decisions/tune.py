@@ -16,7 +16,7 @@ from skinclf.decisions.held_out import HeldOut
 from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.sample import Sample, make_sample
-from skinclf.decisions.threshold_file import Threshold, data_identity, make_threshold
+from skinclf.decisions.threshold_file import Threshold, data_identity
 from skinclf.decisions.thresholds import operating_point_table, tune_threshold
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.bootstrap import cluster_bootstrap, roc_auc_statistic
@@ -95,7 +95,7 @@ def tune(
     table = operating_point_table(truth, score, **how)
     sample = make_sample(truth, score, groups=groups, unit=how["unit"], combine=combine)
     auc = _auc(sample, confidence)
-    extra: dict[str, Any] = {"roc_auc": _plain(auc)}
+    extra: dict[str, Any] = {"roc_auc": auc.to_dict()}
     classes: dict[str, OperatingPoint] = {}
     if per_class:
         codes, values = _multiclass(held, "--per-class")
@@ -104,14 +104,14 @@ def tune(
             code: {
                 "threshold": p.threshold,
                 "claimed": p.claimed,
-                "sensitivity": _plain(p.sensitivity),
-                "specificity": _plain(p.specificity),
+                "sensitivity": p.sensitivity.to_dict(),
+                "specificity": p.specificity.to_dict(),
             }
             for code, p in classes.items()
         }
     if cost_matrix is not None:
         extra["cost_matrix"] = _costs(held, cost_matrix, groups, confidence)
-    threshold = make_threshold(
+    threshold = Threshold.of(
         point,
         name=name or _name(criterion, grade),
         positive=held.positive_codes(positive),
@@ -131,10 +131,6 @@ def _name(criterion: Mapping[str, Any], grade: Grade) -> str:
     words += [] if value is True else [f"{value:g}"]
     words += [] if grade == "empirical" else [grade]
     return "-".join(words)
-
-
-def _plain(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _auc(sample: Sample, confidence: float) -> Estimate:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
+from skinclf._utils.environment import now
 from skinclf._utils.json import jsonable, write_json
 from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
@@ -169,7 +169,7 @@ def evaluate(
         "schema": SCHEMA,
         "kind": KIND,
         "skinclf_version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now(),
         "notice": NOTICE,
         "name": called,
         "model": source.model or cut.model,

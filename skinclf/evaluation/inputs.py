@@ -15,7 +15,9 @@ from skinclf._utils.json import read_json
 from skinclf.decisions.threshold_file import Threshold, read_threshold
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.evaluation.cases import Cases
+from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
+from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.tables.predictions import (
     Joined,
     LabelTable,
@@ -28,16 +30,7 @@ from skinclf.tables.predictions import (
 
 #: `Threshold.source` when nobody chose one.
 DEFAULT = "default"
-_MODEL = (
-    "name",
-    "revision",
-    "architecture",
-    "license",
-    "weights_sha256",
-    "preprocess",
-    "labels",
-    "calibration",
-)
+_MODEL = ("name", "revision", "architecture", "license", *BOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ def open_predictions(source: Path | str | PredictionTable) -> Source:
         return Source(source, "table", None, {})
     path = Path(source)
     table = read_predictions(path)
-    beside = path.with_name(path.name + ".run.json")
+    beside = manifest_path(path)
     manifest = read_json(beside) if beside.is_file() else {}
     return Source(table, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), manifest)
 
@@ -116,14 +109,12 @@ def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> N
     """
     if threshold.model is None or ran is None:
         return
-    keys = ("weights_sha256", "preprocess", "labels", "calibration")
-    wrong = [
-        key for key in keys if key in ran and key in threshold.model and ran[key] != threshold.model[key]
-    ]
-    if wrong:
+    made_for, found = ModelIdentity.from_dict(threshold.model), ModelIdentity.from_dict(ran)
+    if other := made_for.differences(found):
         raise MismatchError(
-            f"{threshold.source}: made for {threshold.model.get('name')}, but the predictions come from "
-            f"{ran.get('name')}: other {', '.join(wrong)}. Tune a threshold on predictions of this model."
+            f"{threshold.source}: made for {made_for.name}, but the predictions come from {found.name}: "
+            f"other {', '.join(other)}. Tune a threshold on predictions of this model.",
+            parameter="threshold",
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import MismatchError
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
 Group: TypeAlias = Literal["malignant", "class"]
@@ -60,11 +61,11 @@ class ConformalSets:
             raise MismatchError(
                 f"The label sets are for {', '.join(self.codes)}; {spec.name} has {', '.join(spec.labels.codes)}."
             )
-        if self.model is not None and dict(self.model) != spec.fingerprint:
-            other = [k for k, v in spec.fingerprint.items() if self.model.get(k) != v]
+        made_for = ModelIdentity.from_dict(self.model or {})
+        if other := made_for.differences(spec.identity):
             raise MismatchError(
-                f"The label sets were made for another model than {spec.name} (different: {', '.join(other)}). "
-                "Fit them again: skinclf conformal."
+                f"The label sets were made for another model than {spec.name} (other {', '.join(other)}). "
+                "Fit label sets for this model (`skinclf.decisions.fit_conformal`)."
             )
 
     def to_dict(self) -> dict[str, Any]:

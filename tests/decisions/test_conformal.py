@@ -83,7 +83,7 @@ def test_file_round_trip_and_binding(tmp_path: Path) -> None:
     again = read_conformal(tmp_path / "c.json")
     assert again == sets
     again.check(spec)
-    with pytest.raises(MismatchError, match="weights_sha256"):
+    with pytest.raises(MismatchError, match="other weights"):
         again.check(spec.replace(weights_sha256="cd"))
     with pytest.raises(MismatchError, match="label sets are for"):
         again.check(spec.replace(labels=parse_labels("a,b")))

@@ -14,8 +14,6 @@ from support.decision_fixtures import spec_of
 from skinclf.decisions.threshold_file import (
     Threshold,
     data_identity,
-    make_threshold,
-    model_identity,
     read_threshold,
     resolve_threshold,
 )
@@ -72,9 +70,7 @@ def sample(n=400, seed=0):
 def made(spec=None, **options):
     y, p = sample()
     point = tune_threshold(y, p, target_sensitivity=0.9, **options)
-    return make_threshold(
-        point, name="s90", positive=("akiec", "bcc", "mel"), model=model_identity(spec) if spec else None
-    )
+    return Threshold.of(point, name="s90", positive=("akiec", "bcc", "mel"), model=spec)
 
 
 @settings(max_examples=40, deadline=None)
@@ -86,7 +82,7 @@ def test_eleven_keys_are_the_seeds(tmp_path_factory, n, seed, target):
         evaluate_threshold(y, p, 1.0) if target is None else tune_threshold(y, p, target_sensitivity=target)
     )
     path = tmp_path_factory.mktemp("t") / "threshold.json"
-    make_threshold(point, name="x").write(path)
+    Threshold.of(point, name="x").write(path)
     found = json.loads(path.read_text())
     expected = seed_rule(y, p, point.threshold)
     assert list(found)[:11] == SEED_KEYS == list(expected)
@@ -108,7 +104,7 @@ def test_round_trip_is_valid_json_without_nan(tmp_path):
     y, p = [0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]  # perfect, so likelihood ratios are infinite
     point = tune_threshold(y, p, target_sensitivity=0.9, prevalence=0.01)
     table = {0.9: point, 0.99: None}
-    threshold = make_threshold(point, name="x", table=table, model=model_identity(spec_of()))
+    threshold = Threshold.of(point, name="x", table=table, model=spec_of())
     threshold.write(tmp_path / "t.json")
 
     def refuse(constant):
@@ -191,7 +187,7 @@ def test_a_stale_pair_is_refused():
 def test_refuses_other_classes():
     y, p = sample()
     point = tune_threshold(y, p, target_sensitivity=0.9)
-    threshold = make_threshold(point, name="x", positive=("mel",), model=model_identity(spec_of()))
+    threshold = Threshold.of(point, name="x", positive=("mel",), model=spec_of())
     with pytest.raises(MismatchError, match=r"P\(mel\), not P\(akiec\+bcc\+mel\)"):
         threshold.check(spec_of())
     with pytest.raises(MismatchError, match="label map"):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from skinclf.decisions.threshold_file import model_identity
 from skinclf.evaluation.evaluate import evaluate
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
@@ -60,7 +59,7 @@ def evaluated_bundle(folder: Path, **fields: Any) -> Path:
     table = folder / "predictions.csv"
     table.write_text("\n".join(predictions) + "\n")
     (folder / "labels.csv").write_text("\n".join(labels) + "\n")
-    (folder / "predictions.csv.run.json").write_text(json.dumps({"model": model_identity(spec)}))
+    (folder / "predictions.csv.run.json").write_text(json.dumps({"model": spec.identity.to_dict()}))
     found = evaluate(table, folder / "labels.csv", split="test", threshold=0.3, replicates=20, name=spec.name)
     (folder / "metrics.json").write_text(json.dumps(found.metrics, indent=1))
     return folder

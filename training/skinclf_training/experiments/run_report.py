@@ -183,7 +183,7 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
     Raises:
         InvalidArgumentError: The data or predictions of the run are gone, or not those of this bundle.
     """
-    from skinclf.decisions.threshold_file import model_identity, resolve_threshold
+    from skinclf.decisions.threshold_file import resolve_threshold
     from skinclf.evaluation.evaluate import Evaluation, evaluate
     from skinclf_training.recipes.run_folder import data_folder
 
@@ -203,7 +203,7 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
         threshold=None if default is None else resolve_threshold(default, spec)[0],
         name=spec.name,
     )
-    identified = Evaluation({**found.metrics, "model": dict(model_identity(spec))})
+    identified = Evaluation({**found.metrics, "model": spec.identity.to_dict()})
     folder = run / EVALUATIONS[part]
     identified.write(folder)
     return folder / "metrics.json"

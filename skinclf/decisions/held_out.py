@@ -208,5 +208,5 @@ def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
         raise InvalidArgumentError(
             "The model's held-out predictions have no class codes to fit label sets on."
         )
-    values = table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]]
+    values = table.in_order(spec.labels)
     return fit_conformal(codes, values, spec.labels, coverage=coverage, model=spec.fingerprint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,17 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Floats
 from skinclf._utils.columns import parse_float32, read_columns
 from skinclf.decisions.operating_point import OperatingPoint
-from skinclf.decisions.thresholds import tune_threshold
+from skinclf.decisions.thresholds import TuneOptions, tune_threshold
 from skinclf.errors import InvalidArgumentError
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 def tune_class_thresholds(
-    truth: Sequence[str], probabilities: npt.NDArray[np.float32], codes: Sequence[str], **options: Any
+    truth: Sequence[str],
+    probabilities: npt.NDArray[np.float32],
+    codes: Sequence[str],
+    **options: Unpack[TuneOptions],
 ) -> dict[str, OperatingPoint]:
     """One operating point per class, each class against the rest.
 

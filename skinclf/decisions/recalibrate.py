@@ -88,7 +88,7 @@ def recalibrate(
     group = spec.labels.malignant_indices
     if not group or len(group) == len(spec.labels):
         raise InvalidArgumentError(f"{spec.name} does not say which labels are malignant.")
-    probabilities = _probabilities(held, spec)
+    probabilities = table.in_order(spec.labels)
     positive = held.joined.labels.truth(None, spec.labels).astype(np.bool_)
     truth = _label_indices(held.joined.labels.codes, spec)
     groups = held.groups() or table.ids
@@ -142,23 +142,6 @@ def recalibrate(
         metrics=metrics,
         folds=folds,
     )
-
-
-def _probabilities(held: HeldOut, spec: ModelSpec) -> Floats:
-    """Shape (N, K), float64, in label order."""
-    table = held.joined.predictions
-    if table.probabilities is None or table.codes is None:
-        if len(spec.labels) != 2 or table.malignant is None:
-            raise InvalidArgumentError(f"{held.predictions}: a column p_<code> for each class is needed.")
-        second = table.malignant.astype(np.float64)
-        pair = [1 - second, second] if spec.labels.malignant_indices == (1,) else [second, 1 - second]
-        return np.stack(pair, axis=1)
-    if set(table.codes) != set(spec.labels.codes):
-        own = ", ".join(spec.labels.codes)
-        raise InvalidArgumentError(
-            f"{held.predictions}: has classes {', '.join(table.codes)}; {spec.name} has {own}."
-        )
-    return table.probabilities[:, [table.codes.index(code) for code in spec.labels.codes]].astype(np.float64)
 
 
 def _label_indices(codes: Sequence[str] | None, spec: ModelSpec) -> npt.NDArray[np.intp] | None:
@@ -258,12 +241,7 @@ def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None
 def _recomputed(path: Path, old: ModelSpec, new: ModelSpec) -> str:
     """A predictions table with the new calibration in its `p_` columns; other columns as they were."""
     columns, table = read_columns(path), read_predictions(path)
-    if table.probabilities is None or table.codes is None or set(table.codes) != set(new.labels.codes):
-        raise InvalidArgumentError(
-            f"{path}: expected a column p_<code> for each of {', '.join(new.labels.codes)}."
-        )
-    order = [table.codes.index(code) for code in new.labels.codes]
-    logits = logits_from(table.probabilities[:, order], old.calibration)
+    logits = logits_from(table.in_order(new.labels), old.calibration)
     values = softmax(logits, axis=1) if new.calibration is None else new.calibration.apply(logits)
     for code, column in zip(new.labels.codes, values.astype(np.float32).T, strict=True):
         columns[f"p_{code}"] = [str(p) for p in column]

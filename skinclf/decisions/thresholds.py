@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from skinclf.errors import InsufficientDataError, InvalidArgumentError
 from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
 
-Criterion: TypeAlias = Literal["sensitivity", "specificity", "ppv", "cost_ratio", "youden"]
+CriterionName: TypeAlias = Literal["sensitivity", "specificity", "ppv", "cost_ratio", "youden"]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 #: Sensitivities of the operating-point table.
@@ -61,6 +61,27 @@ class Curve:
     def specificity(self) -> npt.NDArray[np.float64]:
         """At each threshold, shape (M,)."""
         return np.asarray((self.fp[0] - self.fp) / self.fp[0])
+
+
+class SampleOptions(TypedDict, total=False):
+    """The keywords of `tune_threshold` that say what is decided on and what is promised."""
+
+    grade: Grade
+    confidence: float
+    groups: npt.ArrayLike | None
+    unit: Unit
+    combine: Combine
+    prevalence: float | None
+
+
+class TuneOptions(SampleOptions, total=False):
+    """The keywords of `tune_threshold`."""
+
+    target_sensitivity: float | None
+    target_specificity: float | None
+    target_ppv: float | None
+    cost_ratio: float | None
+    youden: bool
 
 
 def tune_threshold(
@@ -185,8 +206,8 @@ def _criterion(
     cost_ratio: float | None,
     *,
     youden: bool,
-) -> tuple[Criterion, float]:
-    stated: dict[Criterion, float | None] = {
+) -> tuple[CriterionName, float]:
+    stated: dict[CriterionName, float | None] = {
         "sensitivity": sensitivity,
         "specificity": specificity,
         "ppv": ppv,
@@ -207,7 +228,7 @@ def _criterion(
     return name, value
 
 
-def _by_rate(curve: Curve, criterion: Criterion, target: float, grade: Grade, confidence: float) -> int:
+def _by_rate(curve: Curve, criterion: CriterionName, target: float, grade: Grade, confidence: float) -> int:
     """Where on the curve sensitivity (or specificity) meets its target and the other rate is best."""
     rate_is_sensitivity = criterion == "sensitivity"
     n = int(curve.tp[0] if rate_is_sensitivity else curve.fp[0])
@@ -226,7 +247,7 @@ def _by_rate(curve: Curve, criterion: Criterion, target: float, grade: Grade, co
     return _best(np.flatnonzero(wrong <= misses), other, this)
 
 
-def _by_value(curve: Curve, criterion: Criterion, target: float, prevalence: float | None) -> int:
+def _by_value(curve: Curve, criterion: CriterionName, target: float, prevalence: float | None) -> int:
     """Where on the curve PPV meets its target with most sensitivity, or Youden's index or cost is best."""
     positives, negatives = int(curve.tp[0]), int(curve.fp[0])
     everywhere = np.arange(curve.thresholds.size)

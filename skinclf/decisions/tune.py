@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from skinclf.decisions.guarantees import Grade
 from skinclf.decisions.held_out import HeldOut
 from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
-from skinclf.decisions.sample import Sample, make_sample
+from skinclf.decisions.sample import Sample, Unit, make_sample
 from skinclf.decisions.threshold_file import Threshold, data_identity
-from skinclf.decisions.thresholds import operating_point_table, tune_threshold
+from skinclf.decisions.thresholds import SampleOptions, TuneOptions, operating_point_table, tune_threshold
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.bootstrap import cluster_bootstrap, roc_auc_statistic
 from skinclf.metrics.clusters import Combine
@@ -25,6 +25,56 @@ from skinclf.metrics.estimate import Estimate
 
 #: For the area under the curve and for mean costs.
 REPLICATES = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """What a threshold is chosen by: exactly one of the keywords of `skinclf.decisions.thresholds.tune_threshold`.
+
+    Attributes:
+        target_sensitivity: Sensitivity to reach, in (0, 1].
+        target_specificity: Specificity to reach, in (0, 1].
+        target_ppv: Positive predictive value to reach, in (0, 1].
+        cost_ratio: Cost of a missed positive over that of a false alarm, above 0.
+        youden: Whether sensitivity + specificity - 1 is maximised.
+    """
+
+    target_sensitivity: float | None = None
+    target_specificity: float | None = None
+    target_ppv: float | None = None
+    cost_ratio: float | None = None
+    youden: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.stated) != 1:
+            raise InvalidArgumentError(
+                f"State one criterion, for example `target_sensitivity` 0.9; received {len(self.stated)}.",
+                parameter="target_sensitivity",
+            )
+
+    def keywords(self) -> TuneOptions:
+        """Keyword arguments of `tune_threshold`."""
+        return {
+            "target_sensitivity": self.target_sensitivity,
+            "target_specificity": self.target_specificity,
+            "target_ppv": self.target_ppv,
+            "cost_ratio": self.cost_ratio,
+            "youden": self.youden,
+        }
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """The keywords that are stated, with their values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
+
+    def name(self, grade: Grade) -> str:
+        """Name of the operating point, such as `sensitivity-0.9-guaranteed`."""
+        ((key, value),) = self.stated.items()
+        words = [key.removeprefix("target_").replace("_", "-")]
+        words += [] if value is True else [f"{value:g}"]
+        words += [] if grade == "empirical" else [grade]
+        return "-".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +101,7 @@ class Tuned:
 def tune(
     held: HeldOut,
     *,
-    criterion: Mapping[str, Any],
+    criterion: Criterion,
     positive: Sequence[str] | None = None,
     group_by: str | None = None,
     combine: Combine = "max",
@@ -66,7 +116,7 @@ def tune(
 
     Args:
         held: From `read_held_out`.
-        criterion: One keyword of `tune_threshold` with its value, such as `{"target_sensitivity": 0.9}`.
+        criterion: What the threshold is chosen by.
         positive: Positive class codes; None means the malignant ones.
         group_by: Column of lesions (or patients) to decide on; None decides per image.
         combine: How their images combine.
@@ -83,23 +133,25 @@ def tune(
     """
     truth, score = held.joined.binary(positive, held.label_set)
     groups = held.groups(group_by)
-    how: dict[str, Any] = {
+    unit: Unit = "image" if group_by is None else "lesion"
+    sampling: SampleOptions = {
         "grade": grade,
         "confidence": confidence,
         "groups": groups,
-        "unit": "image" if group_by is None else "lesion",
+        "unit": unit,
         "combine": combine,
         "prevalence": prevalence,
     }
-    point = tune_threshold(truth, score, **criterion, **how)
-    table = operating_point_table(truth, score, **how)
-    sample = make_sample(truth, score, groups=groups, unit=how["unit"], combine=combine)
+    choice: TuneOptions = {**criterion.keywords(), **sampling}
+    point = tune_threshold(truth, score, **choice)
+    table = operating_point_table(truth, score, **sampling)
+    sample = make_sample(truth, score, groups=groups, unit=unit, combine=combine)
     auc = _auc(sample, confidence)
     extra: dict[str, Any] = {"roc_auc": auc.to_dict()}
     classes: dict[str, OperatingPoint] = {}
     if per_class:
         codes, values = _multiclass(held, "--per-class")
-        classes = tune_class_thresholds(held.joined.labels.codes or (), values, codes, **criterion, **how)
+        classes = tune_class_thresholds(held.joined.labels.codes or (), values, codes, **choice)
         extra["classes"] = {
             code: {
                 "threshold": p.threshold,
@@ -113,7 +165,7 @@ def tune(
         extra["cost_matrix"] = _costs(held, cost_matrix, groups, confidence)
     threshold = Threshold.of(
         point,
-        name=name or _name(criterion, grade),
+        name=name or criterion.name(grade),
         positive=held.positive_codes(positive),
         model=held.model,
         data=data_identity(
@@ -123,14 +175,6 @@ def tune(
         extra=extra,
     )
     return Tuned(threshold=threshold, point=point, sample=sample, table=table, auc=auc, classes=classes)
-
-
-def _name(criterion: Mapping[str, Any], grade: Grade) -> str:
-    (key, value), *_ = criterion.items()
-    words = [key.removeprefix("target_").replace("_", "-")]
-    words += [] if value is True else [f"{value:g}"]
-    words += [] if grade == "empirical" else [grade]
-    return "-".join(words)
 
 
 def _auc(sample: Sample, confidence: float) -> Estimate:

@@ -160,23 +160,9 @@ def malignant_of(labels: LabelSet) -> tuple[str, ...]:
 
 
 def _probabilities(predictions: PredictionTable, labels: LabelSet) -> npt.NDArray[np.float64]:
-    if predictions.codes is None or predictions.probabilities is None:
-        malignant = labels.malignant_indices
-        if len(labels) != 2 or malignant is None or len(malignant) != 1 or predictions.malignant is None:
-            raise InvalidArgumentError(
-                "The predictions hold P(malignant) only; that serves two labels, not "
-                f"{', '.join(labels.codes)}."
-            )
-        p = predictions.malignant.astype(np.float64).clip(0, 1)
-        return np.stack([p if i == malignant[0] else 1 - p for i in range(2)], axis=1)
-    place = {code.lower(): i for i, code in enumerate(predictions.codes)}
-    missing = [code for code in labels.codes if code.lower() not in place]
-    if missing or len(place) != len(labels):
-        raise InvalidArgumentError(
-            f"The predictions have {', '.join(predictions.codes)}; the label set {labels.name} has "
-            f"{', '.join(labels.codes)}."
-        )
-    values = predictions.probabilities[:, [place[code.lower()] for code in labels.codes]].astype(np.float64)
+    values = predictions.in_order(labels)
+    if predictions.codes is None:
+        return values
     sums = values.sum(axis=1, keepdims=True)
     if (np.abs(sums - 1) > 1e-3).any():
         worst = int(np.abs(sums - 1).argmax())

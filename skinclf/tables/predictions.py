@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skinclf._utils.arrays import Float32
+from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
@@ -65,6 +65,34 @@ class PredictionTable:
             None if self.malignant is None else self.malignant[index],
             tuple(self.status[i] for i in rows),
         )
+
+    def in_order(self, labels: LabelSet) -> Floats:
+        """Probabilities in the order of the labels, shape (N, K), float64.
+
+        Codes match in any case. A table that has only P(malignant) serves two labels of which one is malignant.
+
+        Args:
+            labels: Label set of K codes.
+
+        Raises:
+            InvalidArgumentError: The table has other classes.
+        """
+        if self.codes is None or self.probabilities is None:
+            malignant = labels.malignant_indices
+            if len(labels) != 2 or malignant is None or len(malignant) != 1 or self.malignant is None:
+                raise InvalidArgumentError(
+                    "The predictions hold P(malignant) only; that serves two labels, not "
+                    f"{', '.join(labels.codes)}. A column p_<code> for each class is needed."
+                )
+            p = self.malignant.astype(np.float64).clip(0, 1)
+            return np.stack([p if i == malignant[0] else 1 - p for i in range(2)], axis=1)
+        place = {code.lower(): i for i, code in enumerate(self.codes)}
+        if set(place) != {code.lower() for code in labels.codes}:
+            raise InvalidArgumentError(
+                f"The predictions have {', '.join(self.codes)}; the label set {labels.name} has "
+                f"{', '.join(labels.codes)}."
+            )
+        return self.probabilities[:, [place[code.lower()] for code in labels.codes]].astype(np.float64)
 
     def score(self, positive: Sequence[str] | None = None, labels: LabelSet | None = None) -> Float32:
         """Probability of the positive classes, shape (N,), float32, as `predict` sums it.

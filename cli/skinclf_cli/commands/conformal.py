@@ -56,7 +56,7 @@ def conformal(
             "Label sets need a probability per class (p_<code>) and class codes as labels."
         )
     label_set = held_out.label_set or label_set_of(table)
-    values = table.probabilities[:, [table.codes.index(code) for code in label_set.codes]]
+    values = table.in_order(label_set)
     fingerprint = held_out.spec.fingerprint if held_out.spec else None
     sets = fit_conformal(
         truth,

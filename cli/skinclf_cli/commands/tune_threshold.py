@@ -100,7 +100,7 @@ def tune_threshold(
     skinclf tune-threshold --target-sensitivity 0.95 --predictions preds.csv --labels labels.csv
     """  # noqa: D301 - click's paragraph mark
     from skinclf.decisions.held_out import read_held_out
-    from skinclf.decisions.tune import tune
+    from skinclf.decisions.tune import Criterion, tune
 
     criterion = {
         "target_sensitivity": target_sensitivity,
@@ -117,7 +117,7 @@ def tune_threshold(
     _talk_about(held)
     result = tune(
         held,
-        criterion=chosen,
+        criterion=Criterion(**chosen),  # type: ignore[arg-type]
         positive=positive,
         group_by=group_by,
         name=name,

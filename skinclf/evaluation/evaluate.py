@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from skinclf._utils.environment import now
-from skinclf._utils.json import jsonable, write_json
+from skinclf._utils.json import jsonable
 from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.decisions.threshold_file import Threshold
@@ -22,6 +21,7 @@ from skinclf.evaluation.comparison import compare as compare_models
 from skinclf.evaluation.curves import curves
 from skinclf.evaluation.leakage import Overlap, find_overlaps, refuse
 from skinclf.evaluation.metric_set import Panel, estimates
+from skinclf.evaluation.result import Evaluation
 from skinclf.evaluation.subgroups import subgroups as split_rows
 from skinclf.labels import LabelSet, parse_labels
 from skinclf.metrics.calibration import BINS
@@ -45,38 +45,6 @@ class _Draws(TypedDict):
     count: int
     seed: int
     confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The outcome of `evaluate`.
-
-    Attributes:
-        metrics: Content of `metrics.json`, in JSON's own types (see `docs/metrics.md`).
-    """
-
-    metrics: Mapping[str, Any]
-
-    def write(self, folder: Path | str, *, images: Path | str | None = None) -> list[Path]:
-        """Write `metrics.json`, `report.html` and `figures/*.png`.
-
-        Args:
-            folder: Made when it is not there.
-            images: Folder of the images under test; the report then shows the errors as small pictures.
-
-        Returns:
-            The files written.
-
-        Raises:
-            OutputError: A file cannot be written.
-        """
-        from skinclf.evaluation.report import write_report
-
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        path = target / "metrics.json"
-        write_json(path, self.metrics)
-        return [path, *write_report(self.metrics, target, images=None if images is None else Path(images))]
 
 
 def evaluate(
@@ -116,15 +84,15 @@ def evaluate(
         subgroups: Columns, or `column=value`; None shows age band, sex, site and histology as far as they
             are known.
         compare: Predictions of another model on the same images.
-        compare_threshold: Its threshold; None takes that of its run, else the same one.
+        compare_threshold: Threshold of the other model; None takes that of its run, else the same one.
         tuned_on: Tables of the data that trained, tuned or calibrated; sharing lesions or images is a leak.
         allow_leakage: Go on in spite of a leak, and say so in the report.
         combine: How a lesion's images combine (`max` or `mean`); None takes that of the threshold file,
             else `max`.
         prevalence: Share of positives in the population for which PPV and NPV are wanted too.
-        confidence: Of all intervals.
-        replicates: Of the lesion-cluster bootstrap.
-        seed: Of the bootstrap.
+        confidence: Confidence level of all intervals, in (0, 1).
+        replicates: Number of resamples of the lesion-cluster bootstrap.
+        seed: Seed of the bootstrap.
         name: What the report calls the model; None takes it from the run manifest or the file.
 
     Raises:
@@ -136,33 +104,28 @@ def evaluate(
     if replicates < 1:
         raise InvalidArgumentError(f"replicates is at least 1; received {replicates}.")
     source = inputs.open_predictions(predictions)
-    cut = inputs.open_threshold(threshold, source.manifest)
-    inputs.refuse_other_model(cut, source.model)
+    threshold_used = inputs.open_threshold(threshold, source.manifest)
+    inputs.refuse_other_model(threshold_used, source.model)
     known = parse_labels(label_set) if isinstance(label_set, str) else label_set or label_set_of(source.table)
     everything, tested = inputs.open_labels(labels, known, split)
-    codes = positive if positive is not None else cut.positive
+    codes = positive if positive is not None else threshold_used.positive
     joined = inputs.join_split(source.table, everything, tested)
     cases = make_cases(joined, labels=known, positive=codes, group_by=group_by)
     overlaps = find_overlaps(
-        joined.labels, everything, split=split, tuned_on=[Path(path) for path in tuned_on], threshold=cut
+        joined.labels,
+        everything,
+        split=split,
+        tuned_on=[Path(path) for path in tuned_on],
+        threshold=threshold_used,
     )
     leaks = refuse(overlaps, allow=allow_leakage)
     draws: _Draws = {"count": replicates, "seed": seed, "confidence": confidence}
-    called = name or source.name
-    other = None
+    model_name = name or source.name
+    comparison = None
     if compare is not None:
-        rival = inputs.open_predictions(compare)
-        rival_cut = inputs.open_threshold(compare_threshold, rival.manifest)
-        rival_cut = cut if rival_cut.source == inputs.DEFAULT else rival_cut
-        inputs.refuse_other_model(rival_cut, None if rival_cut is cut else rival.model)
-        rows = inputs.join_split(rival.table, everything, tested)
-        # Malignant is malignant in either label set; other classes must be there by name.
-        same = set(cases.positive_codes) == set(malignant_of(known))
-        rival_cases = make_cases(
-            rows, labels=label_set_of(rival.table), positive=None if same else codes, group_by=group_by
-        )
-        other = compare_models(
-            cases, rival_cases, thresholds=(cut.value, rival_cut.value), names=(called, rival.name), **draws
+        second = _Second(inputs.open_predictions(compare), compare_threshold)
+        comparison = _compare(
+            cases, threshold_used, second, (everything, tested), known, codes, group_by, model_name, draws
         )
     file = "table" if isinstance(labels, LabelTable) else Path(labels).name
     content = {
@@ -171,8 +134,8 @@ def evaluate(
         "skinclf_version": __version__,
         "created": now(),
         "notice": NOTICE,
-        "name": called,
-        "model": source.model or cut.model,
+        "name": model_name,
+        "model": source.model or threshold_used.model,
         "versions": source.manifest.get("versions"),
         "data": inputs.describe_data(joined, cases, source, file, split),
         "settings": {
@@ -182,9 +145,9 @@ def evaluate(
             "bins": BINS,
             "group_by": group_by or ("lesion_id" if cases.grouped else None),
         },
-        "threshold": _describe_threshold(cut),
-        **_measure(cases, cut, subgroups, draws, combine=combine, prevalence=prevalence),
-        "comparison": other,
+        "threshold": _describe_threshold(threshold_used),
+        **_measure(cases, threshold_used, subgroups, draws, combine=combine, prevalence=prevalence),
+        "comparison": comparison,
         "leakage": _describe_leakage(overlaps, leaks),
     }
     checks = inputs.run_checks(content, joined, cases)
@@ -193,33 +156,66 @@ def evaluate(
     return Evaluation(jsonable(content | {"checks": checks}))
 
 
+class _Second(NamedTuple):
+    source: inputs.Source
+    threshold: float | Path | str | Threshold | None
+
+
+def _compare(
+    cases: Cases,
+    threshold: Threshold,
+    second: _Second,
+    labels: tuple[LabelTable, LabelTable],
+    known: LabelSet,
+    codes: Sequence[str] | None,
+    group_by: str | None,
+    name: str,
+    draws: _Draws,
+) -> dict[str, Any]:
+    """Both models on the images that both have predicted."""
+    source = second.source
+    other = inputs.open_threshold(second.threshold, source.manifest)
+    other = threshold if other.source == inputs.DEFAULT else other
+    inputs.refuse_other_model(other, None if other is threshold else source.model)
+    rows = inputs.join_split(source.table, *labels)
+    # Malignant is malignant in either label set; other classes must be there by name.
+    same = set(cases.positive_codes) == set(malignant_of(known))
+    other_cases = make_cases(
+        rows, labels=label_set_of(source.table), positive=None if same else codes, group_by=group_by
+    )
+    return compare_models(
+        cases, other_cases, thresholds=(threshold.value, other.value), names=(name, source.name), **draws
+    )
+
+
 def _measure(
     cases: Cases,
-    cut: Threshold,
+    threshold_used: Threshold,
     wanted: Sequence[str] | None,
     draws: _Draws,
     *,
     combine: Combine | None,
     prevalence: float | None,
 ) -> dict[str, Any]:
-    confidence, panel = draws["confidence"], Panel(cases, cut.value)
+    confidence, panel = draws["confidence"], Panel(cases, threshold_used.value)
     replicated = panel.replicates(count=draws["count"], seed=draws["seed"])
     found = estimates(panel.values(), replicated, confidence=confidence)
     if wanted is None:
         wanted = [item for column, item in _SUBGROUPS if column in cases.columns and _holds(cases, item)]
-    rule: Combine = combine or cut.data.get("combine") or "max"
+    rule: Combine = combine or threshold_used.data.get("combine") or "max"
     return {
         "multiclass": sections.multiclass(panel, found, confidence=confidence),
         "per_class": sections.per_class(panel, found, confidence=confidence),
         "binary": sections.binary(panel, found),
         "operating_point": sections.operating_point(
-            cases, cut.value, confidence=confidence, combine=rule, prevalence=prevalence
+            cases, threshold_used.value, confidence=confidence, combine=rule, prevalence=prevalence
         ),
-        "selective": sections.selective(panel, cut.value, confidence=confidence),
+        "selective": sections.selective(panel, threshold_used.value, confidence=confidence),
         "subgroups": [
-            sections.subgroup(cases, group, cut.value, **draws) for group in split_rows(cases.columns, wanted)
+            sections.subgroup(cases, group, threshold_used.value, **draws)
+            for group in split_rows(cases.columns, wanted)
         ],
-        "errors": sections.errors(panel, cut.value),
+        "errors": sections.errors(panel, threshold_used.value),
         "curves": curves(panel, **draws),
     }
 
@@ -230,14 +226,14 @@ def _holds(cases: Cases, item: str) -> bool:
     return not equals or value in cases.columns[column]
 
 
-def _describe_threshold(cut: Threshold) -> dict[str, Any]:
+def _describe_threshold(threshold_used: Threshold) -> dict[str, Any]:
     kept = ("name", "criterion", "target", "grade", "claimed", "claim", "unit", "date")
-    tuned = cut.data.get("data") or {}
+    tuned = threshold_used.data.get("data") or {}
     return {
-        "value": float(np.float32(cut.value)),
-        "source": Path(cut.source).name,
-        "given": cut.source != inputs.DEFAULT,
-        **{key: cut.data.get(key) for key in kept},
+        "value": float(np.float32(threshold_used.value)),
+        "source": Path(threshold_used.source).name,
+        "given": threshold_used.source != inputs.DEFAULT,
+        **{key: threshold_used.data.get(key) for key in kept},
         "tuned_on": {key: tuned.get(key) for key in ("predictions", "labels", "images", "lesions")}
         if tuned
         else None,

@@ -44,9 +44,7 @@ def test_writes_metrics_report_and_figures(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_json_on_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "skinclf.evaluation.evaluate.Evaluation.write", lambda *_, **__: [Path("metrics.json")]
-    )
+    monkeypatch.setattr("skinclf.evaluation.result.Evaluation.write", lambda *_, **__: [Path("metrics.json")])
     assert run([*BASE, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["kind"] == "skinclf-metrics"

@@ -169,7 +169,7 @@ def test_fits_its_own_model():
 )
 def test_refuses_another_model(changes, word):
     threshold, other = made(spec_of()), spec_of("other", **changes)
-    with pytest.raises(MismatchError, match=rf"made for small, not for other: .*{word}.*--force"):
+    with pytest.raises(MismatchError, match=rf"made for small, not for other: .*{word}.*`force`"):
         threshold.check(other)
     assert any(word in notice for notice in threshold.check(other, force=True))
 

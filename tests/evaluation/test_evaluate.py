@@ -14,9 +14,10 @@ from support.evaluation_tables import rows_of, write_folder, write_predictions, 
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, LeakageError, MismatchError
 from skinclf.evaluation.cases import make_cases
-from skinclf.evaluation.evaluate import Evaluation, evaluate
+from skinclf.evaluation.evaluate import evaluate
 from skinclf.evaluation.leakage import find_overlaps
 from skinclf.evaluation.metric_set import Panel
+from skinclf.evaluation.result import Evaluation
 from skinclf.labels import HAM10000, MALIGNANT, MELANOMA, parse_labels
 from skinclf.tables.predictions import join, read_labels, read_predictions
 
@@ -288,7 +289,7 @@ def test_threshold_file_is_reported_and_bound(folder: Path, tmp_path: Path) -> N
     manifest = {"model": {"name": "b", "weights_sha256": "2" * 64}, "identity": {"threshold": 0.25}}
     (tmp_path / "p.csv.run.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        MismatchError, match="made for a, but the predictions come from b: other weights_sha256"
+        MismatchError, match="made for a, but the predictions come from b: other weights"
     ):
         evaluate(predictions, folder / "labels.csv", split="test", threshold=path, **FEW)
     own = evaluate(predictions, folder / "labels.csv", split="test", subgroups=(), **FEW).metrics
@@ -396,3 +397,20 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
         )
         hits += low <= target <= high
     assert 0.88 <= hits / 120 <= 0.99
+
+
+def test_headline_figures_are_attributes(result: Evaluation) -> None:
+    data = result.metrics
+    for found, written in (
+        (result.roc_auc, data["binary"]["roc_auc"]),
+        (result.pr_auc, data["binary"]["pr_auc"]),
+        (result.sensitivity, data["operating_point"]["image"]["sensitivity"]),
+        (result.specificity, data["operating_point"]["image"]["specificity"]),
+        (result.accuracy, data["multiclass"]["accuracy"]),
+        (result.balanced_accuracy, data["multiclass"]["balanced_accuracy"]),
+        (result.roc_auc_macro, data["multiclass"]["roc_auc_macro"]),
+        (result.ece, data["multiclass"]["ece_top_label"]),
+    ):
+        assert found is not None
+        assert found.to_dict() == {key: written[key] for key in ("value", "low", "high")}
+    assert Evaluation({"binary": None, "multiclass": None}).roc_auc is None

@@ -9,7 +9,8 @@ import pytest
 from support.evaluation_tables import rows_of, write_folder, write_predictions, write_rows
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.evaluation.evaluate import Evaluation, evaluate
+from skinclf.evaluation.evaluate import evaluate
+from skinclf.evaluation.result import Evaluation
 from skinclf.evaluation.subgroups import age_band, subgroups
 
 FEW = {"replicates": 60}

@@ -15,10 +15,11 @@ from PIL import Image
 from support.evaluation_tables import write_labels, write_predictions, write_rows
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.evaluation.evaluate import Evaluation, evaluate
+from skinclf.evaluation.evaluate import evaluate
 from skinclf.evaluation.report import style, write_report
 from skinclf.evaluation.report.checklist import checklist
 from skinclf.evaluation.report.page import FIGURES, draw, render
+from skinclf.evaluation.result import Evaluation
 from skinclf.labels import HAM10000, MALIGNANT
 
 FEW = {"replicates": 40}

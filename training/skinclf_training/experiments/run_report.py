@@ -184,7 +184,8 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
         InvalidArgumentError: The data or predictions of the run are gone, or not those of this bundle.
     """
     from skinclf.decisions.threshold_file import resolve_threshold
-    from skinclf.evaluation.evaluate import Evaluation, evaluate
+    from skinclf.evaluation.evaluate import evaluate
+    from skinclf.evaluation.result import Evaluation
     from skinclf_training.recipes.run_folder import data_folder
 
     spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS

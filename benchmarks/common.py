@@ -62,7 +62,7 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
 
 
 def stated(network: str) -> ModelOptions:
-    """What a Keras file does not say about itself: here the preparation of the seed, with OpenCV's resize."""
+    """Facts that a Keras file lacks: here those of devatreya/skin-lesion-resnet50, with OpenCV's resize."""
     from skinclf.images.preprocess import scaling
     from skinclf.models.options import ModelOptions
 

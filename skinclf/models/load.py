@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skinclf._utils.files import sha256_file
 from skinclf.errors import InvalidArgumentError, ModelError
@@ -15,7 +14,7 @@ from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf.labels import parse_labels
 from skinclf.models.bundle import read_spec, read_weights
 from skinclf.models.formats.class_names import with_malignant
-from skinclf.models.formats.detect import file_kind, folder_kind
+from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
 from skinclf.models.options import HubOptions, ModelOptions
@@ -25,19 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from skinclf.models.registry import PublishedModel
-
-# Imported when needed: some of them import torch.
-_READERS = {
-    "timm": ("skinclf.models.formats.timm", "import_timm_folder", "read_timm_spec"),
-    "transformers": (
-        "skinclf.models.formats.transformers",
-        "import_transformers_folder",
-        "read_transformers_spec",
-    ),
-    "torch": ("skinclf.models.formats.torch", "import_torch", None),
-    "onnx": ("skinclf.models.formats.onnx.file", "import_onnx", None),
-    "keras": ("skinclf.models.formats.keras.file", "import_keras", None),
-}
 
 
 def load_model(
@@ -84,24 +70,72 @@ def load_spec(
     imported, and no weights are fetched. Arguments and errors are those of `load_model`.
     """
     place = locate(model, hub, config_only=True)
-    if place.path.is_dir():
-        kind = folder_kind(place.path)
-        reader = None if kind == "bundle" else _READERS[kind][2]
-        if reader is not None and not place.complete:
-            module = import_module(_READERS[kind][0])
-            return _finish(
-                getattr(module, reader)(place.path, _stated(place, options), **_origin(place)), place, options
-            )
-    return _load(place, options).spec
+    read = _spec_reader(folder_kind(place.path)) if place.path.is_dir() and not place.complete else None
+    if read is None:
+        return _load(place, options).spec
+    spec = read(
+        place.path, _stated(place, options), name=place.name, source=place.source, revision=place.revision
+    )
+    return _finish(spec, place, options)
+
+
+class _Reader(Protocol):
+    """Function that loads a file or folder of one format."""
+
+    def __call__(
+        self, path: Path, stated: Stated, /, *, name: str, source: str, revision: str | None
+    ) -> LoadedModel: ...
+
+
+class _SpecReader(Protocol):
+    """Function that reads the contract of a folder from its configuration alone."""
+
+    def __call__(
+        self, path: Path, stated: Stated, /, *, name: str, source: str, revision: str | None
+    ) -> ModelSpec: ...
+
+
+def _reader(kind: FileKind | FolderKind) -> _Reader:
+    # Imported when needed: some of them import torch.
+    if kind == "timm":
+        from skinclf.models.formats.timm import import_timm_folder
+
+        return import_timm_folder
+    if kind == "transformers":
+        from skinclf.models.formats.transformers import import_transformers_folder
+
+        return import_transformers_folder
+    if kind == "torch":
+        from skinclf.models.formats.torch import import_torch
+
+        return import_torch
+    if kind == "onnx":
+        from skinclf.models.formats.onnx.file import import_onnx
+
+        return import_onnx
+    from skinclf.models.formats.keras.file import import_keras
+
+    return import_keras
+
+
+def _spec_reader(kind: FolderKind) -> _SpecReader | None:
+    if kind == "timm":
+        from skinclf.models.formats.timm import read_timm_spec
+
+        return read_timm_spec
+    if kind == "transformers":
+        from skinclf.models.formats.transformers import read_transformers_spec
+
+        return read_transformers_spec
+    return None
 
 
 def _load(place: Place, options: ModelOptions) -> LoadedModel:
     kind = folder_kind(place.path) if place.path.is_dir() else file_kind(place.path)
     if kind == "bundle":
         return _bundle(place, options)
-    module, reader, _ = _READERS[kind]
-    loaded: LoadedModel = getattr(import_module(module), reader)(
-        place.path, _stated(place, options), **_origin(place)
+    loaded = _reader(kind)(
+        place.path, _stated(place, options), name=place.name, source=place.source, revision=place.revision
     )
     return replace(loaded, spec=_finish(loaded.spec, place, options))
 
@@ -109,10 +143,6 @@ def _load(place: Place, options: ModelOptions) -> LoadedModel:
 def _file_hash(place: Place) -> str | None:
     file = place.path / place.entry.filename if place.path.is_dir() and place.entry else place.path
     return sha256_file(file) if file.is_file() else None
-
-
-def _origin(place: Place) -> dict[str, Any]:
-    return {"name": place.name, "source": place.source, "revision": place.revision}
 
 
 def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:

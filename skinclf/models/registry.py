@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
@@ -167,7 +168,8 @@ def list_models() -> tuple[PublishedModel, ...]:
     Raises:
         ModelError: The configuration of a built-in model is damaged.
     """
-    builtin = [_builtin(path.parent) for path in sorted(BUILTIN.glob("*/config.json"))]
+    found = [(path, path.stat()) for path in sorted(BUILTIN.glob("*/config.json"))]
+    builtin = [_builtin(path.parent, stat.st_mtime_ns, stat.st_size) for path, stat in found]
     return (*sorted(builtin, key=lambda model: model.name != DEFAULT), *_PUBLISHED)
 
 
@@ -196,7 +198,9 @@ def get_model(name: str) -> PublishedModel:
     return model
 
 
-def _builtin(folder: Path) -> PublishedModel:
+@cache
+def _builtin(folder: Path, _mtime_ns: int, _size: int) -> PublishedModel:
+    """The entry of a bundle that ships with skinclf; read again only when its configuration has changed."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         own = config["skinclf"]

@@ -25,7 +25,7 @@ from skinclf.errors import ImageError, ModelError, OutputError
 from skinclf.images.preprocess import scaling
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000
-from skinclf.models.architectures.published import SeedNetwork
+from skinclf.models.architectures.published import PublishedNetwork
 from skinclf.models.bundle import read_spec, write_bundle
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
@@ -35,8 +35,8 @@ from skinclf.models.spec import ModelSpec
 SMALL = scaling("torch", height=64, width=64)
 
 
-def seed_file(path):
-    torch.save(SeedNetwork("dermalyze", "efficientnet_b0", 7).state_dict(), path / "c.pt")
+def published_file(path):
+    torch.save(PublishedNetwork("dermalyze", "efficientnet_b0", 7).state_dict(), path / "c.pt")
     return path / "c.pt", ModelOptions(preprocess=SMALL)
 
 
@@ -57,7 +57,7 @@ def sigmoid_file(path):
 
 
 SOURCES = {
-    "seed": seed_file,
+    "published": published_file,
     "resnet": resnet_file,
     "sigmoid": sigmoid_file,
     "keras": keras_file,

@@ -96,24 +96,6 @@ def test_a_built_in_model_is_copied_and_has_no_revisions(server, cache, tmp_path
     assert server.log == []
 
 
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("user/repo", ("user/repo", None, None)),
-        ("hf-hub:user/repo@v1", ("user/repo", None, "v1")),
-        ("hf://user/repo/dir/x.h5@refs/pr/1", ("user/repo", "dir/x.h5", "refs/pr/1")),
-    ],
-)
-def test_parse_reference(text, parts):
-    assert hub.parse_reference(text) == parts
-
-
-@pytest.mark.parametrize("text", ["", "user", "/repo", "user/", "hf-hub:"])
-def test_parse_reference_refuses(text):
-    with pytest.raises(HubError, match="names no repository"):
-        hub.parse_reference(text)
-
-
 def test_a_registered_keras_model_becomes_a_folder_that_says_everything(server, cache, tmp_path):
     sha = server.add_repo(KERAS, {"resnet50_best.h5": WEIGHTS, "README.md": b"card", "other.h5": b"-"})
     folder = tmp_path / "offline" / "model"

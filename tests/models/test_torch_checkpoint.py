@@ -13,7 +13,7 @@ from torch import nn
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000, ISIC2019, MELANOMA, parse_labels
-from skinclf.models.architectures.published import SeedNetwork
+from skinclf.models.architectures.published import PublishedNetwork
 from skinclf.models.formats.torch import import_torch
 from skinclf.models.loaded import Stated
 
@@ -33,22 +33,22 @@ def randomised(network: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def assistant():
-    return randomised(SeedNetwork("skin-condition-assistant", "efficientnet_b0", 8))
+    return randomised(PublishedNetwork("skin-condition-assistant", "efficientnet_b0", 8))
 
 
 @pytest.fixture(scope="module")
 def analyzer():
-    return randomised(SeedNetwork("melanoma-analyzer", "efficientnet_v2_s", 2))
+    return randomised(PublishedNetwork("melanoma-analyzer", "efficientnet_v2_s", 2))
 
 
 @pytest.fixture(scope="module")
 def dermalyze():
-    return randomised(SeedNetwork("dermalyze", "efficientnet_v2_s", 7))
+    return randomised(PublishedNetwork("dermalyze", "efficientnet_v2_s", 7))
 
 
 @pytest.fixture(scope="module")
 def smaller():
-    return randomised(SeedNetwork("dermalyze", "efficientnet_b0", 7))
+    return randomised(PublishedNetwork("dermalyze", "efficientnet_b0", 7))
 
 
 def load(path, **stated):
@@ -73,7 +73,7 @@ def test_sizes_are_those_of_the_projects(assistant, analyzer, dermalyze):
         assert sum(p.numel() for p in network.parameters()) == parameters
     with torch.device("meta"):
         for variant, tensors, parameters in (("m", 1134, 53_648_891), ("l", 1562, 118_024_807)):
-            network = SeedNetwork("dermalyze", f"efficientnet_v2_{variant}", 7)
+            network = PublishedNetwork("dermalyze", f"efficientnet_v2_{variant}", 7)
             assert len(network.state_dict()) == tensors
             assert sum(p.numel() for p in network.parameters()) == parameters
 
@@ -104,7 +104,7 @@ def test_the_assistants_training_checkpoint(tmp_path, assistant):
 
 
 def test_nine_outputs_are_refused_until_all_nine_are_stated(tmp_path):
-    network = SeedNetwork("skin-condition-assistant", "efficientnet_b0", 9)
+    network = PublishedNetwork("skin-condition-assistant", "efficientnet_b0", 9)
     file = tmp_path / "nine.pth"
     torch.save(network.state_dict(), file)
     with pytest.raises(ModelError, match=r"UNK.*--labels mel,nv,bcc,ak,bkl,df,vasc,scc,unk"):
@@ -270,7 +270,7 @@ def test_seed_networks_run_in_the_torch_runtime(smaller):
 
     spec = ModelSpec(
         name="x",
-        architecture="skinclf/seed-efficientnet",
+        architecture="skinclf/published-efficientnet",
         labels=HAM10000,
         preprocess=STATED["preprocess"],
         model_args={"design": "dermalyze", "variant": "efficientnet_b0"},

@@ -21,7 +21,7 @@ from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import ModelConfig
 from skinclf_training.torch.networks.build import architecture, body_prefix, build_network, head_names
 
-SEEDS = {
+PUBLISHED = {
     "skin-condition-assistant": ("efficientnet_b0", 8, 4_338_052),
     "melanoma-analyzer": ("efficientnet_v2_s", 2, 20_180_050),
     "dermalyze-s": ("efficientnet_v2_s", 7, 20_968_023),
@@ -35,12 +35,12 @@ def count(network: torch.nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", SEEDS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_projects_have_their_number_of_parameters(name: str) -> None:
-    variant, outputs, wanted = SEEDS[name]
+    variant, outputs, wanted = PUBLISHED[name]
     design = name[:-2] if name.startswith("dermalyze") else name
     config = ModelConfig(
-        architecture="skinclf/seed-efficientnet", args={"design": design, "variant": variant}
+        architecture="skinclf/published-efficientnet", args={"design": design, "variant": variant}
     )
     with torch.device("meta"):
         network, _ = build_network(config, outputs)
@@ -159,7 +159,7 @@ def test_imagenet_weights_are_torchvisions_own(tmp_path: Path, monkeypatch: pyte
     torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     args = {"design": "skin-condition-assistant", "variant": "efficientnet_b0"}
-    config = ModelConfig(architecture="skinclf/seed-efficientnet", pretrained=True, args=args)
+    config = ModelConfig(architecture="skinclf/published-efficientnet", pretrained=True, args=args)
     network, _ = build_network(config, 8)
     assert torch.equal(
         network.base_model.features[7][0].block[0][0].weight, theirs.features[7][0].block[0][0].weight

@@ -158,7 +158,9 @@ def test_groups_have_their_rates_and_decay(name: str, kind: type) -> None:
 
 def assistant(**optim: object) -> tuple[torch.nn.Module, Freezer]:
     with torch.device("meta"):
-        network, _ = build_network(ModelConfig(architecture="skinclf/seed-efficientnet", args=ASSISTANT), 8)
+        network, _ = build_network(
+            ModelConfig(architecture="skinclf/published-efficientnet", args=ASSISTANT), 8
+        )
     return network, Freezer(network, OptimConfig(**optim))
 
 

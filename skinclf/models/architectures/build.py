@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from skinclf.errors import ModelError, UnsafeModelError
+from skinclf.errors import ModelError
+from skinclf.models.architectures.timm import build_timm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from skinclf.models.spec import ModelSpec
 
-#: `skinclf/<name>` architectures: module and function, called as `builder(num_outputs, **model_args)`.
-BUILDERS: Mapping[str, tuple[str, str]] = {
-    "keras-graph": ("skinclf.models.architectures.graph", "build"),
-    "onnx-graph": ("skinclf.models.architectures.graph", "build"),
-    "torchvision-efficientnet": ("skinclf.models.architectures.efficientnet", "build"),
-    "seed-efficientnet": ("skinclf.models.architectures.published", "build"),
-    "simple-cnn": ("skinclf.models.architectures.simple_cnn", "build"),
-    "timm-head": ("skinclf.models.architectures.heads", "build"),
-    "transformers-vit": ("skinclf.models.architectures.transformers", "build_vit"),
-    "transformers-swin": ("skinclf.models.architectures.transformers", "build_swin"),
+Builder: TypeAlias = "Callable[..., nn.Module]"
+
+
+# Imported when needed, so that one architecture does not import the others.
+def _graph(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.graph import build
+
+    return build(num_outputs, **args)
+
+
+def _torchvision_efficientnet(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.efficientnet import build
+
+    return build(num_outputs, **args)
+
+
+def _published_efficientnet(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.published import build
+
+    return build(num_outputs, **args)
+
+
+def _simple_cnn(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.simple_cnn import build
+
+    return build(num_outputs, **args)
+
+
+def _timm_head(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.heads import build
+
+    return build(num_outputs, **args)
+
+
+def _transformers_vit(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.transformers import build_vit
+
+    return build_vit(num_outputs, **args)
+
+
+def _transformers_swin(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.transformers import build_swin
+
+    return build_swin(num_outputs, **args)
+
+
+#: `skinclf/<name>` architectures, each called as `builder(num_outputs, **model_args)`.
+BUILDERS: Mapping[str, Builder] = {
+    "keras-graph": _graph,
+    "onnx-graph": _graph,
+    "torchvision-efficientnet": _torchvision_efficientnet,
+    "published-efficientnet": _published_efficientnet,
+    "simple-cnn": _simple_cnn,
+    "timm-head": _timm_head,
+    "transformers-vit": _transformers_vit,
+    "transformers-swin": _transformers_swin,
 }
 #: Those whose arguments size the network: as timm's do, unchecked, or each within limits of its own.
 _SIZED = frozenset({"skinclf/timm-head"})
@@ -47,44 +92,13 @@ def build_named(architecture: str, num_outputs: int, args: Mapping[str, Any]) ->
     Raises:
         ModelError: The architecture is unknown or its arguments do not fit.
     """
-    return _builder(architecture)(num_outputs, dict(args))
-
-
-def _builder(architecture: str) -> Callable[[int, dict[str, Any]], nn.Module]:
-    if architecture.startswith("skinclf/"):
-        try:
-            where, function = BUILDERS[architecture.removeprefix("skinclf/")]
-        except KeyError:
-            known = ", ".join(sorted(BUILDERS)) or "none"
-            raise ModelError(f"Unknown architecture {architecture!r}; skinclf's own are: {known}.") from None
-        build = getattr(import_module(where), function)
-        return lambda outputs, args: build(outputs, **args)
-    return lambda outputs, args: build_timm(architecture, outputs, args)
-
-
-def build_timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Module:
-    """One of timm's networks with random weights; 0 outputs leave its classifier out.
-
-    Raises:
-        ModelError: timm has no such network, or its arguments do not fit.
-        UnsafeModelError: The arguments would have timm read files or the network.
-    """
-    import timm
-
-    if ":" in architecture or not timm.is_model(architecture.partition(".")[0]):
-        # `hf-hub:...` would make timm fetch a model: a model file must not reach the network.
-        raise ModelError(
-            f"Unknown architecture {architecture!r}: timm {timm.__version__} has no such network."
-        )
-    own = set(signature(timm.create_model).parameters)
-    forbidden = sorted(key for key in args if key in own or key.startswith(("pretrained", "features")))
-    if forbidden:
-        raise UnsafeModelError(f"{architecture}: model_args may not say {', '.join(forbidden)}.")
-    try:
-        model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=outputs, **args)
-    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, IndexError) as error:
-        raise ModelError(f"timm cannot build {architecture!r} with {args}: {error}.") from None
-    return model
+    if not architecture.startswith("skinclf/"):
+        return build_timm(architecture, num_outputs, dict(args))
+    builder = BUILDERS.get(architecture.removeprefix("skinclf/"))
+    if builder is None:
+        known = ", ".join(sorted(BUILDERS))
+        raise ModelError(f"Unknown architecture {architecture!r}; skinclf's own are: {known}.")
+    return builder(num_outputs, **args)
 
 
 def restore_network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from skinclf.errors import ModelError
+from skinclf.models.architectures.timm import build_timm
 
 #: A step says no more than this; a file must not ask for all the memory there is.
 _WIDEST = 65_536
@@ -96,6 +97,4 @@ def build(
         ModelError: The backbone or a step is unknown.
         UnsafeModelError: The arguments ask timm for more than a network.
     """
-    from skinclf.models.architectures.build import build_timm
-
     return HeadedNetwork(build_timm(backbone, 0, dict(backbone_args or {})), head, num_outputs)

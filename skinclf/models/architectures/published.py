@@ -69,7 +69,7 @@ DESIGNS: Mapping[str, _Design] = {
 }
 
 
-class SeedNetwork(nn.Module):
+class PublishedNetwork(nn.Module):
     """A project's network; input (N, 3, H, W), logits (N, outputs) out."""
 
     def __init__(self, design: str, variant: str, num_outputs: int) -> None:
@@ -102,10 +102,10 @@ class SeedNetwork(nn.Module):
         return self.classifier(values) if "classifier" in self._modules else values
 
 
-def build(num_outputs: int, *, design: str, variant: str) -> SeedNetwork:
+def build(num_outputs: int, *, design: str, variant: str) -> PublishedNetwork:
     """A project's network with random weights.
 
     Raises:
         ModelError: The design or the variant is unknown.
     """
-    return SeedNetwork(design, variant, num_outputs)
+    return PublishedNetwork(design, variant, num_outputs)

@@ -110,7 +110,7 @@ def _recognise(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:
         outputs = shapes[plan.output][0]
         labels, preprocess = _documented(design, outputs, checkpoint, name)
         args = {"design": design, "variant": variant}
-        return _Network("skinclf/seed-efficientnet", args, outputs, labels, preprocess)
+        return _Network("skinclf/published-efficientnet", args, outputs, labels, preprocess)
     return _plain(shapes, stated, name)
 
 

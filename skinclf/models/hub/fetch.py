@@ -7,23 +7,20 @@ Everything goes through huggingface_hub, with its cache, its token rules and its
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from skinclf._utils.files import copy_file, sha256_file, writing
 from skinclf._version import __version__
 from skinclf.errors import HubError, ModelError
 from skinclf.models.hub.repository import FetchResult, Repository
 from skinclf.models.options import HubOptions
+from skinclf.models.reference import ModelReference
+from skinclf.models.registry import PublishedModel
 
-if TYPE_CHECKING:
-    from skinclf.models.registry import PublishedModel
-
-__all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "parse_reference", "read_source", "resolve"]
+__all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "read_source", "resolve"]
 
 #: Beside the files of a downloaded model: what is known of them, so that nothing need be stated again.
 SOURCE = "skinclf-source.json"
@@ -60,7 +57,7 @@ def fetch(
 
 
 def resolve(
-    model: PublishedModel | str,
+    model: ModelReference | PublishedModel | str,
     *,
     hub: HubOptions = HubOptions(),
     local_dir: Path | None = None,
@@ -68,7 +65,7 @@ def resolve(
     """Fetch what it takes to run a model: configuration first, weights last.
 
     Args:
-        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
+        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or either of them already read.
         hub: Revision, cache and token; its revision overrides the model's own.
         local_dir: Put the files into this folder instead of the cache.
 
@@ -76,15 +73,17 @@ def resolve(
         HubError: As `fetch`; or the repository holds no model file, or several and none was named.
         ModelError: No model is known by that name.
     """
-    entry, repo_id, filename, own = _aim(model)
-    if entry is not None and entry.repo_id is None:
-        return _builtin(entry, local_dir, hub.revision)
-    repo = Repository(repo_id, replace(hub, revision=hub.revision or own))
-    return repo.fetch(lambda names: _model_files(list(names), repo_id, filename), local_dir)
+    reference = _reference(model)
+    entry, repo_id = reference.entry, reference.repo_id
+    if repo_id is None:
+        return _builtin(reference, local_dir, hub.revision)
+    revision = hub.revision or reference.revision or (entry.revision if entry is not None else None)
+    repo = Repository(repo_id, replace(hub, revision=revision))
+    return repo.fetch(lambda names: _model_files(list(names), repo_id, reference.file), local_dir)
 
 
 def download_to(
-    model: PublishedModel | str,
+    model: ModelReference | PublishedModel | str,
     folder: Path,
     *,
     hub: HubOptions = HubOptions(),
@@ -94,7 +93,7 @@ def download_to(
     Run again after an interruption, it fetches what is missing or damaged.
 
     Args:
-        model: Entry of the registry, its name, or `[hf-hub:]user/repo[/file][@revision]`.
+        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or either of them already read.
         folder: Made when missing; gets the files and `skinclf-source.json`.
         hub: Revision, cache and token; its revision overrides the model's own.
 
@@ -109,7 +108,7 @@ def download_to(
         folder.mkdir(parents=True, exist_ok=True)
         result = resolve(model, hub=hub, local_dir=folder)
         if result.revision is not None:  # a built-in bundle says everything itself
-            entry = _aim(model)[0] or _unknown(result)
+            entry = _reference(model).entry or _unknown(result)
             entry = entry.replace(
                 revision=result.revision,
                 sha256=result.sha256[entry.filename],
@@ -129,8 +128,6 @@ def read_source(folder: Path) -> PublishedModel | None:
     Raises:
         ModelError: The note is damaged, or was written by a newer skinclf.
     """
-    from skinclf.models.registry import PublishedModel
-
     path = folder / SOURCE
     if not path.is_file():
         return None
@@ -145,39 +142,10 @@ def read_source(folder: Path) -> PublishedModel | None:
     return PublishedModel.from_dict(data).replace(folder=folder)
 
 
-def parse_reference(text: str) -> tuple[str, str | None, str | None]:
-    """Split `[hf-hub:]user/repo[/file][@revision]` into repository, file and revision.
-
-    Raises:
-        HubError: There is no `user/repo` in it.
-    """
-    rest = re.sub(r"^(hf-hub:|hf_hub:|hf://)", "", text)
-    rest, _, revision = rest.partition("@")
-    parts = rest.split("/", 2)
-    if len(parts) < 2 or not all(parts):
-        raise HubError(
-            f"{text!r} names no repository; expected user/repo, user/repo@revision or user/repo/file."
-        )
-    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None, revision or None
-
-
-def _aim(model: PublishedModel | str) -> tuple[PublishedModel | None, str, str | None, str | None]:
-    """What is meant: the registry's entry if it has one, repository, file (None: look), revision."""
-    from skinclf.models.registry import find_model, get_model
-
-    own = None
-    if isinstance(model, str):
-        entry = find_model(model)
-        if entry is None and "/" not in model:
-            get_model(model)  # raises, with the names that are spelt alike
-        if entry is None:
-            repo_id, filename, own = parse_reference(model)
-            entry = find_model(repo_id)
-            if entry is None or filename not in {None, entry.filename}:
-                return None, repo_id, filename, own
-    else:
-        entry = model
-    return entry, entry.repo_id or "", entry.filename, own or entry.revision
+def _reference(model: ModelReference | PublishedModel | str) -> ModelReference:
+    if isinstance(model, ModelReference):
+        return model
+    return ModelReference.parse(model, local=False) if isinstance(model, str) else ModelReference.of(model)
 
 
 def _match(wanted: Sequence[str], names: Iterable[str], repo_id: str) -> list[str]:
@@ -212,8 +180,6 @@ def _model_files(names: list[str], repo_id: str, filename: str | None) -> list[s
 
 def _unknown(result: FetchResult) -> PublishedModel:
     """An entry for a repository that no registry knows; its files, or the user, must state the rest."""
-    from skinclf.models.registry import PublishedModel
-
     return PublishedModel(
         name=result.repo_id,
         repo_id=result.repo_id,
@@ -229,10 +195,10 @@ def _unknown(result: FetchResult) -> PublishedModel:
     )
 
 
-def _builtin(model: PublishedModel, local_dir: Path | None, revision: str | None) -> FetchResult:
-    if model.folder is None or revision is not None:
+def _builtin(model: ModelReference, local_dir: Path | None, revision: str | None) -> FetchResult:
+    folder = model.path
+    if folder is None or revision is not None:
         raise HubError(f"{model.name} ships with skinclf: it is in no repository and has no revisions.")
-    folder = model.folder
     paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     if local_dir is not None:
         paths = {name: copy_file(path, local_dir / name) for name, path in paths.items()}

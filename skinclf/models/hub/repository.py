@@ -13,9 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from skinclf._utils.files import copy_file, hash_file
 from skinclf._version import __version__
@@ -83,7 +82,7 @@ class Repository:
         from huggingface_hub import constants
 
         offline = self.hub.offline or constants.HF_HUB_OFFLINE
-        with translated(self.repo_id, self.revision), _progress():
+        with translated(self.repo_id, self.revision), hub_progress():
             listing, names = self._choose(pick, offline=offline)
             paths: dict[str, Path] = {}
             sha256: dict[str, str] = {}
@@ -246,18 +245,22 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[None]:
+def hub_progress() -> Iterator[None]:
     """The Hub's own bars on stderr; none with `-q` or when stderr is no terminal."""
     from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but no `__all__` says so
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
-    utils: Any = import_module("huggingface_hub.utils")
     shown = sys.stderr is not None and sys.stderr.isatty() and _logger.isEnabledFor(logging.WARNING)
-    decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or utils.are_progress_bars_disabled()
+    decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
     hide = not shown and not decided
     if hide:
-        utils.disable_progress_bars()
+        disable_progress_bars()
     try:
         yield
     finally:
         if hide:
-            utils.enable_progress_bars()
+            enable_progress_bars()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from skinclf._version import __version__
 from skinclf.errors import HubError, InvalidArgumentError
 from skinclf.models.hub.errors import unreachable
-from skinclf.models.hub.repository import _progress
+from skinclf.models.hub.repository import hub_progress
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -86,7 +86,7 @@ def upload(folder: Path, target: Target, *, message: str, token: str | None = No
     branch = target.revision or _MAIN
     made, head = _Made(target.repo_id, branch), None
     try:
-        with _progress():
+        with hub_progress():
             head = _prepare(api, target, branch, made)
             info = api.upload_folder(
                 repo_id=target.repo_id,

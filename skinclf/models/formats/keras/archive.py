@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
 import zlib
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from skinclf.errors import ModelError, UnsafeModelError
-from skinclf.models.formats.keras.config import parse_json
 from skinclf.models.formats.keras.hdf5 import Hdf5, open_hdf5
 from skinclf.models.spec import MAX_CONFIG_BYTES
 
@@ -156,3 +156,18 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: IO[bytes])
             target.write(block)
     target.seek(0)
     return count
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """JSON text as data; a string that holds JSON again (`json.dump(model.to_json())`) is opened too.
+
+    Raises:
+        ModelError: It is not JSON, or nested beyond reason.
+    """
+    try:
+        data = json.loads(text)
+        return json.loads(data) if isinstance(data, str) else data
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{what} is not readable as JSON: {type(error).__name__}: {str(error)[:120]}."
+        ) from None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
-from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras
-from skinclf.models.formats.keras.config import Model, parse_json, parse_model
+from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras, parse_json
+from skinclf.models.formats.keras.config import Model, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import MAX_CONFIG_BYTES, ModelSpec

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skinclf.models.formats.keras.calls import Call
-from skinclf.models.formats.keras.config import Layer
+from skinclf.models.formats.keras.config import Call, Layer
 from skinclf.models.formats.keras.lower import Handler, Lowering, Value, single
 from skinclf.models.formats.keras.norms import NORM_LAYERS
 from skinclf.models.formats.keras.operations import ACTIVATION_LAYERS, OPERATORS, activation

@@ -19,8 +19,7 @@ from torch import nn
 
 from skinclf.errors import ModelError
 from skinclf.models.architectures.graph.arguments import Arguments
-from skinclf.models.formats.keras.calls import Call, Ref, refs_in
-from skinclf.models.formats.keras.config import Layer, Model
+from skinclf.models.formats.keras.config import Call, Layer, Model, Ref, refs_in
 from skinclf.models.formats.keras.variables import Variables
 
 _MAX_CALLS = 20_000

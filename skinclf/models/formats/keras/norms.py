@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from skinclf.errors import ModelError
-from skinclf.models.formats.keras.calls import Call
-from skinclf.models.formats.keras.config import Layer
+from skinclf.models.formats.keras.config import Call, Layer
 from skinclf.models.formats.keras.lower import Handler, Lowering, Value, single
 from skinclf.models.formats.keras.operations import arithmetic, constants
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinclf.errors import ModelError, UnsafeModelError
-from skinclf.models.formats.keras.calls import Call
-from skinclf.models.formats.keras.config import Layer
+from skinclf.models.formats.keras.config import Call, Layer
 from skinclf.models.formats.keras.lower import Handler, Lowering, Value, single
 
 _Activation = tuple[str, Mapping[str, Any]]

@@ -11,8 +11,7 @@ from typing import Any
 
 from skinclf.errors import ModelError
 from skinclf.models.architectures.graph.arguments import Arguments
-from skinclf.models.formats.keras.calls import Call
-from skinclf.models.formats.keras.config import Layer
+from skinclf.models.formats.keras.config import Call, Layer
 from skinclf.models.formats.keras.lower import Handler, Lowering, Value, image
 from skinclf.models.formats.keras.operations import activation
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from skinclf.models.formats.onnx.lower import Node
+from skinclf.models.formats.onnx.graph import Array, Node
 
-Array = npt.NDArray[Any]
 #: Larger constants are refused; the weights of a classifier's last layers stay far below.
 _MAX_VALUES = 1 << 28
 

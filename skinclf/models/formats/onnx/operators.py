@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from skinclf.models.formats.onnx.folding import axes_of
-from skinclf.models.formats.onnx.lower import Lowering, Node, Operator, Value
-
-Array = npt.NDArray[Any]
+from skinclf.models.formats.onnx.graph import Array, Lowering, Node, Operator, Value
 
 
 def _conv(lowering: Lowering, node: Node) -> Value:

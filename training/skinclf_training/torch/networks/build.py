@@ -12,7 +12,7 @@ from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.architectures import build_named, load_tensors
 from skinclf.models.architectures.efficientnet import EfficientNet, set_stochastic_depth
 from skinclf.models.architectures.heads import HeadedNetwork
-from skinclf.models.architectures.published import SeedNetwork
+from skinclf.models.architectures.published import PublishedNetwork
 from skinclf_training.config.read import ModelConfig
 from skinclf_training.recipes.run_folder import InitReport
 from skinclf_training.torch.networks.transplant import transplant
@@ -220,5 +220,5 @@ def _own_classifier(network: nn.Module, prefix: str) -> tuple[str, ...]:
 
 def body_prefix(network: nn.Module) -> str:
     """What stands before the names of a bare backbone's tensors: empty where the network is one."""
-    kinds = (HeadedNetwork, SeedNetwork)
+    kinds = (HeadedNetwork, PublishedNetwork)
     return next(f"{name}." for name, _ in network.named_children()) if isinstance(network, kinds) else ""

@@ -23,8 +23,8 @@ def read_columns(path: Path) -> Columns:
     """Read a table; the format follows the extension, tabs are recognised in the header.
 
     Args:
-        path: Table with the extension `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities` become `p_<code>`)
-            or `.parquet`.
+        path: File with the extension `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities`
+            become `p_<code>`) or `.parquet`.
 
     Returns:
         Cells by column name, all of one length; a missing cell is empty text.

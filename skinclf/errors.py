@@ -4,17 +4,17 @@
     ├── InvalidArgumentError    (also ValueError)   an argument has an unusable value
     ├── ImageError              (also ValueError)   one input could not be turned into an image
     ├── ModelError                                  a model cannot be loaded
-    │   ├── UnsafeModelError                        its file asks for what is never done
+    │   ├── UnsafeModelError                        its file would run code
     │   └── HubError                                the Hub, its cache or the network failed
     ├── MissingExtraError       (also ImportError)  an optional dependency is not installed
     ├── DeviceError                                 the device or runtime is not available
-    ├── MismatchError                               an artefact was made for something else
-    ├── InsufficientDataError                       the data cannot support the target
-    ├── LeakageError                                test data were used before
+    ├── MismatchError                               an artefact belongs to another model or run
+    ├── InsufficientDataError                       the data are too few for the target
+    ├── LeakageError                                test data were used in training or tuning
     └── OutputError             (also OSError)      an output cannot be written
 
 A message is one sentence or two: what was received, what was expected, what to do. It names parameters of the Python
-interface, in backticks; the command line prints its own option for each and owns the exit codes.
+interface, in backticks; the command line prints its own option for each.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ImageError(SkinclfError, ValueError):
     """One input could not be turned into an image.
 
     Attributes:
-        code: Short machine word that lands in the `status` column, one of
+        code: Machine-readable word for the column `status`, one of
             `missing`, `unreadable`, `empty`, `not_an_image`, `truncated`, `too_large`,
             `zero_size`, `unsupported`, `enhancement_failed`, `not_finite` or `worker_died`.
     """
@@ -65,7 +65,7 @@ class ModelError(SkinclfError):
 
 
 class UnsafeModelError(ModelError):
-    """A model file asks for something skinclf never does, such as running code while loading."""
+    """A model file requires something that skinclf never does, such as running code while loading."""
 
 
 class HubError(ModelError):
@@ -87,19 +87,19 @@ class MissingExtraError(SkinclfError, ImportError):
 
 
 class DeviceError(SkinclfError):
-    """The device or runtime that was asked for is not available."""
+    """The requested device or runtime is not available."""
 
 
 class MismatchError(SkinclfError):
-    """An artefact (threshold file, partial output, calibration) was made for something else."""
+    """An artefact (threshold file, partial output, calibration) belongs to another model, run or data set."""
 
 
 class InsufficientDataError(SkinclfError):
-    """The data at hand cannot support the target that was asked for; the message says what would."""
+    """The data are too few for the requested target; the message says what would be enough."""
 
 
 class LeakageError(SkinclfError):
-    """Data under test were also used to train, tune or calibrate what is tested."""
+    """Test data were also used to train, tune or calibrate the model under test."""
 
 
 class OutputError(SkinclfError, OSError):

@@ -1,1 +1,1 @@
-"""Files, JSON, text columns and other ground that no room owns; private."""
+"""Helpers that no room owns: files, JSON, text columns, natural order, lazy names; private."""

@@ -11,5 +11,5 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.intp]
 Float32: TypeAlias = npt.NDArray[np.float32]
 Floats: TypeAlias = npt.NDArray[np.float64]
-#: How often each row counts in each replicate, shape (B, N), or how much each row counts, shape (N,).
+#: Counts of each row in each bootstrap replicate, shape (B, N), or weights of rows, shape (N,).
 RowWeights: TypeAlias = npt.NDArray[Any]

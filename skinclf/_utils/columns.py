@@ -1,6 +1,6 @@
 """Tables on disk as columns of text: CSV, tab-separated, JSON lines, Parquet.
 
-Cells stay text until someone says what they are, so that a number printed for float32 is parsed as float32.
+Cells stay text until a reader parses them, so that a number printed for float32 is parsed as float32.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Columns: TypeAlias = dict[str, list[str]]
 
 
 def read_columns(path: Path) -> Columns:
-    """Read a table; the format follows the ending, tabs are recognised in the header.
+    """Read a table; the format follows the extension, tabs are recognised in the header.
 
     Args:
-        path: `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities` become `p_<code>`)
-            or `.parquet`.
+        path: File with the extension `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities`
+            become `p_<code>`) or `.parquet`.
 
     Returns:
         Cells by column name, all of one length; a missing cell is empty text.
 
     Raises:
-        InvalidArgumentError: Not there, not a table, no rows, or a row of the wrong length.
+        InvalidArgumentError: The file is missing, is no table, has no rows, or a row has the wrong length.
     """
     try:
         if path.suffix.lower() in {".jsonl", ".ndjson"}:
@@ -58,13 +58,13 @@ def _read_csv(path: Path) -> Columns:
             body = [row for row in rows if row]
         except csv.Error as error:
             raise InvalidArgumentError(f"{path}: line {rows.line_num}: {error}.") from None
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InvalidArgumentError(f"{path}: column {twice[0]!r} occurs twice.")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise InvalidArgumentError(f"{path}: column {repeated[0]!r} occurs twice.")
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
             raise InvalidArgumentError(
-                f"{path}: row {number} has {len(row)} cells but the header {len(header)}; is it cut off?"
+                f"{path}: row {number} has {len(row)} cells but the header {len(header)}; is the file truncated?"
             )
     return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
 
@@ -124,13 +124,20 @@ def _exact(column: Any) -> Iterable[Any]:
 
 
 def find(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """The first of `names` among the columns, whatever its case."""
+    """The first of `names` that is a column, ignoring case; None when there is none."""
     present = {column.lower(): column for column in columns}
     return next((present[name] for name in names if name in present), None)
 
 
 def parse_float32(cells: Sequence[str], what: str) -> npt.NDArray[np.float32]:
-    """Cells as float32; empty cells are NaN.
+    """Parse cells as float32; empty cells become NaN.
+
+    Args:
+        cells: Text of N cells.
+        what: Name of the column, for the message.
+
+    Returns:
+        Shape (N,), dtype float32.
 
     Raises:
         InvalidArgumentError: A cell is no number.

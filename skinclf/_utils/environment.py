@@ -12,12 +12,12 @@ _PACKAGES = ("torch", "timm", "openvino", "onnxruntime", "tensorflow", "keras", 
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Current time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides numbers, without importing any of it."""
+    """Versions of Python, the platform and the packages that affect numbers, read without importing them."""
     found = {"skinclf": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
         try:

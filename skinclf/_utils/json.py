@@ -1,4 +1,4 @@
-"""JSON without surprises: NaN and infinity become null, arrays become lists, files are written whole."""
+"""JSON files: NaN and infinity become null, arrays become lists, files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        InvalidArgumentError: Missing, or no JSON object.
+        InvalidArgumentError: The file is missing, or holds no JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -1,1 +1,29 @@
 """Models rewritten and checked: conversion to a bundle, verification, int8, measured precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "VerifyReport",
+    "convert_model",
+    "measure_precision",
+    "quantize_model",
+    "verify_model",
+]
+
+if TYPE_CHECKING:
+    from skinclf.conversion.convert import VerifyReport, convert_model, verify_model
+    from skinclf.conversion.precision import measure_precision
+    from skinclf.conversion.quantize import quantize_model
+else:
+    from skinclf._utils.lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "skinclf.conversion.convert": ["VerifyReport", "convert_model", "verify_model"],
+            "skinclf.conversion.precision": ["measure_precision"],
+            "skinclf.conversion.quantize": ["quantize_model"],
+        },
+    )

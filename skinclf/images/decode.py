@@ -1,10 +1,9 @@
-"""From a path, bytes, PIL image or array to an upright RGB `uint8` array, or a typed failure.
+"""Decoding of a path, bytes, PIL image or array to an upright RGB `uint8` array, or a typed failure.
 
-Declared rules, in this order: EXIF orientation is applied first; of an animation the first frame
-counts; alpha (LA, PA, RGBA, transparent P) is composited over white; 16-bit grey is divided by 257;
-every other mode goes through Pillow's own conversion; ICC profiles are ignored, as they were when
-the published models were trained. Nothing is repaired: a truncated file is a failure, and so is a PNG
-whose checksums are wrong.
+Declared rules, in this order: EXIF orientation is applied; the first frame of an animation is taken; alpha (LA, PA,
+RGBA, transparent P) is composited over white; 16-bit grey is divided by 257; every other mode goes through Pillow's own
+conversion; ICC profiles are ignored, as they were when the published models were trained. Nothing is repaired: a
+truncated file is a failure, and so is a PNG whose checksums are wrong.
 """
 
 from __future__ import annotations
@@ -51,7 +50,8 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> 
         Array of shape (H, W, 3), dtype uint8, RGB, values 0 to 255.
 
     Raises:
-        ImageError: The source is missing, empty, no image, damaged, too large or of an unsupported kind.
+        ImageError: The source is missing, empty, no image, damaged, too large or of an unsupported kind; its `code`
+            says which.
     """
     if isinstance(source, np.ndarray):
         return _check_array(source)
@@ -134,7 +134,7 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
 def _decode(image: Image.Image, name: str, *, own: bool) -> Image.Image:
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageError("zero_size", f"{name}: the picture is {width} x {height} pixels.")
+        raise ImageError("zero_size", f"{name}: the image has {width} x {height} pixels.")
     if width * height > MAX_PIXELS:
         raise ImageError("too_large", f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
     try:
@@ -154,8 +154,10 @@ def _decode(image: Image.Image, name: str, *, own: bool) -> Image.Image:
 
 def _damaged(error: Exception, name: str) -> ImageError:
     text = _reason(error)
-    cut = isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
-    return ImageError("truncated" if cut else "unreadable", f"{name}: {text}.")
+    truncated = (
+        isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
+    )
+    return ImageError("truncated" if truncated else "unreadable", f"{name}: {text}.")
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -1,86 +1,42 @@
-"""Finding inputs: files, folders, lists and standard input, lazily and in a stable natural order.
+"""Discovery of input images in files, folders, lists and streams, lazily and in a stable natural order.
 
-The name of an input, which lands in the `image` column, is its path as given, or the given folder joined
-with where in it the file was found.
+The name of an input, which becomes its cell in the column `image`, is its path as given, or the given folder joined
+with the path of the file inside it.
 """
 
 from __future__ import annotations
 
-import heapq
-import json
 import logging
 import os
-import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO
 
+from skinclf._utils.natural_order import natural_key, sort_names
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images.decode import EXTENSIONS
 
 logger = logging.getLogger("skinclf")
-_DIGITS = re.compile(r"\d+")
-#: Names sorted in memory at once; longer listings are sorted in runs of this length on disk.
-_RUN = 4_000
-#: Bytes read of a run at a time.
-_BLOCK = 4096
-
-
-def natural_key(name: str) -> tuple[str, str]:
-    """Sort key under which `img2` comes before `img10`; total, and short, as there may be millions."""
-    # A run of digits is led by its length, so that text order is the order of the numbers.
-    return _DIGITS.sub(_ranked, name), name
-
-
-def _ranked(match: re.Match[str]) -> str:
-    digits = match.group().lstrip("0")
-    return f"0{chr(48 + len(digits))}{digits}"
-
-
-def sort_names(names: Iterable[str]) -> Iterator[str]:
-    """Names in natural order; memory stays bounded, as long listings go through a temporary file."""
-    iterator = iter(names)
-    run = sorted(islice(iterator, _RUN), key=natural_key)
-    if len(run) < _RUN:
-        yield from run
-        return
-    # One file for all runs: ten million names would need more open files than a process may have.
-    with tempfile.TemporaryFile() as file:
-        ends = [0]
-        while run:
-            file.writelines(json.dumps(name).encode() + b"\n" for name in run)
-            ends.append(file.tell())
-            run = sorted(islice(iterator, _RUN), key=natural_key)
-        yield from heapq.merge(*(_read_run(file, *part) for part in pairwise(ends)), key=natural_key)
-
-
-def _read_run(file: IO[bytes], start: int, end: int) -> Iterator[str]:
-    """The names between two positions, read in small pieces whatever other runs read in between."""
-    rest = b""
-    while start < end:
-        file.seek(start)
-        block = file.read(min(_BLOCK, end - start))
-        start += len(block)
-        *lines, rest = (rest + block).split(b"\n")
-        yield from map(json.loads, lines)
 
 
 def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[str]:
     """Image files of a folder, known by extension, in natural order; hidden files are left out.
 
-    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends. What else lies
-    there is counted in a warning at the end, so that nobody takes a file for predicted that was never looked at.
+    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends. Files with other
+    extensions are counted in a warning at the end, so that they are not taken for predicted.
+
+    Args:
+        folder: Folder to scan.
+        recursive: Whether subfolders are scanned too.
 
     Yields:
         Paths that begin with the folder as given.
 
     Raises:
-        InvalidArgumentError: The folder is not there or cannot be listed.
-        SkinclfError: A folder inside it cannot be listed.
+        InvalidArgumentError: The folder is missing or cannot be listed.
+        SkinclfError: A subfolder cannot be listed.
     """
     top = os.fspath(folder)
     stack, others = [top], Counter[str]()
@@ -104,7 +60,7 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
 
 
 def _walk(top: str, *, recursive: bool) -> Iterator[str]:
-    """Names of images in no order, to count them or to see whether there is one."""
+    """Names of images in any order, for counting."""
     stack = [top]
     while stack:
         here, subfolders = stack.pop(), list[str]()
@@ -129,12 +85,12 @@ def _image_names(folder: str, subfolders: list[str], others: Counter[str] | None
 
 
 def read_list(file: IO[bytes]) -> Iterator[str]:
-    """Paths from a stream, one a line, or separated by NUL as `find -print0` writes them.
+    """Paths in a binary stream, one per line, or separated by NUL as `find -print0` writes them.
 
     Blank lines are skipped, spaces inside names kept; a byte order mark at the start is dropped.
     """
     separator, rest, first = b"\n", b"", True
-    # `read1` hands over what a slow producer has written so far.
+    # `read1` returns what a slow producer has written so far.
     while block := getattr(file, "read1", file.read)(1 << 16):
         if first:
             block, first = block.removeprefix(b"\xef\xbb\xbf"), False
@@ -154,12 +110,12 @@ def _path(line: bytes, separator: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is to be predicted, found lazily each time it is iterated over.
+    """Inputs of a prediction run, found lazily each time they are iterated over.
 
     Attributes:
         paths: Files and folders, in this order; a folder stands for its images.
-        listing: A file that holds paths (see `read_list`), or an open binary stream.
-        recursive: Whether folders are searched to the bottom.
+        listing: File of paths (see `read_list`), or an open binary stream of them.
+        recursive: Whether subfolders are searched too.
     """
 
     paths: Sequence[str | os.PathLike[str]] = ()
@@ -184,10 +140,10 @@ class Inputs:
             yield from read_list(self.listing)
 
     def check(self) -> None:
-        """Fail early where there is nothing to predict.
+        """Check early that there is an input.
 
         Raises:
-            InvalidArgumentError: The paths hold no image, or the list is not there.
+            InvalidArgumentError: The paths hold no image, or the list is missing.
         """
         if isinstance(self.listing, Path) and not self.listing.is_file():
             raise InvalidArgumentError(f"{self.listing}: no such list.")
@@ -200,14 +156,15 @@ class Inputs:
         except OSError as error:
             raise InvalidArgumentError(f"{error.filename}: cannot be listed: {error.strerror}.") from None
         if not found:
-            hint = "" if self.recursive else " directly inside (--recursive searches subfolders)"
+            hint = "" if self.recursive else " directly inside (`recursive` searches subfolders)"
             known = " ".join(sorted(EXTENSIONS))
             raise InvalidArgumentError(
-                f"No images in {', '.join(self.roots)}{hint}; extensions taken: {known}."
+                f"No images in {', '.join(self.roots)}{hint}; known extensions: {known}.",
+                parameter=None if self.recursive else "recursive",
             )
 
     def count(self) -> int | None:
-        """How many inputs there are, for progress; None when only reading a stream would tell."""
+        """Number of inputs, for progress; None for a stream, which can be read only once."""
         if isinstance(self.listing, Path):
             with self.listing.open("rb") as file:
                 return sum(1 for _ in read_list(file))

@@ -1,6 +1,6 @@
-"""Named enhancements that a `Preprocess` may declare: applied to the decoded picture, before the resize.
+"""Named enhancements that a `Preprocess` may declare: applied to the decoded image, before the resize.
 
-Nothing here ever runs unless a model's contract names it, in the order in which the contract names it.
+An enhancement runs only when a model's `Preprocess` declares it, in the declared order.
 CLAHE and hair removal need OpenCV (extra `enhance`).
 """
 
@@ -22,8 +22,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A named enhancement with its parameters, applied to the decoded image before the resize.
+
+    Attributes:
+        name: Key of `STEPS`.
+        params: Name to value of the parameters; those left out take their defaults.
+    """
+
+    name: str
+    params: Mapping[str, float]
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(sorted(self.params.items()))))
+
+
+@dataclass(frozen=True, slots=True)
 class _Param:
-    """A step's parameter: bounds, default (None: must be given) and whether it is a whole number."""
+    """A parameter of a step.
+
+    Attributes:
+        low: Least value.
+        high: Greatest value.
+        default: Value when the parameter is left out; None when it is required.
+        whole: Whether only whole numbers are allowed.
+    """
 
     low: float
     high: float
@@ -36,13 +59,13 @@ def apply_steps(image: RGBArray, steps: Iterable[Step]) -> RGBArray:
 
     Args:
         image: Shape (H, W, 3), dtype uint8, RGB.
-        steps: Any of `STEPS`, with their parameters.
+        steps: Steps to apply, in this order.
 
     Returns:
         Shape (H', W', 3), dtype uint8, RGB; the size changes only with `resize`.
 
     Raises:
-        ImageError: `enhancement_failed`, when a step cannot be applied to this picture.
+        ImageError: `enhancement_failed`, when a step cannot be applied to this image.
         ModelError: A step or a parameter is unknown or out of range.
         MissingExtraError: A step needs OpenCV.
     """
@@ -52,7 +75,7 @@ def apply_steps(image: RGBArray, steps: Iterable[Step]) -> RGBArray:
 
 
 def check_steps(steps: Iterable[Step]) -> None:
-    """Check names and parameters without an image; imports nothing.
+    """Check names and parameters of steps without an image; OpenCV is not imported.
 
     Raises:
         ModelError: A step or a parameter is unknown, missing or out of range.
@@ -83,12 +106,20 @@ def _params(step: Step) -> dict[str, Any]:
 
 
 def resize(image: RGBArray, *, height: int, width: int) -> RGBArray:
-    """Antialiased bilinear resize (Pillow), ignoring the aspect."""
+    """Antialiased bilinear resize (Pillow) to `height` x `width` pixels, ignoring the aspect ratio."""
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def jpeg(image: RGBArray, *, quality: int) -> RGBArray:
-    """Pass the picture through a JPEG file, as models trained on re-saved pictures expect."""
+    """Encode as JPEG and decode again, for models that were trained on re-saved images.
+
+    Args:
+        image: Shape (H, W, 3), dtype uint8, RGB.
+        quality: JPEG quality, 1 to 100.
+
+    Raises:
+        ImageError: `enhancement_failed`, when the image cannot be encoded.
+    """
     buffer = io.BytesIO()
     try:
         Image.fromarray(image).save(buffer, "JPEG", quality=quality)
@@ -103,7 +134,9 @@ def clahe(image: RGBArray, *, clip_limit: float, tile: int) -> RGBArray:
     Args:
         image: Shape (H, W, 3), dtype uint8, RGB.
         clip_limit: Contrast limit of a histogram bin.
-        tile: The picture is cut into `tile` x `tile` regions.
+        tile: Number of regions per side.
+
+    Source: Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994.
     """
     cv2 = _opencv("clahe")
 
@@ -118,15 +151,15 @@ def clahe(image: RGBArray, *, clip_limit: float, tile: int) -> RGBArray:
 
 
 def hair_mask(image: RGBArray, *, kernel: int = 17, threshold: int = 10, dilate: int = 3) -> RGBArray:
-    """Where dark thin structures are: black-hat, threshold, dilation.
+    """Mask of dark thin structures: black-hat, threshold, dilation.
 
     Source: Lee et al., "DullRazor", Comput. Biol. Med. 1997 (closing-based hair detection).
 
     Args:
         image: Shape (H, W, 3), dtype uint8, RGB.
-        kernel: Side of the rectangular structuring element, in pixels.
-        threshold: Grey levels by which a hair is darker than its closing.
-        dilate: Side of the square by which the mask grows, in pixels.
+        kernel: Side of the square structuring element, in pixels.
+        threshold: Least difference between closing and image at a hair, in grey levels.
+        dilate: Side of the square structuring element that dilates the mask, in pixels.
 
     Returns:
         Shape (H, W), dtype uint8: 255 where a hair is, else 0.
@@ -145,13 +178,19 @@ def hair_mask(image: RGBArray, *, kernel: int = 17, threshold: int = 10, dilate:
 def hair_removal(
     image: RGBArray, *, kernel: int, threshold: int, dilate: int, radius: int, max_area: float
 ) -> RGBArray:
-    """Paint over hairs (Telea 2004 inpainting).
+    """Remove hairs by inpainting (Telea 2004).
 
-    A black-hat also finds a lesion's dark texture; `max_area` is the share of the picture that may be
-    painted over at most.
+    Args:
+        image: Shape (H, W, 3), dtype uint8, RGB.
+        kernel: As for `hair_mask`.
+        threshold: As for `hair_mask`.
+        dilate: As for `hair_mask`.
+        radius: Inpainting radius, in pixels.
+        max_area: Greatest share of the image that may be inpainted, 0 to 1; a black-hat also finds a lesion's dark
+            texture.
 
     Raises:
-        ImageError: `enhancement_failed`, when more than `max_area` would be painted over.
+        ImageError: `enhancement_failed`, when the mask covers more than `max_area`.
     """
     cv2 = _opencv("hair_removal")
 
@@ -169,7 +208,11 @@ def hair_removal(
 
 
 def shades_of_gray(image: RGBArray, *, p: float) -> RGBArray:
-    """Colour constancy: the Minkowski `p`-mean of every channel is made equal, at unchanged mean power.
+    """Colour constancy (shades of gray): equal Minkowski `p`-means of all channels, at unchanged mean power.
+
+    Args:
+        image: Shape (H, W, 3), dtype uint8, RGB.
+        p: Order of the Minkowski mean, 1 or more; 6 in the paper.
 
     Source: Finlayson and Trezzi, "Shades of gray and colour constancy", CIC 2004 (p = 6).
 
@@ -217,14 +260,3 @@ STEPS: Mapping[str, tuple[Callable[..., RGBArray], Mapping[str, _Param]]] = {
     ),
     "shades_of_gray": (shades_of_gray, {"p": _Param(1, 100, 6.0, whole=False)}),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A named enhancement that runs on the decoded image before resizing (see `skinclf.images.enhance`)."""
-
-    name: str
-    params: Mapping[str, float]
-
-    def __hash__(self) -> int:
-        return hash((self.name, tuple(sorted(self.params.items()))))

@@ -1,8 +1,8 @@
-"""`Preprocess`: the frozen description of how an image becomes a network's input.
+"""`Preprocess`: the preprocessing of a model, from a decoded image to the network's input.
 
-It travels with the weights, is used unchanged by training, evaluation and prediction, and its hash
-is in every output. Geometry runs on the CPU and ends in pixel values 0 to 255 (`uint8`, so that little
-crosses process borders); the affine scaling is left to the runtime, on its device.
+It is stored with the weights and used unchanged by training, evaluation and prediction; its hash is in every output.
+Enhancement, resize, crop and padding run on the CPU and give pixel values 0 to 255 (`uint8`, so that little crosses
+process borders); the runtime applies the affine scaling on its device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 
 from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.decode import MAX_PIXELS, RGBArray
-from skinclf.images.enhance import Step
+from skinclf.images.enhance import Step, apply_steps, check_steps
 from skinclf.images.resample import bilinear
 
 Fit: TypeAlias = Literal["squash", "crop", "pad"]
@@ -40,24 +40,24 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How an RGB image becomes the input of a network.
+    """Preprocessing of an RGB image for a network.
 
     Attributes:
-        height: Rows of the network's input.
-        width: Columns of the network's input.
-        fit: `squash` resizes both sides, ignoring the aspect; `crop` resizes the shorter side to
+        height: Height of the network's input, in pixels.
+        width: Width of the network's input, in pixels.
+        fit: `squash` resizes both sides, ignoring the aspect ratio; `crop` resizes the shorter side to
             `floor(size / crop_pct)` and takes the centre, as timm does; `pad` resizes the longer
             side and centres on `fill`.
         crop_pct: Share of the shorter side that a `crop` keeps, 0.1 to 1.
         interpolation: `nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`.
-        library: Whose resize semantics: `pillow` (antialiased), `opencv` (bilinear without
+        library: Library whose resize is reproduced: `pillow` (antialiased), `opencv` (bilinear without
             antialiasing, integer rounding of cv2.INTER_LINEAR) or `tensorflow` (bilinear without
             antialiasing, not rounded).
         color: Channel order of the input, `rgb` or `bgr`.
         scale: Factor on pixel values 0 to 255, before `mean` and `std`.
-        mean: Subtracted after scaling, in the input's channel order.
-        std: Divided by, in the input's channel order.
-        fill: Grey level 0 to 255 of padding.
+        mean: Values that are subtracted after `scale`, in the input's channel order.
+        std: Divisors after `mean`, in the input's channel order.
+        fill: Grey level of the padding, 0 to 255.
         draft: Whether JPEGs may be decoded at reduced size by libjpeg (never below the target).
         steps: Enhancements before the resize, in order.
     """
@@ -100,10 +100,7 @@ class Preprocess:
         need(self.scale != 0 and all(x != 0 for x in self.std), "scale and std are not zero")
         need(type(self.fill) is int and 0 <= self.fill <= 255, "fill is a whole number, 0 to 255")
         need(type(self.draft) is bool, "draft is true or false")
-        if self.steps:
-            from skinclf.images.enhance import check_steps
-
-            check_steps(self.steps)
+        check_steps(self.steps)
 
     def pixels(self, image: RGBArray | Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """Enhance, resize and crop or pad one image.
@@ -116,13 +113,11 @@ class Preprocess:
             resize, which does not round.
 
         Raises:
-            ImageError: An enhancement step cannot be applied to this image, or a `crop` would blow a very
-                narrow picture up beyond what is read at all.
+            ImageError: An enhancement step cannot be applied to this image, or a `crop` would enlarge a very
+                narrow image beyond `MAX_PIXELS`.
             MissingExtraError: A declared enhancement needs OpenCV.
         """
         if self.steps:
-            from skinclf.images.enhance import apply_steps
-
             image = apply_steps(np.asarray(image), self.steps)
         height, width = self.height, self.width
         if self.fit == "squash":
@@ -139,7 +134,7 @@ class Preprocess:
             else:
                 new_h, new_w = max(height, int(target_w * rows / cols)), target_w
             if new_h * new_w > MAX_PIXELS:
-                raise ImageError("unsupported", f"A picture of {cols} x {rows} pixels is too narrow to crop.")
+                raise ImageError("unsupported", f"An image of {cols} x {rows} pixels is too narrow to crop.")
             resized = self._resize(image, new_h, new_w)
             top, left = round((new_h - height) / 2.0), round((new_w - width) / 2.0)
             return np.ascontiguousarray(resized[top : top + height, left : left + width])
@@ -160,12 +155,12 @@ class Preprocess:
         return np.asarray(picture.resize((width, height), _PILLOW[self.interpolation]))
 
     def affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Factors `(a, b)` of input = pixel * a + b, each (3,) float32, in the input's channel order."""
+        """Coefficients `(a, b)` of input = pixel * a + b, each of shape (3,), float32, in the input's channel order."""
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
         return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
     def normalize(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Scale pixels to the network's input (the reference; runtimes do the same on their device).
+        """Scale pixels to the network's input; the reference for what runtimes do on their device.
 
         Args:
             batch: Shape (N, height, width, 3), RGB, values 0 to 255.
@@ -179,7 +174,7 @@ class Preprocess:
 
     @property
     def draft_size(self) -> tuple[int, int] | None:
-        """(width, height) that a scaled JPEG decode may go down to, or None."""
+        """Least (width, height) of a scaled JPEG decode, or None when JPEGs are decoded in full."""
         if not self.draft or self.steps:
             return None
         return (math.ceil(self.width / self.crop_pct), math.ceil(self.height / self.crop_pct))
@@ -198,10 +193,10 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocess:
-        """Read the JSON form; an unknown or missing key is an error, never a guess.
+        """Read the JSON form, which must have every key and no other.
 
         Raises:
-            ModelError: A key is unknown or missing, or a value cannot be used.
+            ModelError: A key is unknown or missing, or a value is out of range.
         """
         if not isinstance(data, Mapping):
             raise ModelError(f"Preprocess: expected an object, received {type(data).__name__}.")
@@ -224,7 +219,7 @@ class Preprocess:
 
 
 def _sides(image: RGBArray | Image.Image) -> tuple[int, int]:
-    """Rows and columns."""
+    """Height and width, in pixels."""
     return (image.height, image.width) if isinstance(image, Image.Image) else (image.shape[0], image.shape[1])
 
 
@@ -233,7 +228,7 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     return r, g, b
 
 
-#: Input scalings by the names that Keras' `preprocess_input` and torchvision made common.
+#: Input scalings by the names of Keras' `preprocess_input` modes and of torchvision.
 SCALINGS: Mapping[str, Mapping[str, Any]] = {
     "caffe": {"color": "bgr", "scale": 1.0, "mean": (103.939, 116.779, 123.68)},
     "tf": {"scale": 1 / 127.5, "mean": (1.0, 1.0, 1.0)},
@@ -244,11 +239,11 @@ SCALINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def scaling(name: str, **geometry: Any) -> Preprocess:
-    """A `Preprocess` from a scaling's common name: `caffe`, `tf`, `torch`, `unit` or `raw`.
+    """A `Preprocess` with the scaling of a common name: `caffe`, `tf`, `torch`, `unit` or `raw`.
 
     Args:
         name: Key of `SCALINGS`.
-        **geometry: Any other field of `Preprocess`, such as `height`, `width`, `fit`.
+        **geometry: Other fields of `Preprocess`, such as `height`, `width`, `fit`.
 
     Raises:
         InvalidArgumentError: The name is unknown.
@@ -257,5 +252,5 @@ def scaling(name: str, **geometry: Any) -> Preprocess:
         return Preprocess(**{**SCALINGS[name], **geometry})
     except KeyError:
         raise InvalidArgumentError(
-            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}."
+            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}.", parameter="preprocess"
         ) from None

@@ -1,6 +1,6 @@
 """Bilinear resizing without antialiasing, with the arithmetic of OpenCV and of TensorFlow.
 
-Published models were trained through these resizes; reproducing them here spares both dependencies.
+Published models were trained on images resized this way; reproducing it here saves both dependencies.
 Sample positions are half-pixel centres; borders repeat.
 """
 
@@ -39,9 +39,9 @@ def bilinear(image: npt.NDArray[np.uint8], height: int, width: int, *, fixed_poi
 
     Args:
         image: Shape (H, W, C), dtype uint8.
-        height: Rows of the result.
-        width: Columns of the result.
-        fixed_point: True for OpenCV's 11-bit integer arithmetic (result uint8), False for float32
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
+        fixed_point: Arithmetic: True for OpenCV's 11-bit integer arithmetic (result uint8), False for float32
             arithmetic without rounding, as `tf.image.resize` does.
 
     Returns:

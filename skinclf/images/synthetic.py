@@ -1,7 +1,7 @@
-"""Procedural pictures that look like dermoscopy, for examples and tests.
+"""Procedural dermoscopy-like images for examples and tests.
 
-Nobody's skin: everything is drawn from a seed. Such pictures show that the machinery works; they say
-nothing about how well a model recognises lesions.
+Everything is drawn from a random seed. Such images show that a pipeline works; they say nothing about how well a model
+recognises lesions.
 
 Colour follows Beer-Lambert: light is attenuated by `exp(-amount * absorption)` of melanin and
 haemoglobin, so that any mixture of the two stays in the range of skin colours.
@@ -25,16 +25,16 @@ _VEIL = np.array([98, 98, 114], np.float32) / 255  # deep pigment seen through e
 
 
 def synthetic_lesion(seed: int, *, width: int = 600, height: int = 450) -> RGBArray:
-    """Draw one synthetic skin lesion under a dermatoscope.
+    """Draw a synthetic dermoscopic image of a skin lesion.
 
     The seed decides everything: skin tone, the lesion's outline, its pigment (network, globules or
     structureless) and veil, and what lies above it (hairs, bubbles of the contact gel, reflections, the
     dermatoscope's dark rim, a ruler).
 
     Args:
-        seed: Not negative; the same seed and size give the same picture.
-        width: Columns, at least 16.
-        height: Rows, at least 16.
+        seed: Random seed, 0 or more; the same seed and size give the same image.
+        width: Width in pixels, at least 16.
+        height: Height in pixels, at least 16.
 
     Returns:
         Shape (height, width, 3), dtype uint8, RGB.
@@ -92,7 +92,7 @@ def _axes(shape: tuple[int, int]) -> tuple[_Field, _Field]:
 
 
 def _outline(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> tuple[_Field, _Field]:
-    """How much of the lesion is at a pixel (0 to 1), and its depth inside the border (1 at the centre)."""
+    """Coverage of each pixel by the lesion (0 to 1), and depth inside its border (1 at the centre)."""
     rows, cols = _axes(shape)
     y = (rows - shape[0] * rng.uniform(0.42, 0.58)) / unit
     x = (cols - shape[1] * rng.uniform(0.42, 0.58)) / unit

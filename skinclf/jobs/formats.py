@@ -1,7 +1,7 @@
-"""The predictions table: one row per input, in input order, in the formats that text can have.
+"""Text formats of the predictions table: CSV, JSON lines and plain text; one row per input, in input order.
 
-The first four columns are those of the binary seed's table; numbers parse back to the same float32.
-Text is UTF-8; bytes of a file name that are no UTF-8 are written as backslash escapes (`udcXX`).
+The first four columns are those of devatreya's prediction tables; numbers parse back to the same float32.
+Text is UTF-8; bytes of a file name that are not UTF-8 are written as backslash escapes (`udcXX`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ _SPECIAL = frozenset(',"\r\n')
 
 
 class Row(NamedTuple):
-    """A complete row of an existing table: its first and last cells, its text, and where it ends."""
+    """A complete row of an existing table.
+
+    Attributes:
+        image: Cell of the column `image`.
+        status: Cell of the column `status`.
+        raw: Bytes of the row, with the line end.
+        end: Position of the row's end in the file, in bytes.
+    """
 
     image: str
     status: str
@@ -28,20 +35,20 @@ class Row(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Rows as bytes."""
+    """Encodes predictions as rows of a table."""
 
     def header(self) -> bytes:
-        """What stands before the rows."""
+        """Bytes before the rows."""
 
     def encode(self, predictions: Iterable[Prediction]) -> bytes:
-        """Rows as bytes; every row ends the line."""
+        """Rows as bytes; each ends with a line feed."""
 
 
 class Format(Encoder, Protocol):
-    """A table as bytes that can be appended to and read back row by row."""
+    """Encodes rows and reads them back from an existing table."""
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
-        """Complete rows of an existing table, up to the first torn one.
+        """Complete rows of an existing table, up to the first incomplete one.
 
         Raises:
             MismatchError: The header or a row has other columns.
@@ -49,7 +56,7 @@ class Format(Encoder, Protocol):
 
 
 class CsvFormat:
-    """Comma-separated, quoted where needed, a line feed at the end of rows."""
+    """Comma-separated values, quoted where needed, with a line feed at the end of rows."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -67,14 +74,14 @@ class CsvFormat:
         """See `Format.read`."""
         for cells, raw, end in read_csv(file):
             if end == len(raw):
-                _same(cells, self._columns)
+                _check_columns(cells, self._columns)
             else:
-                _same(cells, self._columns, names=False)
+                _check_columns(cells, self._columns, names=False)
                 yield Row(cells[0], cells[-2], raw, end)
 
 
 class JsonlFormat:
-    """One JSON object a line, keys as the CSV's columns; failed inputs have nulls."""
+    """JSON lines: one object per row, with the columns as keys; null for what a failed input lacks."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -99,7 +106,7 @@ class JsonlFormat:
         for _, raw, end in read_lines(file):
             try:
                 row = json.loads(raw)
-                _same(list(row), self._columns)
+                _check_columns(list(row), self._columns)
             except (ValueError, TypeError):
                 raise MismatchError(f"Row {raw[:80]!r} is no row of a predictions table.") from None
             yield Row(row["image"], row["status"], raw, end)
@@ -118,7 +125,7 @@ class TextFormat:
 
 
 def read_lines(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
-    """Complete lines in the form of `read_csv`, without cells."""
+    """Complete lines of a file, in the form of `read_csv`; the cells are empty."""
     end = 0
     for raw in file:
         if not raw.endswith(b"\n"):
@@ -128,7 +135,11 @@ def read_lines(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
 
 
 def read_csv(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
-    """Complete records of a CSV file that may end in a torn one: cells, bytes, and offset of their end."""
+    """Complete records of a CSV file that may end in an incomplete one.
+
+    Yields:
+        Cells, bytes, and position of the record's end in the file.
+    """
     taken: list[bytes] = []
 
     def lines() -> Iterator[str]:
@@ -175,11 +186,11 @@ def _utf8(text: str) -> bytes:
 
 
 def printable(name: str) -> str:
-    """A name as it stands in a table."""
+    """A file name as it is written in a table."""
     return _utf8(name).decode("utf-8")
 
 
-def _same(found: list[str], expected: list[str], *, names: bool = True) -> None:
+def _check_columns(found: list[str], expected: list[str], *, names: bool = True) -> None:
     if (found != expected) if names else (len(found) != len(expected)):
         raise MismatchError(
             f"The existing table has other columns: {', '.join(found[:20])}; expected {', '.join(expected)}."

@@ -1,4 +1,4 @@
-"""What the inputs of one run go through, whatever the rows are written to."""
+"""One job: inputs are decoded and classified, and their outcomes counted, whatever the rows are written to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from skinclf._utils.environment import now
 from skinclf.errors import ImageError, InvalidArgumentError, SkinclfError
+from skinclf.images.discovery import Inputs
 from skinclf.inference.engine import Batch
 from skinclf.inference.prediction import Prediction
 from skinclf.jobs.formats import Encoder, Row
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 
 OnError: TypeAlias = Literal["record", "fail"]
 Progress: TypeAlias = Callable[[Summary], None]
-#: An input by name, with its row when that is kept.
+#: Name of an input, with its row when the table has one that stays.
 Item: TypeAlias = "tuple[str, Row | None]"
 Outcome: TypeAlias = "Prediction | Row"
 
 
-class Work:
-    """Inputs in, outcomes out, with counts; for the arguments see `skinclf.jobs.run.write_predictions`.
+class Job:
+    """Inputs in, outcomes out, with counts; the arguments are those of `skinclf.jobs.run.write_predictions`.
 
     Attributes:
-        predictor: The model.
+        predictor: Predictor that classifies the inputs.
         batch_size: Images per call of the network.
-        shard: Which part of the inputs is done.
+        shard: Part of the inputs that this job handles; None for all.
         summary: Counts and times so far.
     """
 
@@ -47,23 +48,25 @@ class Work:
         progress: Progress | None = None,
     ) -> None:
         if on_error not in {"record", "fail"}:
-            raise InvalidArgumentError(f"on_error is 'record' or 'fail'; received {on_error!r}.")
+            raise InvalidArgumentError(
+                f"`on_error` is 'record' or 'fail'; received {on_error!r}.", parameter="on_error"
+            )
         self.predictor, self.shard = predictor, shard
         self.batch_size = predictor.batch_size or predictor.scorer.batch_size
         self.summary = Summary()
         self._inputs, self._on_error, self._progress = inputs, on_error, progress
         self._stop = stop or Stop()
-        self._roots: Sequence[str] = getattr(inputs, "roots", ())
+        self._roots = inputs.roots if isinstance(inputs, Inputs) else ()
         self._started = now()
         self._found, self._hash = 0, hashlib.sha256()
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._stop.requested
 
     def names(self) -> Iterator[str]:
-        """Names of this shard's inputs; those of all shards are counted and hashed."""
+        """Names of this shard's inputs; the names of all shards are counted and hashed on the way."""
         for number, item in enumerate(self._stop.guard(self._inputs)):
             name = os.fspath(item)
             self._found = number + 1
@@ -72,15 +75,15 @@ class Work:
                 yield name
 
     def compute(self, items: Iterable[Item], *, continued: bool = False) -> Iterator[list[Outcome]]:
-        """Outcomes batch by batch, in order: the row of an item that has one, a prediction for all others.
+        """Outcomes batch by batch, in the order of the items: the row of an item that has one, else a prediction.
 
         Args:
             items: Inputs, consumed lazily.
-            continued: The table has rows of this run already.
+            continued: Whether the table already has rows of this run.
 
         Raises:
-            ImageError: An input failed, with `on_error="fail"`; the outcomes before it have been given.
-            SkinclfError: The folder of the inputs vanished.
+            ImageError: An input failed, with `on_error="fail"`; the outcomes before it were yielded.
+            SkinclfError: The folder of the inputs is gone.
         """
         batches = self.predictor.batches(
             ((item, item[0] if item[1] is None else None) for item in items),
@@ -106,8 +109,8 @@ class Work:
             yield outcomes
 
     @contextmanager
-    def writing(self, outcomes: Sequence[Outcome]) -> Iterator[None]:
-        """Around the writing of outcomes: when they are safe, they are counted and progress is told."""
+    def counting(self, outcomes: Sequence[Outcome]) -> Iterator[None]:
+        """Count outcomes and report progress once the body has written them."""
         with self.summary.times.add("write"):
             yield
         self.summary.count(
@@ -117,11 +120,11 @@ class Work:
             self._progress(self.summary)
 
     def inputs_report(self) -> dict[str, Any]:
-        """How many inputs were found, in all shards, and the hash of their names."""
+        """Number of inputs in all shards, and the SHA-256 of their names."""
         return {"count": self._found, "sha256": self._hash.hexdigest()}
 
     def report(self, *, complete: bool) -> dict[str, Any]:
-        """The part of the manifest that changes."""
+        """The part of the manifest that changes during a run."""
         self.summary.complete = complete
         return {
             **self.summary.to_dict(),
@@ -131,7 +134,7 @@ class Work:
         }
 
     def _check_roots(self, batch: Batch[Item]) -> None:
-        """A folder that was listed and is gone is no reason to write a million rows that say `missing`."""
+        """Fail when an input folder is gone, instead of writing `missing` for each of its images."""
         if not any(error is not None and error.code in {"missing", "unreadable"} for error in batch.errors):
             return
         for root in self._roots:
@@ -142,11 +145,12 @@ class Work:
                 gone = True
             if gone:
                 raise SkinclfError(
-                    f"{root}: the input folder vanished (moved, emptied, or unmounted?). The complete "
-                    "rows of the output are safe; when it is back, run the same command with --resume."
+                    f"{root}: the input folder is gone (moved, emptied, or unmounted?). The complete rows of the "
+                    "output are safe; once the folder is back, continue with `resume`.",
+                    parameter="resume",
                 )
 
 
 def encode(outcomes: Iterable[Outcome], rows: Encoder) -> bytes:
-    """Outcomes as rows; those that were kept stay as they were."""
+    """Outcomes as bytes of the table; rows that were kept stay as they were."""
     return b"".join(x.raw if isinstance(x, Row) else rows.encode([x]) for x in outcomes)

@@ -1,6 +1,6 @@
-"""The manifest beside every table, `<output>.run.json`: what made it, how far it got, and how fast.
+"""The manifest beside every table, `<output>.run.json`: model, options, versions, counts and times.
 
-`identity` is what a resumed run must share; all else is there to be read.
+Its `identity` decides whether a run may be resumed or merged: model, threshold, format, columns, batch size, shard.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SCHEMA = 1
 
 
 def manifest_path(output: Path) -> Path:
-    """Where the manifest of a table lies."""
+    """Path of the manifest of a table."""
     return output.with_name(f"{output.name}.run.json")
 
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a manifest atomically.
+    """Write a manifest, whole or not at all.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     text = json.dumps({"schema": SCHEMA, **content}, indent=2, allow_nan=False, ensure_ascii=False)
     try:
@@ -39,13 +39,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        MismatchError: It is not there or is none.
+        MismatchError: The file is missing, or is no run manifest.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MismatchError(
-            f"{path}: not found, so nobody knows what made the table beside it. Start again with --overwrite."
+            f"{path}: not found, so the run that made the table beside it is unknown; start again with `overwrite`.",
+            parameter="overwrite",
         ) from None
     except (OSError, ValueError) as error:
         raise MismatchError(f"{path}: not readable as a run manifest: {error}.") from None
@@ -55,10 +56,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, what: str) -> None:
-    """Refuse to mix two runs.
+    """Check that two runs may share a table: every entry of their identities is equal.
+
+    Args:
+        found: Identity in an existing manifest.
+        expected: Identity of the run at hand.
+        what: Name of the table, for the message.
 
     Raises:
-        MismatchError: They differ; each difference is named.
+        MismatchError: An entry differs; each one that does is named.
     """
     old, new = dict(_flat(found)), dict(_flat(json.loads(json.dumps(expected))))
     differences = [

@@ -1,4 +1,4 @@
-"""Where a run writes to, checked before a model is loaded, and how a finished table is put in place.
+"""The output files of a run: checked before a model is loaded, put in place when the table is complete.
 
 CSV and JSONL grow in place. Parquet cannot grow: its rows are kept in `<output>.partial.csv`, which can be
 read and resumed at any moment, and become row groups at the end; so do embeddings in a `.parquet` file.
@@ -17,7 +17,7 @@ from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf.inference.schema import Schema
 from skinclf.jobs.formats import CsvFormat, Format, JsonlFormat
 from skinclf.jobs.manifest import manifest_path
-from skinclf.jobs.parquet import csv_to_parquet, embeddings_to_parquet, need_pyarrow
+from skinclf.jobs.parquet import csv_to_parquet, embeddings_to_parquet, import_pyarrow
 
 FormatName: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[FormatName, ...] = ("csv", "jsonl", "parquet")
@@ -33,16 +33,16 @@ _ENDINGS: Mapping[str, FormatName] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """The files of a run.
+    """The output files of a run.
 
     Attributes:
-        path: The table.
-        format: `csv`, `jsonl` or `parquet`; None goes by the ending (none: CSV).
-        top_k: Adds the k most probable classes as columns.
-        embeddings: `.npy` or `.parquet` file for what enters the network's last layer.
-        resume: Complete an interrupted table; start one where there is none.
-        overwrite: Replace an existing table.
-        retry_failed: With `resume`: try again the inputs whose rows say that they failed.
+        path: Path of the table.
+        format: `csv`, `jsonl` or `parquet`; None follows the extension of `path` (without one: CSV).
+        top_k: Number of most probable classes that are added as columns.
+        embeddings: Path of a `.npy` or `.parquet` file for the inputs of the network's last layer.
+        resume: Whether to complete an interrupted table, or start one where there is none.
+        overwrite: Whether to replace an existing table.
+        retry_failed: Whether, with `resume`, failed inputs are tried again.
     """
 
     path: Path
@@ -77,55 +77,65 @@ class Output:
         return manifest_path(self.path)
 
     def rows(self, schema: Schema) -> Format:
-        """How rows are written to `journal`."""
+        """The encoder of rows in `journal`."""
         return JsonlFormat(schema) if self.kind == "jsonl" else CsvFormat(schema)
 
     def check(self) -> None:
-        """Find out now what would stop the run at its first row.
+        """Check early what would stop the run at its first row.
 
         Raises:
-            InvalidArgumentError: The options exclude each other, or a file is there and nothing says what to do.
+            InvalidArgumentError: The options exclude each other, or a file exists and neither `resume` nor `overwrite`
+                is set.
             OutputError: A file cannot be written.
-            MissingExtraError: Parquet was asked for without pyarrow.
+            MissingExtraError: A Parquet file is to be written without pyarrow.
         """
         if self.resume and self.overwrite:
-            raise InvalidArgumentError("--resume and --overwrite exclude each other.")
+            raise InvalidArgumentError("`resume` and `overwrite` exclude each other.", parameter="resume")
         if self.retry_failed and not self.resume:
-            raise InvalidArgumentError("--retry-failed goes with --resume.")
+            raise InvalidArgumentError("`retry_failed` needs `resume`.", parameter="retry_failed")
         if self.format is not None and self.format not in FORMATS:
-            raise InvalidArgumentError(f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.")
+            raise InvalidArgumentError(
+                f"Format {self.format!r}: expected one of {', '.join(FORMATS)}.", parameter="format"
+            )
         if self.embeddings is not None and self.embeddings.suffix.lower() not in {".npy", ".parquet"}:
             raise InvalidArgumentError(
-                f"{self.embeddings}: embeddings are written to a .npy or a .parquet file."
+                f"{self.embeddings}: embeddings are written to a .npy or a .parquet file.",
+                parameter="embeddings",
             )
         if self.embeddings == self.path:
-            raise InvalidArgumentError(f"{self.path}: the table and the embeddings need two files.")
+            raise InvalidArgumentError(
+                f"{self.path}: the table and the embeddings need two files.", parameter="embeddings"
+            )
         if self.format is None and self.path.suffix.lower() not in _ENDINGS:
             known = " ".join(filter(None, _ENDINGS))
             raise InvalidArgumentError(
-                f"{self.path}: no format goes by this ending ({known} do); say which one with --format."
+                f"{self.path}: no format has this extension (known: {known}); name one with `format`.",
+                parameter="format",
             )
         for path in filter(None, (self.path, self.embeddings)):
             check_writable(path)
             if not (self.resume or self.overwrite) and _filled(path):
                 raise InvalidArgumentError(
-                    f"{path} is already there. Complete it with --resume, or replace it with --overwrite."
+                    f"{path} is already there. Complete it with `resume`, or replace it with `overwrite`.",
+                    parameter="resume",
                 )
         if not (self.resume or self.overwrite) and _filled(self.journal):
             raise InvalidArgumentError(
-                f"{self.journal} is left from an interrupted run. Use --resume or --overwrite."
+                f"{self.journal} is left from an interrupted run. Complete it with `resume`, or replace it with "
+                "`overwrite`.",
+                parameter="resume",
             )
         if self.kind == "parquet" or (self.embeddings and self.embeddings.suffix.lower() == ".parquet"):
-            need_pyarrow()
+            import_pyarrow()
 
     def finish(self, columns: Mapping[str, type]) -> None:
-        """Turn what grew into Parquet, where that was asked for.
+        """Convert the grown files to Parquet, where the output is Parquet.
 
         Args:
             columns: Name to type of the table's columns, as `Schema.columns`.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: A file cannot be written.
         """
         vectors = self.vectors
         try:
@@ -136,18 +146,18 @@ class Output:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def tidy(self) -> None:
-        """Remove what `finish` has used up; only after the manifest says that the run is complete."""
+    def remove_temporary_files(self) -> None:
+        """Remove the files that `finish` has converted; only after the manifest says that the run is complete."""
         for grew, final in ((self.vectors, self.embeddings), (self.journal, self.path)):
             if grew is not None and grew != final:
                 grew.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file could be written; nothing is created.
+    """Check, without creating anything, that a file can be written.
 
     Raises:
-        OutputError: It could not.
+        OutputError: The path is a folder, its folder is missing, or permission is denied.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; expected a file.")
@@ -158,5 +168,5 @@ def check_writable(path: Path) -> None:
 
 
 def _filled(path: Path) -> bool:
-    """Whether a file is there and not empty (an empty one loses nothing)."""
+    """Whether a file exists and is not empty (replacing an empty one loses nothing)."""
     return path.is_file() and path.stat().st_size > 0

@@ -17,11 +17,11 @@ from skinclf.jobs.formats import read_csv, read_lines
 _ROW_GROUP = 65_536
 
 
-def need_pyarrow() -> Any:
-    """The package.
+def import_pyarrow() -> Any:
+    """pyarrow, with its Parquet module loaded.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow.parquet
@@ -34,11 +34,11 @@ def csv_to_parquet(source: Path, target: Path, columns: Mapping[str, type]) -> N
     """Stream a complete CSV table into a Parquet file.
 
     Args:
-        source: Written by `CsvFormat`.
-        target: Replaced atomically.
-        columns: Name to type, in order.
+        source: CSV file written by `CsvFormat`.
+        target: Parquet file; replaced whole or not at all.
+        columns: Name to type of the columns, in order.
     """
-    pa = need_pyarrow()
+    pa = import_pyarrow()
     kinds = {str: pa.string(), float: pa.float32(), int: pa.int32(), bool: pa.bool_()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
     with source.open("rb") as file, _writer(target, schema) as writer:
@@ -56,12 +56,12 @@ def embeddings_to_parquet(table: Path, kind: str, vectors: Path, target: Path) -
     """Join image names and vectors in one Parquet file with the columns `image`, `status`, `embedding`.
 
     Args:
-        table: CSV (also for `kind` parquet) or JSONL.
+        table: CSV file (also for `kind` parquet) or JSONL file.
         kind: Format of the table.
         vectors: `.npy` file with one row for each row of the table.
-        target: Replaced atomically.
+        target: Parquet file; replaced whole or not at all.
     """
-    pa = need_pyarrow()
+    pa = import_pyarrow()
     array = np.load(vectors, mmap_mode="r", allow_pickle=False)
     width = array.shape[1]
     fields = [("image", pa.string()), ("status", pa.string()), ("embedding", pa.list_(pa.float32(), width))]
@@ -86,8 +86,8 @@ def embeddings_to_parquet(table: Path, kind: str, vectors: Path, target: Path) -
 
 @contextmanager
 def _writer(target: Path, schema: Any) -> Iterator[Any]:
-    """A Parquet writer whose file appears under its name only when it is whole."""
-    pa = need_pyarrow()
+    """A Parquet writer whose file takes its name only when it is complete."""
+    pa = import_pyarrow()
     partial = target.with_name(f".{target.name}.part")
     try:
         with pa.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:

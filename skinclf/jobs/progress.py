@@ -1,4 +1,4 @@
-"""What a run counts and says at its end, and how it is asked to stop."""
+"""Progress of a run: its counts and times (`Summary`), and a request to stop it (`Stop`)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BOTTLENECKS = {
 
 @dataclass(slots=True)
 class Summary:
-    """Counts and times of a run; live while it goes on.
+    """Counts and times of a run, updated while it goes on.
 
     Attributes:
-        statuses: Rows by status, those of a resumed table included.
-        computed: Inputs handled by this process.
-        times: What this process waited for.
+        statuses: Number of rows by status, those of a resumed table included.
+        computed: Number of inputs handled by this process.
+        times: Seconds that this process waited, by stage.
         complete: Whether every input has its row.
-        seconds: From the first input to the last row, by this process.
+        seconds: Seconds from the first input to the last row, in this process.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -39,29 +39,34 @@ class Summary:
     _start: float = field(default_factory=time.perf_counter)
 
     def count(self, statuses: Iterable[str], *, computed: int) -> None:
-        """Count rows that are safe, and how many of them this process computed."""
+        """Add rows that are written.
+
+        Args:
+            statuses: Status of each row.
+            computed: Number of rows that this process computed.
+        """
         self.statuses.update(statuses)
         self.computed += computed
         self.seconds = time.perf_counter() - self._start
 
     @property
     def rows(self) -> int:
-        """Rows in the table."""
+        """Number of rows in the table."""
         return self.statuses.total()
 
     @property
     def failed(self) -> int:
-        """Rows of inputs that failed."""
+        """Number of rows of inputs that failed."""
         return self.rows - self.statuses["ok"]
 
     @property
     def images_per_second(self) -> float:
-        """Inputs that this process handled, by time."""
+        """Inputs per second in this process."""
         return self.computed / self.seconds if self.seconds else 0.0
 
     @property
     def bottleneck(self) -> str:
-        """What the run waited for most, in words; empty when nothing was computed."""
+        """The stage that the run waited for most, in words; empty when nothing was computed."""
         shares = self.times.shares()
         part = max(shares, key=lambda name: shares[name])
         return f"{_BOTTLENECKS[part]}, {shares[part]:.0%} of the time" if shares[part] else ""
@@ -95,21 +100,21 @@ class Summary:
 
 
 class Stop:
-    """Asks a run to end: no more inputs are taken, and those in hand still get their rows."""
+    """A request to end a run: no further inputs are taken, and those in progress still get their rows."""
 
     def __init__(self) -> None:
         self.requested = False
         self._waiting = False
 
     def request(self) -> None:
-        """Ask; safe to call from a signal handler of the main thread."""
+        """Request the stop; safe to call from a signal handler of the main thread."""
         self.requested = True
         if self._waiting:
-            # The run may be blocked on a pipe that says nothing more.
+            # The run may be blocked on a pipe that sends nothing more.
             raise _StopWaiting
 
     def guard(self, inputs: Iterable[T]) -> Iterator[T]:
-        """The inputs, until somebody asks to stop."""
+        """The inputs, until a stop is requested."""
         iterator = iter(inputs)
         while not self.requested:
             try:

@@ -1,4 +1,4 @@
-"""Taking up an interrupted table: its complete rows are compared with the inputs, and kept."""
+"""Resuming an interrupted table: its complete rows are compared with the inputs, and kept."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from skinclf._utils.append_files import AppendFile, NpyFile
 from skinclf.errors import MismatchError
 from skinclf.inference.prediction import Prediction
 from skinclf.jobs.formats import Format, Row, printable
-from skinclf.jobs.job import Work, encode
+from skinclf.jobs.job import Job, encode
 
 
-class Kept:
-    """The rows of an existing table that stay, in step with the inputs they belong to.
+class KeptRows:
+    """The rows of an existing table that stay, with the inputs that they belong to.
 
-    Whole batches stay and a torn one is computed again, so that every batch is that of an uninterrupted run.
+    Whole batches stay and an incomplete one is computed again, so that every batch is that of an uninterrupted run.
 
     Attributes:
-        rows: How many stay, as far as iterated.
+        rows: Number of rows that stay, as far as iterated.
         end: Size of the table up to there, in bytes.
-        rest: The inputs that have no row yet; only known after iteration.
+        rest: Inputs that have no row yet; only known after iteration.
     """
 
-    def __init__(self, file: IO[bytes], rows: Format, work: Work) -> None:
+    def __init__(self, file: IO[bytes], rows: Format, job: Job) -> None:
         self.rows, self.end = 0, 0
-        self.rest: Iterator[str] = work.names()
-        self._found, self._work, self._name = rows.read(file), work, file.name
+        self.rest: Iterator[str] = job.names()
+        self._found, self._job, self._name = rows.read(file), job, file.name
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
-        size = self._work.batch_size
+        size = self._job.batch_size
         while True:
             chunk, names = list(islice(self._found, size)), list(islice(self.rest, size))
-            if self._work.stopped:
+            if self._job.stopped:
                 raise KeyboardInterrupt
             for at, (row, name) in enumerate(zip(chunk, names, strict=False), self.rows + 1):
                 if row.image != printable(name):
@@ -54,41 +54,43 @@ class Kept:
                 yield name, row
 
     def _refuse(self, why: str) -> NoReturn:
-        raise MismatchError(f"{self._name}: {why}. The inputs changed; start again with --overwrite.")
+        raise MismatchError(
+            f"{self._name}: {why}. The inputs changed; start again with `overwrite`.", parameter="overwrite"
+        )
 
 
-def keep_rows(journal: AppendFile, rows: Format, work: Work) -> Kept:
-    """Keep the complete rows of a table and cut off the rest.
+def keep_rows(journal: AppendFile, rows: Format, job: Job) -> KeptRows:
+    """Keep the complete rows of a table and drop what follows them.
 
     Raises:
-        MismatchError: The rows are not those of the inputs.
+        MismatchError: A row belongs to another input.
     """
     with journal.path.open("rb") as file:
-        kept = Kept(file, rows, work)
+        kept = KeptRows(file, rows, job)
         for _, row in kept:
-            work.summary.count([row.status], computed=0)
-    journal.cut(kept.end)
+            job.summary.count([row.status], computed=0)
+    journal.truncate(kept.end)
     return kept
 
 
-def retry_rows(journal: AppendFile, rows: Format, work: Work, vectors: Path | None) -> Kept:
-    """Keep the complete rows of a table, and compute those anew that say that their input failed.
+def retry_rows(journal: AppendFile, rows: Format, job: Job, vectors: Path | None) -> KeptRows:
+    """Keep the complete rows of a table, and compute those of failed inputs again.
 
-    The new rows are written beside the table, which is replaced when all are there.
+    The rows are written to a file beside the table, which replaces it in the end.
 
     Raises:
-        MismatchError: The rows are not those of the inputs.
+        MismatchError: A row belongs to another input.
     """
     beside = journal.path.with_name(f"{journal.path.name}.retry")
     found: dict[int, npt.NDArray[np.float32]] = {}
     try:
         with journal.path.open("rb") as file, closing(AppendFile(beside)) as target:
-            target.cut(0)
+            target.truncate(0)
             target.append(rows.header())
-            kept, at = Kept(file, rows, work), 0
+            kept, at = KeptRows(file, rows, job), 0
             items = ((name, row if row.status == "ok" else None) for name, row in kept)
-            for outcomes in work.compute(items, continued=True):
-                with work.writing(outcomes):
+            for outcomes in job.compute(items, continued=True):
+                with job.counting(outcomes):
                     target.append(encode(outcomes, rows))
                 for i, outcome in enumerate(outcomes, at):
                     if isinstance(outcome, Prediction) and outcome.embedding is not None:
@@ -96,7 +98,7 @@ def retry_rows(journal: AppendFile, rows: Format, work: Work, vectors: Path | No
                 at += len(outcomes)
         if vectors is not None:
             _replace_vectors(vectors, found, rows=at)
-        journal.take_over(beside)
+        journal.replace_by(beside)
     finally:
         beside.unlink(missing_ok=True)
     return kept

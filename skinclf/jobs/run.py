@@ -1,4 +1,4 @@
-"""A run: inputs to a table on disk that no kill, full disk or lost folder can spoil.
+"""Prediction over files into a table on disk that can be resumed after a kill, a full disk or a lost folder.
 
 Rows are appended batch by batch, in input order. To resume, the table's own complete rows are read back and
 compared with the inputs, and the rest is computed; nothing else records progress.
@@ -19,7 +19,7 @@ from skinclf.errors import MismatchError, OutputError
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.schema import Schema
 from skinclf.jobs.formats import Encoder, Format
-from skinclf.jobs.job import OnError, Progress, Work, encode
+from skinclf.jobs.job import Job, OnError, Progress, encode
 from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
 from skinclf.jobs.output import Output
 from skinclf.jobs.progress import Stop, Summary
@@ -44,54 +44,54 @@ def write_predictions(
     """Classify files into a table on disk, with a manifest beside it.
 
     Args:
-        predictor: The model.
+        predictor: Predictor that classifies the inputs.
         inputs: Paths, such as `skinclf.images.discovery.Inputs`; found lazily.
         output: Path of the table, or `Output` with its options.
         on_error: `record` writes a row with the failure; `fail` stops at the first one.
-        shard: Which part of the inputs to do.
-        stop: Lets somebody end the run after the batches in hand.
-        progress: Called after every batch.
-        options: What else the manifest shall record, in JSON types.
+        shard: Part of the inputs to handle; None for all.
+        stop: Request to end the run after the batches in progress.
+        progress: Function called with the `Summary` after every batch.
+        options: Further entries of the manifest, in JSON types.
 
     Returns:
-        What happened; `complete` is False only when it was stopped.
+        Counts and times; `complete` is False only when the run was stopped.
 
     Raises:
-        InvalidArgumentError: The output is there already and nothing says what to do.
+        InvalidArgumentError: The output exists and neither `resume` nor `overwrite` is set.
         MismatchError: The table to resume was made by another run, or from other inputs.
         OutputError: The output cannot be written.
         ImageError: An input failed, with `on_error="fail"`.
-        SkinclfError: The input folder vanished, or the network cannot go on.
+        SkinclfError: The input folder is gone, or the runtime fails.
     """
     output = output if isinstance(output, Output) else Output(path=Path(output))
     output.check()
     schema = Schema(predictor.spec.labels, output.top_k, predictor.columns)
-    work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
+    job = Job(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     old = _old_manifest(output)
     if old is not None and predictor.batch_size is None:
-        work.batch_size = int(old["identity"]["batch_size"])
-    manifest = {**_manifest(work, output, schema), "options": dict(options or {})}
+        job.batch_size = int(old["identity"]["batch_size"])
+    manifest = {**_manifest(job, output, schema), "options": dict(options or {})}
     if old is not None:
         check_identity(old["identity"], manifest["identity"], what=str(output.path))
         if output.kind == "parquet" and not output.journal.exists() and output.path.exists():
-            return _finished_parquet(work, output, old)
+            return _finished_parquet(job, output, old)
     with closing(AppendFile(output.journal)) as journal:
         if not output.resume:
-            journal.cut(0)
-        write_manifest(output.manifest, {**manifest, **work.report(complete=False)})
+            journal.truncate(0)
+        write_manifest(output.manifest, {**manifest, **job.report(complete=False)})
         try:
-            _append(work, output, output.rows(schema), journal)
+            _append(job, output, output.rows(schema), journal)
             journal.close()
-            if not work.stopped:
+            if not job.stopped:
                 output.finish(schema.columns)
         except BaseException:
             with suppress(OutputError):
-                write_manifest(output.manifest, {**manifest, **work.report(complete=False)})
+                write_manifest(output.manifest, {**manifest, **job.report(complete=False)})
             raise
-    write_manifest(output.manifest, {**manifest, **work.report(complete=not work.stopped)})
-    if not work.stopped:
-        output.tidy()
-    return work.summary
+    write_manifest(output.manifest, {**manifest, **job.report(complete=not job.stopped)})
+    if not job.stopped:
+        output.remove_temporary_files()
+    return job.summary
 
 
 def write_stream(
@@ -106,32 +106,30 @@ def write_stream(
     progress: Progress | None = None,
 ) -> Summary:
     """Classify files into a stream, such as stdout; arguments and errors are those of `write_predictions`."""
-    work = Work(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
+    job = Job(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
     write(rows.header())
-    for outcomes in work.compute((name, None) for name in work.names()):
-        with work.writing(outcomes):
+    for outcomes in job.compute((name, None) for name in job.names()):
+        with job.counting(outcomes):
             write(encode(outcomes, rows))
-    work.report(complete=not work.stopped)
-    return work.summary
+    job.report(complete=not job.stopped)
+    return job.summary
 
 
-def _append(work: Work, output: Output, rows: Format, journal: AppendFile) -> None:
-    """Bring a table from what it is to what it shall be."""
-    names, done, vectors = work.names(), 0, None
+def _append(job: Job, output: Output, rows: Format, journal: AppendFile) -> None:
+    """Append the rows that a table lacks."""
+    names, done, vectors = job.names(), 0, None
     if output.resume and journal.size:
-        if output.retry_failed:
-            kept = retry_rows(journal, rows, work, output.vectors)
-        else:
-            kept = keep_rows(journal, rows, work)
+        retry = output.retry_failed
+        kept = retry_rows(journal, rows, job, output.vectors) if retry else keep_rows(journal, rows, job)
         names, done = kept.rest, kept.rows
     if not done:
-        journal.cut(0)
+        journal.truncate(0)
         journal.append(rows.header())
     if output.vectors is not None:
         vectors = NpyFile(output.vectors, rows=done)
     try:
-        for outcomes in work.compute(((name, None) for name in names), continued=done > 0):
-            with work.writing(outcomes):
+        for outcomes in job.compute(((name, None) for name in names), continued=done > 0):
+            with job.counting(outcomes):
                 # First the vectors: a table never has a row without one.
                 if vectors is not None:
                     vectors.append([x.embedding if isinstance(x, Prediction) else None for x in outcomes])
@@ -142,28 +140,29 @@ def _append(work: Work, output: Output, rows: Format, journal: AppendFile) -> No
 
 
 def _old_manifest(output: Output) -> dict[str, Any] | None:
-    """The manifest of the table that is to be resumed; None where there is nothing to resume."""
+    """The manifest of the table to resume; None where there is nothing to resume."""
     there = any(path.is_file() and path.stat().st_size for path in (output.path, output.journal))
     return read_manifest(output.manifest) if output.resume and there else None
 
 
-def _finished_parquet(work: Work, output: Output, old: Mapping[str, Any]) -> Summary:
-    """A complete Parquet table cannot grow; it is fine when it is that of the same inputs."""
-    for _ in work.names():
+def _finished_parquet(job: Job, output: Output, old: Mapping[str, Any]) -> Summary:
+    """The summary of a complete Parquet table, which cannot grow, when its inputs are the same."""
+    for _ in job.names():
         continue
-    if output.retry_failed or not old["complete"] or old["inputs"] != work.inputs_report():
+    if output.retry_failed or not old["complete"] or old["inputs"] != job.inputs_report():
         raise MismatchError(
             f"{output.path}: a finished Parquet table is neither extended nor repaired; use CSV for that, or "
-            "--overwrite to make it again."
+            "`overwrite` to make it again.",
+            parameter="overwrite",
         )
-    work.summary.statuses.update(old["counts"]["statuses"])
-    work.summary.complete = True
-    return work.summary
+    job.summary.statuses.update(old["counts"]["statuses"])
+    job.summary.complete = True
+    return job.summary
 
 
-def _manifest(work: Work, output: Output, schema: Schema) -> dict[str, Any]:
-    """The part of the manifest that does not change."""
-    predictor = work.predictor
+def _manifest(job: Job, output: Output, schema: Schema) -> dict[str, Any]:
+    """The part of the manifest that does not change during a run."""
+    predictor = job.predictor
     spec = predictor.spec
     return {
         "notice": NOTICE,
@@ -173,8 +172,8 @@ def _manifest(work: Work, output: Output, schema: Schema) -> dict[str, Any]:
             "threshold": predictor.threshold,
             "format": output.kind,
             "columns": {name: kind.__name__ for name, kind in schema.columns.items()},
-            "batch_size": work.batch_size,
-            "shard": None if work.shard is None else str(work.shard),
+            "batch_size": job.batch_size,
+            "shard": None if job.shard is None else str(job.shard),
             "embeddings": output.embeddings is not None,
         },
         "model": {

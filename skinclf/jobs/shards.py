@@ -1,4 +1,4 @@
-"""One job on many machines: each takes every n-th input, and `merge` puts the tables together again."""
+"""Shards: a run divided among machines, each of which takes every n-th input, and `merge` of their tables."""
 
 from __future__ import annotations
 
@@ -21,25 +21,32 @@ from skinclf.jobs.progress import Summary
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `index` (from 1) of `count`: the inputs number index - 1, index - 1 + count, and so on."""
+    """Part `index` (from 1) of `count`: the inputs number index - 1, index - 1 + count, and so on.
+
+    Attributes:
+        index: Number of the part, 1 to `count`.
+        count: Number of parts.
+    """
 
     index: int
     count: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise InvalidArgumentError(f"Shard {self}: expected i/n with i from 1 to n.")
+            raise InvalidArgumentError(f"Shard {self}: expected i/n with i from 1 to n.", parameter="shard")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Read `i/n`.
 
         Raises:
-            InvalidArgumentError: It is none.
+            InvalidArgumentError: The text is not i/n.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None:
-            raise InvalidArgumentError(f"Shard {text!r}: expected i/n, such as 1/8 to 8/8.")
+            raise InvalidArgumentError(
+                f"Shard {text!r}: expected i/n, such as 1/8 to 8/8.", parameter="shard"
+            )
         return cls(int(match[1]), int(match[2]))
 
     def takes(self, number: int) -> bool:
@@ -47,7 +54,7 @@ class Shard:
         return number % self.count == self.index - 1
 
     def size(self, total: int) -> int:
-        """How many of `total` inputs belong to this part."""
+        """Number of inputs in this part, of `total`."""
         return len(range(self.index - 1, total, self.count))
 
     def __str__(self) -> str:
@@ -55,23 +62,28 @@ class Shard:
 
 
 def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Summary:
-    """Put the tables of all shards together, in the order of the inputs.
+    """Join the tables of all shards in the order of the inputs.
 
     Args:
         parts: CSV or JSONL tables of one run's shards, with their manifests beside them, in any order.
-        output: The whole table, in the parts' format, or Parquet from CSV; it gets a manifest too.
-        overwrite: Replace an existing table.
+        output: Path of the whole table, in the parts' format, or Parquet from CSV; it gets a manifest too.
+        overwrite: Whether to replace an existing table.
+
+    Returns:
+        Counts of the whole table.
 
     Raises:
-        InvalidArgumentError: The output is there already, or the formats do not fit.
-        MismatchError: A part is missing, incomplete, there twice, or of another run.
+        InvalidArgumentError: The output exists without `overwrite`, or the formats do not fit.
+        MismatchError: A part is missing, incomplete, given twice, or of another run.
         OutputError: The output cannot be written.
     """
     manifests: dict[Shard, tuple[Path, dict[str, Any]]] = {}
     for path in parts:
         manifest = read_manifest(manifest_path(path))
         if manifest["identity"].get("shard") is None:
-            raise MismatchError(f"{path}: this is a whole table, not one made with --shard.")
+            raise MismatchError(
+                f"{path}: this is a whole table, not one made with `shard`.", parameter="shard"
+            )
         manifests[Shard.parse(manifest["identity"]["shard"])] = (path, manifest)
     if len(manifests) < len(parts):
         raise MismatchError("The same shard is given twice.")
@@ -106,19 +118,21 @@ def merge(parts: Sequence[Path], output: Path, *, overwrite: bool = False) -> Su
     content["identity"] = {**first["identity"], "shard": None, "format": target.kind}
     report = {**summary.to_dict(), "merged": [path.name for path, _ in ordered], "finished": now()}
     write_manifest(target.manifest, {**content, **report})
-    target.tidy()
+    target.remove_temporary_files()
     return summary
 
 
 def _check(manifests: Mapping[Shard, tuple[Path, dict[str, Any]]]) -> int:
-    """Total number of inputs of parts that are whole and belong together."""
+    """Check that parts are complete and of one run, and return the number of inputs of all of them."""
     (path, first), *_ = manifests.values()
     count = next(iter(manifests)).count
     expected = {**first["identity"], "shard": None}
     for shard, (part, manifest) in manifests.items():
         check_identity({**manifest["identity"], "shard": None}, expected, what=str(part))
         if not manifest["complete"]:
-            raise MismatchError(f"{part}: shard {shard} is not complete; run it again with --resume.")
+            raise MismatchError(
+                f"{part}: shard {shard} is not complete; run it again with `resume`.", parameter="resume"
+            )
         total = int(manifest["inputs"]["count"])
         if shard.count != count or manifest["inputs"] != first["inputs"]:
             raise MismatchError(f"{part}: shard {shard} was made from other inputs than {path}.")
@@ -128,7 +142,7 @@ def _check(manifests: Mapping[Shard, tuple[Path, dict[str, Any]]]) -> int:
             )
     missing = [str(s) for i in range(count) if (s := Shard(i + 1, count)) not in manifests]
     if missing:
-        raise MismatchError(f"Not all shards are here; missing: {', '.join(missing)}.")
+        raise MismatchError(f"Not all shards are given; missing: {', '.join(missing)}.")
     return int(first["inputs"]["count"])
 
 

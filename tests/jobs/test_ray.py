@@ -105,7 +105,7 @@ def test_only_partitions_are_replaced(tmp_path):
     target.check(overwrite=False)
     target.clear()
     _partition(folder, "old.parquet", [0])
-    with pytest.raises(InvalidArgumentError, match="--overwrite"):
+    with pytest.raises(InvalidArgumentError, match="`overwrite`"):
         target.check(overwrite=False)
     target.check(overwrite=True)
     target.clear()

@@ -197,7 +197,7 @@ def test_stopping_keeps_what_was_decoded(folder, tmp_path):
 
 def test_an_existing_table_is_neither_replaced_nor_taken_up_unasked(whole, folder):
     before = whole.read_bytes()
-    with pytest.raises(InvalidArgumentError, match="--resume, or replace it with --overwrite"):
+    with pytest.raises(InvalidArgumentError, match="`resume`, or replace it with `overwrite`"):
         write(whole, folder)
     assert whole.read_bytes() == before
     assert write(whole, folder, overwrite=True).computed == 30
@@ -261,7 +261,7 @@ def test_a_complete_table_needs_no_work(whole, folder):
 
 def test_a_table_without_its_manifest_is_refused(whole, folder):
     whole.with_name(whole.name + ".run.json").unlink()
-    with pytest.raises(MismatchError, match="nobody knows"):
+    with pytest.raises(MismatchError, match="is unknown"):
         write(whole, folder, resume=True, top_k=2)
     whole.with_name(whole.name + ".run.json").write_text("{")
     with pytest.raises(MismatchError, match="not readable"):

@@ -64,7 +64,7 @@ def test_merged_shards_are_the_table_in_one_piece(tmp_path, inputs, count, endin
     assert state["complete"]
     assert state["identity"]["shard"] is None
     assert state["counts"]["rows"] == 14
-    with pytest.raises(InvalidArgumentError, match="--overwrite"):
+    with pytest.raises(InvalidArgumentError, match="`overwrite`"):
         merge(parts, merged)
     assert merge(parts, merged, overwrite=True).rows == 14
 

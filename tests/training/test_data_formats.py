@@ -108,7 +108,7 @@ def test_one_hot_values_are_numbers(tmp_path: Path, one: str, zero: str) -> None
         ("lesion_id,dx\n1,nv\n", "none of the columns image_id"),
         ("image_id,dx\n", "no rows"),
         ("", "no rows"),
-        ("image_id,dx\na\n", "cut off"),
+        ("image_id,dx\na\n", "truncated"),
         ("image_id,dx\na,\n", "has no dx"),
         ("image,MEL,NV\na,1,1\nb,0,1\n", "row 2 does not mark exactly one"),
         ("image,MEL,NV\na,0,1\nb,0,0\n", "row 3 does not mark exactly one"),

@@ -1,10 +1,10 @@
-"""Prediction on a Ray cluster, for those who outgrow one machine (extra `ray`).
+"""Prediction on a Ray cluster (extra `ray`).
 
-Each worker is an actor that loads the model once. Its numbers are those of the local engine, which it runs
-inside: every batch has the same shape wherever an image lands. Inputs that fail become rows. When a worker's
-process is killed, Ray replaces it and repeats what it had in hand, so every input has exactly one row.
+Each worker is an actor that loads the model once and runs the local engine, so that its numbers are those of one
+machine: every batch has the same shape wherever an image lands. Inputs that fail become rows. When a worker's
+process is killed, Ray replaces it and repeats its unfinished calls, so every input has exactly one row.
 
-skinclf, the extra `ray` and the runtime in use are installed on every machine; paths are seen by all of them.
+skinclf, the extra `ray` and the runtime in use are installed on every machine; paths are visible to all of them.
 Ray's usage statistics are off: `RAY_USAGE_STATS_ENABLED` is set to 0 unless the environment has it. A Ray
 that was started before keeps its own setting.
 """

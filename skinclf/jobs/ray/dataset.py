@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skinclf.jobs.ray.worker import Model
     from skinclf.models.spec import ModelSpec
 
-#: Batches of the network in one call of an actor: enough to decode ahead, few enough to repeat.
+#: Batches per call of an actor: enough to decode ahead, few enough to repeat.
 _BATCHES = 8
 _LOADING = frozenset({"options", "hub"})
 _RUNNING = frozenset({"device", "runtime", "precision"})
@@ -46,23 +46,23 @@ def predict_dataset(
         >>> predict_dataset(ds, image_column="bytes", name_column="path", num_gpus=0.5)  # doctest: +SKIP
 
     Args:
-        ds: One image a row.
-        model: What `Predictor` takes by name or path, loaded once by every actor; or a function without
+        ds: Dataset with one image per row.
+        model: Name or path that `Predictor` takes, loaded once by every actor; or a function without
             arguments that makes a `Scorer` there (several networks, test-time augmentation).
-        image_column: Paths or URIs (read by the workers, so that a lost file is a row), encoded bytes, or
-            structs of `bytes` and `path`, as the Hub's image datasets have them.
-        name_column: What the `image` column shall say; None: the path, or `image-<index>` for bytes.
-        index_column: Position of each row, given on as `index`. Ray keeps no order; `predict_paths`,
-            `predict_folder` and `predict_parquet` make one.
-        keep: Further columns to give on.
-        top_k: Adds the k most probable classes as columns.
-        threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
-        batch_size: Images per run of the network; None: 16 on a CPU, 128 on a GPU.
-        concurrency: Number of actors, or (least, most); None: from one to as many as the cluster holds.
-        num_cpus: Cores of one actor, also its decode threads. OpenVINO uses all cores of a machine whatever
-            is said here; with it, one actor per machine and all of its cores is fastest.
-        num_gpus: GPUs of one actor; a fraction lets several share one.
-        filesystem: A `pyarrow.fs.FileSystem` for all paths; None goes by each path's scheme.
+        image_column: Name of the column of paths or URIs (read by the workers, so that a lost file is a row),
+            encoded bytes, or structs of `bytes` and `path`, as the Hub's image datasets have them.
+        name_column: Name of the column that becomes `image`; None takes the path, or `image-<index>` for bytes.
+        index_column: Name of the column with each row's position, which becomes `index`. Ray keeps no order;
+            `predict_paths`, `predict_folder` and `predict_parquet` make this column.
+        keep: Names of further columns to copy.
+        top_k: Number of most probable classes that are added as columns.
+        threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
+        batch_size: Images per run of the network; None takes 16 on a CPU, 128 on a GPU.
+        concurrency: Number of actors, or (least, most); None takes from one to as many as the cluster holds.
+        num_cpus: Cores per actor, also its number of decode threads. OpenVINO uses all cores of a machine
+            in any case; with it, one actor per machine with all of its cores is fastest.
+        num_gpus: GPUs per actor; a fraction lets several share one.
+        filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
         **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime` and `precision`.
 
     Returns:
@@ -71,10 +71,10 @@ def predict_dataset(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InvalidArgumentError: An argument has an unusable value or a column is not there.
-        ModelError: The model's contract cannot be read here.
+        InvalidArgumentError: An argument has an unusable value or a column is missing.
+        ModelError: The model's `ModelSpec` cannot be read on this machine.
     """
-    data = need_ray().data
+    data = import_ray().data
     from skinclf.jobs.ray.worker import IN_FLIGHT, Classifier, Plan
 
     gpu = bool(num_gpus)
@@ -82,7 +82,7 @@ def predict_dataset(
         options["device"] = "cuda" if gpu else "cpu"
     elif not gpu and options["device"] != "cpu":
         raise InvalidArgumentError(
-            f"Device {options['device']}: say with num_gpus how much of one an actor takes."
+            f"Device {options['device']}: set `num_gpus`, the GPUs per actor, too.", parameter="num_gpus"
         )
     plan = Plan(
         model=model,
@@ -119,13 +119,13 @@ def predict_paths(paths: Iterable[str | os.PathLike[str]], **options: Any) -> ra
     """Classify files by path or URI; the column `index` of the result says where each one stood.
 
     Args:
-        paths: Read to the end before anything starts; their names go to Ray's object store.
-        **options: Those of `predict_dataset`.
+        paths: Paths or URIs, read to the end before the run starts; they are kept in Ray's object store.
+        **options: Options of `predict_dataset`.
 
     Raises:
-        InvalidArgumentError: There are none; else as `predict_dataset`.
+        InvalidArgumentError: `paths` is empty; else as `predict_dataset`.
     """
-    ray = need_ray()
+    ray = import_ray()
     import pyarrow as pa
 
     batch_size = options.get("batch_size") or (128 if options.get("num_gpus") else 16)
@@ -146,10 +146,10 @@ def predict_folder(
     """Classify the images of a folder, local or in remote storage (`s3://bucket/folder`), in natural order.
 
     Args:
-        folder: A path that every machine sees, or a URI that pyarrow reads.
-        recursive: Search subfolders too.
-        filesystem: A `pyarrow.fs.FileSystem`; None goes by the scheme.
-        **options: Those of `predict_dataset`.
+        folder: Path that every machine sees, or a URI that pyarrow reads.
+        recursive: Whether subfolders are searched too.
+        filesystem: A `pyarrow.fs.FileSystem`; None takes that of the scheme.
+        **options: Options of `predict_dataset`.
 
     Raises:
         InvalidArgumentError: The folder cannot be listed or holds no image; else as `predict_dataset`.
@@ -158,11 +158,11 @@ def predict_folder(
     return predict_paths(found, filesystem=filesystem, **options)
 
 
-def need_ray() -> Any:
+def import_ray() -> Any:
     """Ray, with Ray Data loaded, and without its usage statistics unless the user asked for them.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -173,29 +173,33 @@ def need_ray() -> Any:
 
 
 def _check(model: Model, batch_size: int, threshold: float | None, options: Mapping[str, Any]) -> None:
-    """Find out here what would otherwise stop every worker."""
+    """Check here what would otherwise stop every worker."""
     unknown = sorted(options.keys() - _LOADING - _RUNNING)
     if unknown:
         known = ", ".join(sorted(_LOADING | _RUNNING))
         raise InvalidArgumentError(f"Unknown options {', '.join(unknown)}; expected {known}.")
     if batch_size < 1:
-        raise InvalidArgumentError(f"batch_size is at least 1; received {batch_size}.")
+        raise InvalidArgumentError(
+            f"`batch_size` is at least 1; received {batch_size}.", parameter="batch_size"
+        )
     if threshold is not None and not 0 <= threshold <= 1:
-        raise InvalidArgumentError(f"threshold is between 0 and 1; received {threshold}.")
+        raise InvalidArgumentError(
+            f"`threshold` is between 0 and 1; received {threshold}.", parameter="threshold"
+        )
     if not callable(model):
-        contract(model, options)
+        load_worker_spec(model, options)
 
 
-def contract(model: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> ModelSpec:
-    """The contract of the model that the workers will load.
+def load_worker_spec(model: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> ModelSpec:
+    """The `ModelSpec` of the model that the workers will load.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The `ModelSpec` cannot be read.
     """
     from skinclf.models.load import load_spec
 
-    said = {key: value for key, value in options.items() if key in _LOADING}
-    return load_spec(None if model is None else os.fspath(model), **said)
+    loading = {key: value for key, value in options.items() if key in _LOADING}
+    return load_spec(None if model is None else os.fspath(model), **loading)
 
 
 def _names(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
@@ -205,7 +209,7 @@ def _names(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             path.encode()
         except UnicodeEncodeError:
             raise InvalidArgumentError(
-                f"{path!r}: a name that is no UTF-8, which Ray's tables cannot hold; rename the file, or use "
-                "the local engine."
+                f"{path!r}: a name that is not UTF-8, which Ray's tables cannot hold; rename the file, or predict "
+                "without Ray (`skinclf.write_predictions`)."
             ) from None
         yield path

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from skinclf._utils.natural_order import natural_key
 from skinclf.errors import InvalidArgumentError, MissingExtraError
 from skinclf.images.decode import EXTENSIONS
-from skinclf.images.discovery import Inputs, natural_key
+from skinclf.images.discovery import Inputs
 
 
 def find_images(
     paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False, filesystem: Any = None
 ) -> Iterator[str]:
-    """Files, and the images of folders in natural order; local ones or URIs.
+    """Paths of files and of the images in folders, local or remote, in natural order.
 
     Raises:
         InvalidArgumentError: A folder cannot be listed or holds no image.
@@ -37,9 +38,15 @@ def find_files(
     recursive: bool = False,
     filesystem: Any = None,
 ) -> Iterator[str]:
-    """Files, and those of folders with one of the endings (lower case); hidden ones are left out.
+    """Paths of files, and of the files in folders that have a known extension; hidden ones are left out.
 
     The order is that of `skinclf.images.discovery.scan_directory`: natural, files before subfolders.
+
+    Args:
+        paths: Files and folders: local paths or URIs.
+        endings: Extensions in lower case, such as `.jpg`.
+        recursive: Whether subfolders are searched too.
+        filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
 
     Raises:
         InvalidArgumentError: A folder cannot be listed or holds no such file.
@@ -59,13 +66,13 @@ def find_files(
         ]
         if not names:
             raise InvalidArgumentError(
-                f"No images or tables in {path}; endings taken: {' '.join(sorted(known))}."
+                f"No images or tables in {path}; known extensions: {' '.join(sorted(known))}."
             )
         for name in sorted(names, key=_scan_key):
             yield f"{path.rstrip('/')}/{name}"
 
 
-def place(path: str, filesystem: Any) -> tuple[Any, str]:
+def resolve_path(path: str, filesystem: Any) -> tuple[Any, str]:
     """The pyarrow filesystem of a path or URI, and the path on it.
 
     Raises:
@@ -85,9 +92,9 @@ def place(path: str, filesystem: Any) -> tuple[Any, str]:
 
 
 def _listing(path: str, filesystem: Any, *, recursive: bool) -> tuple[list[str], bool]:
-    """Names of the files in a folder, or whether it is a file itself."""
+    """Names of the files in a folder, and whether the path is a file itself."""
     try:
-        storage, inside = place(path, filesystem)
+        storage, inside = resolve_path(path, filesystem)
         from pyarrow.fs import FileSelector, FileType
 
         if storage.get_file_info(inside).type == FileType.File:

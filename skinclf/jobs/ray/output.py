@@ -1,4 +1,4 @@
-"""The folder of Parquet partitions that a run on a cluster writes: checked before, counted after."""
+"""The folder of Parquet partitions that a run on a cluster writes: checked before it, verified after it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from skinclf._utils.notice import NOTICE
 from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf.jobs.manifest import SCHEMA
 
-#: Readers of Parquet folders pass over names that begin with an underscore.
+#: File name of the manifest; readers of Parquet folders skip names that begin with an underscore.
 MANIFEST = "_run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionedOutput:
-    """A folder on a pyarrow filesystem.
+    """An output folder on a pyarrow filesystem.
 
     Attributes:
-        name: As the user gave it.
-        root: Its path on `filesystem`.
+        name: Path or URI as given by the caller.
+        root: Path of the folder on `filesystem`.
         filesystem: A `pyarrow.fs.FileSystem`.
     """
 
@@ -39,7 +39,7 @@ class PartitionedOutput:
         """Find the filesystem of a path or URI.
 
         Raises:
-            OutputError: There is none.
+            OutputError: No filesystem has the scheme of the URI.
         """
         from pyarrow import ArrowException
         from pyarrow.fs import FileSystem, LocalFileSystem
@@ -49,23 +49,29 @@ class PartitionedOutput:
         try:
             filesystem, root = FileSystem.from_uri(name)
         except (OSError, ArrowException) as error:
-            raise OutputError(f"{name}: no such place to write to: {_text(error)}") from None
+            raise OutputError(f"{name}: no filesystem for this URI: {_text(error)}") from None
         return cls(name, root, filesystem)
 
     def check(self, *, overwrite: bool) -> None:
-        """Find out now what would stop the run at its end.
+        """Check early what would stop the run at its end.
+
+        Args:
+            overwrite: Whether partitions may be replaced.
 
         Raises:
-            InvalidArgumentError: The folder holds something that may not be replaced.
-            OutputError: It is a file, or cannot be made.
+            InvalidArgumentError: The folder is not empty and `overwrite` is not set, or it holds other files.
+            OutputError: The path is a file.
         """
         if self.name == "-":
             raise InvalidArgumentError(
-                "The Ray engine writes a folder of Parquet files; give --output FOLDER."
+                "The Ray engine writes a folder of Parquet files; set `output` to its path.",
+                parameter="output",
             )
         names = self._entries()
         if names and not overwrite:
-            raise InvalidArgumentError(f"{self.name} is not empty. Replace what is in it with --overwrite.")
+            raise InvalidArgumentError(
+                f"{self.name} is not empty. Replace what is in it with `overwrite`.", parameter="overwrite"
+            )
         foreign = [name for name in names if name != MANIFEST and not name.endswith(".parquet")]
         if foreign:
             raise InvalidArgumentError(
@@ -73,10 +79,10 @@ class PartitionedOutput:
             )
 
     def clear(self) -> None:
-        """Make the folder and empty it.
+        """Make the folder, or empty it.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The folder cannot be written.
         """
         try:
             self.filesystem.create_dir(self.root, recursive=True)
@@ -95,10 +101,16 @@ class PartitionedOutput:
         return [info.base_name for info in found]
 
     def verify(self, rows: int) -> Mapping[str, int]:
-        """Rows by status, after seeing that each `index` from 0 to `rows` - 1 stands there once.
+        """Check that each `index` from 0 to `rows` - 1 has exactly one row.
+
+        Args:
+            rows: Number of inputs.
+
+        Returns:
+            Number of rows by status.
 
         Raises:
-            OutputError: Rows are missing or there twice.
+            OutputError: A row is missing or occurs twice.
         """
         import pyarrow.dataset as pds
 
@@ -120,7 +132,7 @@ class PartitionedOutput:
         """Write the manifest beside the partitions.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The manifest cannot be written.
         """
         text = {"schema": SCHEMA, **content, "finished": now(), "versions": versions(), "notice": NOTICE}
         try:

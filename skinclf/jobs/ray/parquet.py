@@ -1,6 +1,6 @@
-"""Parquet files that hold images, as a Ray dataset whose rows know their position.
+"""Parquet files of images as a Ray dataset with a column for each row's position.
 
-Ray keeps no order among blocks, so the position is worked out from the files' footers: a row's index is the
+Ray keeps no order among blocks, so the position is computed from the files' footers: a row's index is the
 number of rows before its row group plus its place in it, whichever worker reads it and however often.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.jobs.ray.dataset import need_ray, predict_dataset
-from skinclf.jobs.ray.listing import find_files, place
+from skinclf.jobs.ray.dataset import import_ray, predict_dataset
+from skinclf.jobs.ray.listing import find_files, resolve_path
 
 if TYPE_CHECKING:
     import ray.data
@@ -36,7 +36,7 @@ class _ReadRowGroup:
         import pyarrow.parquet as pq
 
         for row in table.to_pylist():
-            filesystem, inside = place(row["file"], self.filesystem)
+            filesystem, inside = resolve_path(row["file"], self.filesystem)
             start = row["start"]
             with pq.ParquetFile(inside, filesystem=filesystem) as file:
                 for batch in file.iter_batches(_ROWS, row_groups=[row["group"]], columns=list(self.columns)):
@@ -54,15 +54,15 @@ def read_parquet(
     """Columns of Parquet files, and the column `index`.
 
     Args:
-        paths: Files and folders (searched to the bottom), or URIs of them; in this order.
-        columns: What to read; `index` must not be among them.
-        filesystem: A `pyarrow.fs.FileSystem`; None goes by each path's scheme.
+        paths: Files and folders (with all subfolders), or URIs of them; read in this order.
+        columns: Names of the columns to read, without `index`.
+        filesystem: A `pyarrow.fs.FileSystem`; None takes that of each path's scheme.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InvalidArgumentError: There is no such file, or one lacks a column or is no Parquet.
+        InvalidArgumentError: A file is missing, lacks a column, or is not Parquet.
     """
-    ray = need_ray()
+    ray = import_ray()
     import pyarrow as pa
 
     if "index" in columns:
@@ -91,18 +91,18 @@ def predict_parquet(
     filesystem: Any = None,
     **options: Any,
 ) -> ray.data.Dataset:
-    """Classify images that lie in Parquet files; `index` counts their rows in the order of the files.
+    """Classify images in Parquet files; `index` counts their rows in the order of the files.
 
     Args:
-        paths: Files and folders (searched to the bottom), or URIs of them.
-        image_column: As for `predict_dataset`: bytes, structs of bytes and path, or paths.
-        name_column: What the `image` column shall say.
-        keep: Further columns to give on; no others are read.
-        filesystem: A `pyarrow.fs.FileSystem` for the tables and for paths in them; None goes by the scheme.
-        **options: Those of `predict_dataset`.
+        paths: Files and folders (with all subfolders), or URIs of them.
+        image_column: Name of the column of bytes, structs of bytes and path, or paths.
+        name_column: Name of the column that becomes `image`; None as for `predict_dataset`.
+        keep: Names of further columns to copy; no others are read.
+        filesystem: A `pyarrow.fs.FileSystem` for the tables and for paths in them; None takes that of the scheme.
+        **options: Options of `predict_dataset`.
 
     Raises:
-        InvalidArgumentError: The files are not there, no Parquet, or lack a column; else as `predict_dataset`.
+        InvalidArgumentError: A file is missing, lacks a column, or is not Parquet; else as `predict_dataset`.
     """
     columns = [image_column, *([name_column] if name_column else []), *keep]
     return predict_dataset(
@@ -117,12 +117,12 @@ def predict_parquet(
 
 
 def _rows(file: str, columns: Sequence[str], filesystem: Any) -> list[int]:
-    """Rows of each row group of one file."""
+    """Number of rows in each row group of one file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        inside = place(file, filesystem)
+        inside = resolve_path(file, filesystem)
         with pq.ParquetFile(inside[1], filesystem=inside[0]) as opened:
             missing = sorted(set(columns) - set(opened.schema_arrow.names))
             found = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]

@@ -1,4 +1,4 @@
-"""A whole run on a cluster: files in, a folder of Parquet partitions out."""
+"""Prediction over files on a Ray cluster into a folder of Parquet partitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from skinclf.errors import SkinclfError
 from skinclf.images.discovery import Inputs
-from skinclf.jobs.ray.dataset import contract, need_ray, predict_paths
+from skinclf.jobs.ray.dataset import import_ray, load_worker_spec, predict_paths
 from skinclf.jobs.ray.listing import find_images
 from skinclf.models.options import HubOptions, ModelOptions
 
@@ -21,11 +21,11 @@ _RAISED = re.compile(r"skinclf\.errors\.\w+: (.+)")
 
 @dataclass(frozen=True, slots=True)
 class ClusterRun:
-    """What a run on a cluster did.
+    """Counts and time of a run on a cluster.
 
     Attributes:
-        statuses: Rows by status.
-        seconds: From the call to the last file.
+        statuses: Number of rows by status.
+        seconds: Seconds from the call to the last file.
     """
 
     statuses: Mapping[str, int]
@@ -33,12 +33,12 @@ class ClusterRun:
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows of the table."""
         return sum(self.statuses.values())
 
     @property
     def failed(self) -> int:
-        """Rows of inputs that failed."""
+        """Number of rows of inputs that failed."""
         return self.rows - self.statuses.get("ok", 0)
 
     def __str__(self) -> str:
@@ -55,30 +55,33 @@ def predict_with_ray(
     rows_per_file: int = _ROWS_PER_FILE,
     **options: Any,
 ) -> ClusterRun:
-    """Classify files on a cluster into a folder of Parquet files, and check that no row was lost.
+    """Classify files on a cluster into a folder of Parquet files, and check that no row is missing.
 
-    Connects to the cluster that `RAY_ADDRESS` names, else uses this machine. Beside the partitions stands
-    `_run.json`, the manifest.
+    Connects to the cluster that `RAY_ADDRESS` names, else uses this machine. The manifest is `_run.json` beside the
+    partitions.
 
     Args:
-        inputs: Files and folders as `Inputs` (URIs too), or the names of images.
-        output: Folder, local or a URI; seen by all machines.
-        overwrite: Replace the partitions that are there.
-        quiet: No progress bars.
-        rows_per_file: Rows of a partition, at least, where there are so many.
-        **options: Those of `predict_dataset`.
+        inputs: Files and folders as `Inputs` (URIs too), or paths of images.
+        output: Folder, local or a URI, visible to all machines.
+        overwrite: Whether to replace existing partitions.
+        quiet: Whether to hide progress bars.
+        rows_per_file: Least number of rows per partition, where there are so many.
+        **options: Options of `predict_dataset`.
+
+    Returns:
+        Counts and time.
 
     Raises:
-        InvalidArgumentError: There is no input, or the output is there already.
+        InvalidArgumentError: `inputs` is empty, or the output exists without `overwrite`.
         OutputError: The output cannot be written, or rows are missing in it.
-        SkinclfError: The cluster cannot go on.
+        SkinclfError: A worker failed.
     """
     started = time.perf_counter()
-    ray = need_ray()
+    ray = import_ray()
     from skinclf.jobs.ray.output import PartitionedOutput
 
     model = options.get("model")
-    identity = repr(model) if callable(model) else contract(model, options).fingerprint
+    identity = repr(model) if callable(model) else load_worker_spec(model, options).fingerprint
     target = PartitionedOutput.open(os.fspath(output))
     target.check(overwrite=overwrite)
     filesystem = options.get("filesystem")
@@ -94,7 +97,7 @@ def predict_with_ray(
         target.clear()
         ds.write_parquet(target.root, filesystem=target.filesystem, min_rows_per_file=rows_per_file)
     except Exception as error:
-        raise _plain(error) from error
+        raise _worker_error(error) from error
     run = ClusterRun(target.verify(len(names)), time.perf_counter() - started)
     target.write_manifest(_manifest(run, identity, options))
     return run
@@ -104,19 +107,19 @@ def _manifest(run: ClusterRun, identity: Any, options: Mapping[str, Any]) -> dic
     flat: dict[str, Any] = {}
     for key, value in options.items():
         flat.update(asdict(value) if isinstance(value, (ModelOptions, HubOptions)) else {key: value})
-    said = {k: v for k, v in flat.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
+    plain = {k: v for k, v in flat.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
     return {
         "engine": "ray",
         "identity": {"model": identity},
-        "options": said,
+        "options": plain,
         "complete": True,
         "counts": {"rows": run.rows, "failed": run.failed, "statuses": dict(run.statuses)},
         "timings": {"seconds": round(run.seconds, 3)},
     }
 
 
-def _plain(error: Exception) -> Exception:
-    """An error of the cluster as one sentence, without the layers and traces that Ray puts around it."""
+def _worker_error(error: Exception) -> Exception:
+    """A cluster's error as one sentence, without the layers and traces that Ray adds."""
     import ray
 
     layers: list[BaseException] = []
@@ -127,7 +130,7 @@ def _plain(error: Exception) -> Exception:
     if not any(isinstance(x, ray.exceptions.RayError) for x in layers):
         return error
     text = "\n".join(map(str, layers))
-    # What a worker raised stands at the end of a trace, as `skinclf.errors.ModelError: message`.
-    said = _RAISED.findall(text)
+    # The error of a worker is at the end of a trace, as `skinclf.errors.ModelError: message`.
+    raised = _RAISED.findall(text)
     lines = [line for line in text.splitlines() if line.strip()]
-    return SkinclfError(f"A Ray worker failed: {said[-1] if said else lines[0]}")
+    return SkinclfError(f"A Ray worker failed: {raised[-1] if raised else lines[0]}")

@@ -1,4 +1,4 @@
-"""What runs inside a Ray worker: one loaded model, and a table of images in, a table of predictions out."""
+"""The Ray worker: loads a model once, then turns tables of images into tables of predictions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.schema import Schema
 from skinclf.inference.scorer import Scorer
-from skinclf.jobs.ray.listing import place
+from skinclf.jobs.ray.listing import resolve_path
 
-#: What names a model so that every worker can load it: see `skinclf.jobs.ray.predict_dataset`.
+#: Name or path of a model that every worker can load, or a function that makes a scorer there.
 Model: TypeAlias = "str | os.PathLike[str] | Callable[[], Scorer] | None"
-#: Requests in flight at a time for images in remote storage, where a request waits and computes nothing.
+#: Concurrent requests for images in remote storage; a request waits and computes nothing.
 _FETCHES = 16
-#: Calls that Ray may queue at one actor; as many are handled with care after its process died.
+#: Calls that Ray may queue at one actor; as many are handled in guarded mode after its process died.
 IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What every worker is told; see `skinclf.jobs.ray.predict_dataset` for the fields."""
+    """The options of every worker; see `skinclf.jobs.ray.predict_dataset` for the fields."""
 
     model: Model
     image_column: str
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Columns that the dataset must have."""
+        """Names of the columns that the dataset must have."""
         named = (self.image_column, self.name_column, self.index_column, *self.keep)
         return tuple(name for name in named if name is not None)
 
@@ -50,7 +50,7 @@ class Plan:
         """Check the columns of a dataset.
 
         Raises:
-            InvalidArgumentError: One that is needed is not there.
+            InvalidArgumentError: A needed column is missing.
         """
         missing = [name for name in self.needed if name not in columns]
         if missing:
@@ -59,7 +59,7 @@ class Plan:
             )
 
     def predictor(self) -> Predictor:
-        """Load the model."""
+        """Load the model as a predictor."""
         model = self.model() if callable(self.model) else self.model
         return Predictor(
             model, batch_size=self.batch_size, workers=self.workers, threshold=self.threshold, **self.options
@@ -78,20 +78,21 @@ class Classifier:
         self._plan = plan
         self._predictor = plan.predictor()
         self._schema = Schema(self._predictor.spec.labels, plan.top_k, self._predictor.columns)
-        self._careful = IN_FLIGHT if _was_restarted() else 0
+        self._guarded_calls = IN_FLIGHT if _was_restarted() else 0
 
     def __call__(self, table: Any) -> Any:
         """Predictions for a `pyarrow.Table`, row by row in its order.
 
         Raises:
-            InvalidArgumentError: A column is not there.
+            InvalidArgumentError: A column is missing.
         """
         self._plan.check(table.column_names)
-        careful, self._careful = self._careful > 0, max(0, self._careful - 1)
-        predictions = self._predict(table, careful=careful)
+        guarded = self._guarded_calls > 0
+        self._guarded_calls = max(0, self._guarded_calls - 1)
+        predictions = self._predict(table, guarded=guarded)
         return self._table(predictions, table)
 
-    def _predict(self, table: Any, *, careful: bool) -> list[Prediction]:
+    def _predict(self, table: Any, *, guarded: bool) -> list[Prediction]:
         plan = self._plan
         cells = table[plan.image_column].to_pylist()
         names = [_text(name) for name in table[plan.name_column].to_pylist()] if plan.name_column else None
@@ -100,7 +101,7 @@ class Classifier:
             _Input.of(cell, names[i] if names else None, number)
             for i, (cell, number) in enumerate(zip(cells, numbers, strict=True))
         ]
-        predictor = self._predictor if not careful else self._guarded()
+        predictor = self._predictor if not guarded else self._guarded_predictor()
         failed: dict[int, ImageError] = {}
         good: list[int] = []
 
@@ -122,7 +123,7 @@ class Classifier:
             )
         return [rows[i] for i in range(len(inputs))]
 
-    def _guarded(self) -> Predictor:
+    def _guarded_predictor(self) -> Predictor:
         """The same model, with decoding in processes of their own."""
         return Predictor(
             self._predictor.scorer,
@@ -133,7 +134,7 @@ class Classifier:
         )
 
     def _fetched(self, inputs: list[_Input]) -> Iterator[ImageSource | ImageError]:
-        """The source of each input; what lies in remote storage is fetched ahead."""
+        """The source of each input; remote files are fetched ahead."""
         filesystem = self._plan.filesystem
         remote = [i for i, item in enumerate(inputs) if item.is_remote(filesystem)]
         if not remote:
@@ -186,9 +187,9 @@ class _Input:
 
 
 def _fetch(path: str, filesystem: Any) -> ImageSource | ImageError:
-    """The bytes of a file in remote storage, or why there are none."""
+    """The bytes of a file in remote storage, or the error."""
     try:
-        storage, inside = place(path, filesystem)
+        storage, inside = resolve_path(path, filesystem)
         with storage.open_input_file(inside) as file:
             data: bytes = file.read()
     except FileNotFoundError:

@@ -164,7 +164,7 @@ def _decode(
     with writing(journal.parent):
         journal.parent.mkdir(parents=True, exist_ok=True)
     with closing(AppendFile(journal)) as file, ThreadPoolExecutor(max(1, workers)) as pool:
-        file.cut(_whole_lines(journal))
+        file.truncate(_whole_lines(journal))
         while chunk := list(islice(rest, _CHUNK)):
             found = list(pool.map(_look, [c[1] for c in chunk]))
             lines = (json.dumps([*c[2], _plain(f)]) for c, f in zip(chunk, found, strict=True))

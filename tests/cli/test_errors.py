@@ -11,7 +11,7 @@ import pytest
 from support.decision_fixtures import write_small_bundle
 
 from skinclf import errors
-from skinclf.errors import InvalidArgumentError, MismatchError, ModelError, SkinclfError
+from skinclf.errors import InvalidArgumentError, ModelError, SkinclfError
 from skinclf.models.precision import describe_effect
 from skinclf_cli.errors import exit_code, option_names, render
 from skinclf_cli.main import run
@@ -68,7 +68,9 @@ def test_the_longest_option_string_is_shown() -> None:
 
 
 def test_every_error_has_an_exit_code() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SkinclfError)]
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SkinclfError)
+    ]
     made = {kind: kind.__new__(kind) for kind in kinds}
     assert {kind for kind, error in made.items() if exit_code(error) == 2} == {InvalidArgumentError}
     assert {exit_code(error) for error in made.values()} == {1, 2}
@@ -101,8 +103,17 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_missing_labels_name_the_option(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["models", "convert", str(weights), str(tmp_path / "x"), "--architecture", "test_efficientnet.r160_in1k"]
+def test_missing_labels_name_the_option(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [
+        "models",
+        "convert",
+        str(weights),
+        str(tmp_path / "x"),
+        "--architecture",
+        "test_efficientnet.r160_in1k",
+    ]
     assert run(line) == 1
     told = capsys.readouterr().err
     assert "--labels" in told
@@ -112,7 +123,14 @@ def test_missing_labels_name_the_option(weights: Path, tmp_path: Path, capsys: p
 def test_missing_preprocessing_names_the_option(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["models", "convert", str(weights), str(tmp_path / "x"), "--architecture", "test_efficientnet.r160_in1k"]
+    line = [
+        "models",
+        "convert",
+        str(weights),
+        str(tmp_path / "x"),
+        "--architecture",
+        "test_efficientnet.r160_in1k",
+    ]
     assert run([*line, "--labels", "malignant"]) == 1
     told = capsys.readouterr().err
     assert "--preprocess" in told
@@ -122,7 +140,16 @@ def test_missing_preprocessing_names_the_option(
 def test_a_table_of_another_run_names_the_option(
     tiny_bundle: Path, image_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["predict", str(image_dir), "-o", str(tmp_path / "p.csv"), "--model", str(tiny_bundle), "--runtime", "torch"]
+    line = [
+        "predict",
+        str(image_dir),
+        "-o",
+        str(tmp_path / "p.csv"),
+        "--model",
+        str(tiny_bundle),
+        "--runtime",
+        "torch",
+    ]
     assert run(line) == 0
     capsys.readouterr()
     assert run(line) == 2
@@ -149,7 +176,9 @@ def test_a_threshold_of_another_model_names_the_option(
     assert "`force" not in told
 
 
-def test_a_guarantee_by_image_names_the_option(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guarantee_by_image_names_the_option(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with (bundle / "predictions_val.csv").open() as file:
         assert "lesion_id" in next(csv.reader(file))
     line = ["tune-threshold", "--target-sensitivity", "0.9", "--grade", "guaranteed", "--model", str(bundle)]

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from skinclf_cli.main import COMMANDS, cli
 
 
-def commands(command: click.Command = cli, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(
+    command: click.Command = cli, names: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield names, command
     if isinstance(command, click.Group):
         context = click.Context(command)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from skinclf_cli import console
-from skinclf_cli.commands.predict_options import (
+from skinclf_cli.commands.predict.model import load_predictor
+from skinclf_cli.commands.predict.options import (
     DecisionOptions,
     EngineOptions,
     ExecutionOptions,
@@ -69,7 +70,7 @@ def predict(
     """  # noqa: D301 - click's paragraph mark
     inputs = source.inputs()
     if engine.engine == "ray":
-        from skinclf_cli.commands.predict_ray import predict_on_cluster
+        from skinclf_cli.commands.predict.ray import predict_on_cluster
 
         return predict_on_cluster(
             inputs,
@@ -85,7 +86,14 @@ def predict(
     if as_json and str(table.output) == "-":
         raise click.UsageError("--json reports on stdout, where the rows go; give --output FILE.")
     target = table.target()
-    predictor = _predictor(table, choice, decision, options, hub, execution)
+    predictor = load_predictor(
+        choice,
+        options=options,
+        hub=hub,
+        execution=execution,
+        decision=decision,
+        embeddings=table.embeddings is not None,
+    )
     summary = _run(predictor, inputs, target, table, decision)
     if as_json:
         console.json_out({"output": str(table.output), **summary.to_dict()})
@@ -95,63 +103,6 @@ def predict(
         click.echo(f"Interrupted. {saved}", err=True)
         return INTERRUPTED
     return PARTLY_FAILED if summary.failed else DONE
-
-
-def _predictor(
-    table: TableOptions,
-    choice: ModelChoice,
-    decision: DecisionOptions,
-    options: ModelOptions,
-    hub: HubOptions,
-    execution: ExecutionOptions,
-) -> Predictor:
-    """The loaded model with its threshold; a message says what runs where."""
-    from skinclf.inference.predictor import Predictor
-
-    sets = None
-    if decision.conformal is not None:
-        from skinclf.decisions.held_out import label_sets
-
-        sets = label_sets(decision.conformal, choice.model)
-    predictor = Predictor(
-        list(choice.model) or None,
-        options=options,
-        hub=hub,
-        device=execution.device,
-        runtime=execution.runtime,
-        precision=execution.precision,
-        batch_size=execution.batch_size,
-        workers=execution.workers,
-        processes=execution.processes,
-        embeddings=table.embeddings is not None,
-        tta=choice.tta,
-        average=choice.average,
-        weights=choice.weights,
-        conformal=sets,
-        refer_below=decision.refer_below,
-    )
-    if choice.tta != "none" or len(choice.model) > 1:
-        console.message("Operating points were measured without test-time augmentation or ensembles.")
-    if decision.threshold is not None:
-        from skinclf.decisions.threshold_file import resolve_threshold
-
-        chosen, notices = resolve_threshold(decision.threshold, predictor.spec, force=decision.force)
-        for notice in notices:
-            console.message(notice)
-        predictor = predictor.with_threshold(chosen.value)
-    _report_runtime(predictor, automatic=execution.device == "auto")
-    return predictor
-
-
-def _report_runtime(predictor: Predictor, *, automatic: bool) -> None:
-    from skinclf.models.precision import describe_effect
-
-    info = predictor.scorer.info
-    device = f"{info['device']} (auto)" if automatic else info["device"]
-    console.message(f"{predictor.spec.name} on {device}: {info['runtime']}, {info['precision']}")
-    if info["precision"] != "fp32":
-        more = "" if "band" in info else " See skinclf models precision."
-        console.message(describe_effect(info) + more)
 
 
 def _run(

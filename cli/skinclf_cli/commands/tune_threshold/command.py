@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from skinclf_cli import console
-from skinclf_cli.commands.tune_threshold_options import (
+from skinclf_cli.commands.tune_threshold.options import (
     CriterionOptions,
     DataOptions,
     RuleOptions,
@@ -15,7 +15,7 @@ from skinclf_cli.commands.tune_threshold_options import (
     data_options,
     rule_options,
 )
-from skinclf_cli.commands.tune_threshold_report import report_data, report_result
+from skinclf_cli.commands.tune_threshold.report import report_data, report_result
 from skinclf_cli.types import OutputFile
 
 

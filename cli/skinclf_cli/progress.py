@@ -26,7 +26,7 @@ def run_bar(inputs: Inputs) -> Iterator[Callable[[Summary], None] | None]:
     """A bar with rate, failures and remaining time for a run over inputs.
 
     Yields:
-        What is called after every batch; None without a bar.
+        Function to call after every batch; None without a bar.
     """
     if _hidden():
         yield None
@@ -64,7 +64,7 @@ def image_bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
         title: Word before the bar.
 
     Yields:
-        What is called with the images done and their total; None without a bar.
+        Function of the images done and their total; None without a bar.
     """
     if _hidden():
         yield None
@@ -90,7 +90,7 @@ def step_bar(total: int) -> Iterator[Callable[[str, int], None]]:
         total: Images of a step.
 
     Yields:
-        What is called with the name of the step and the images done.
+        Function of the name of the step and the images done.
     """
     from rich.progress import Progress
 
@@ -104,7 +104,7 @@ def download_bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
     """A bar for each file that is downloaded.
 
     Yields:
-        What is called with the name of a file, the bytes done and their total; None without a bar.
+        Function of the name of a file, the bytes done and their total; None without a bar.
     """
     if _hidden():
         yield None

@@ -24,7 +24,19 @@ def python(code, **env):
     )
 
 
-@pytest.mark.parametrize("args", [["--version"], ["--help"], ["-h"], ["predict", "--help"], ["merge", "-h"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--version"],
+        ["--help"],
+        ["-h"],
+        ["predict", "--help"],
+        ["merge", "-h"],
+        ["tune-threshold", "-h"],
+        ["models", "convert", "-h"],
+        ["data", "prepare", "-h"],
+    ],
+)
 def test_help_and_version_import_nothing_heavy(args):
     code = (
         f"import sys; from skinclf_cli.main import run; code = run({args!r}); "

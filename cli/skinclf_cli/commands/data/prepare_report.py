@@ -1,4 +1,4 @@
-"""What `skinclf data prepare` prints about a split."""
+"""Messages of `skinclf data prepare` about a split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `skinclf models precision` and `skinclf models quantize` share: images to measure on, and the report."""
+"""Images to measure on and the report, for `skinclf models precision` and `skinclf models quantize`."""
 
 from __future__ import annotations
 

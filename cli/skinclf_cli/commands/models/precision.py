@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=20),
     default=2000,
     show_default=True,
-    help="Largest number of images; a fixed random sample of more.",
+    help="Largest number of images; from more, a fixed random sample is drawn.",
 )
 @click.option("--store", is_flag=True, help="Record the effect in the bundle, so that predict can mark rows.")
 @hub_options

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=40),
     default=2300,
     show_default=True,
-    help="Largest number of images in all; a fixed random sample of more.",
+    help="Largest number of images in all; from more, a fixed random sample is drawn.",
 )
 @hub_options
 @json_option
@@ -41,7 +41,8 @@ def quantize(
 ) -> None:
     """Write the model NAME with an int8 network as a bundle into FOLDER, and measure the effect of int8.
 
-    The images should look like those that will be predicted. Afterwards: predict --model FOLDER --precision int8.
+    The images should look like those that will be predicted. Use the bundle with
+    `skinclf predict --model FOLDER --precision int8`.
     """
     from skinclf.conversion.precision import choose_images
     from skinclf.conversion.quantize import quantize_model

@@ -1,4 +1,4 @@
-"""The model of `skinclf predict`: loaded with its threshold and label sets, and what runs where."""
+"""Loading the model of `skinclf predict` with its threshold and label sets."""
 
 from __future__ import annotations
 

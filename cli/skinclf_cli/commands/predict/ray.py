@@ -1,4 +1,4 @@
-"""`skinclf predict --engine ray`: the same on a Ray cluster."""
+"""`skinclf predict --engine ray`: prediction on a Ray cluster."""
 
 from __future__ import annotations
 

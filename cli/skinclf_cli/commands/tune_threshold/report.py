@@ -1,4 +1,4 @@
-"""What `skinclf tune-threshold` prints."""
+"""Output of `skinclf tune-threshold`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Data on stdout, talk on stderr.
+"""Data on stdout, messages on stderr.
 
 Every command reports through these few functions, so that `-q`, `-v`, `--json`, NO_COLOR and pipes
-behave the same everywhere. rich is imported only when something is said.
+behave the same everywhere. rich is imported only when a message is printed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from skinclf.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def verbosity() -> int:
-    """-1 with `-q`, 0 by default, 1 and more with `-v`."""
+    """Verbosity: -1 with `-q`, 0 by default, 1 and more with `-v`."""
     context = click.get_current_context(silent=True)
     value = context.find_root().obj if context else None
     return value if isinstance(value, int) else 0
@@ -35,10 +37,10 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
-def talk(message: str) -> None:
-    """Say something on stderr, unless `-q`."""
+def message(text: str) -> None:
+    """Print a message to stderr, unless `-q`."""
     if verbosity() >= 0:
-        stderr().print(message, markup=False)
+        stderr().print(text, markup=False)
 
 
 def out(text: str) -> None:
@@ -51,10 +53,26 @@ def json_out(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
 
 
-def give_up_stdout() -> None:
-    """After stdout was closed by its reader: let the interpreter's last flush go nowhere."""
+def discard_stdout() -> None:
+    """Point a stdout whose reader has gone at the null device, so that the interpreter's last flush succeeds."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stdout_writer() -> Callable[[bytes], None]:
+    """A function that writes whole chunks to stdout and flushes them, so that a reader sees rows as they come."""
+    stream = sys.stdout.buffer  # UTF-8 whatever the console's encoding is
+
+    def write(data: bytes) -> None:
+        try:
+            stream.write(data)
+            stream.flush()
+        except OSError as error:
+            discard_stdout()
+            reason = "its reader went away" if isinstance(error, BrokenPipeError) else error.strerror
+            raise OutputError(f"stdout: {reason}; not all rows were written.") from None
+
+    return write
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -81,6 +99,6 @@ def setup_logging(level: int) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers[:] = [handler]
     if level < 1:
-        # What torch and its friends tell developers is no news for who classifies images.
+        # Deprecation notices of torch and its dependencies are for developers, not for users of the command.
         warnings.simplefilter("ignore", FutureWarning)
     logger.setLevel({-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(level, logging.DEBUG))

@@ -1,4 +1,4 @@
-"""`examine`: is this installation in order, and what would make it better."""
+"""Checks of an installation: versions, devices, runtimes, the built-in model, caches and the Hub."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import Literal, TypeAlias
 from skinclf._version import __version__
 
 Status: TypeAlias = Literal["PASS", "WARN", "FAIL"]
-#: Below so many free bytes a cache is worth a warning.
-_LITTLE = 2 << 30
+#: Free bytes below which a cache gets a warning.
+_MIN_FREE_BYTES = 2 << 30
 #: Seconds to wait for the Hub.
-_PATIENCE = 5.0
-_OLDEST = (3, 10)
+_HUB_TIMEOUT = 5.0
+_MIN_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What.
+        name: Name of the check.
         status: `PASS`, `WARN` (worth a look) or `FAIL` (something will not work).
-        found: What was found.
-        advice: What to do; empty when nothing is.
+        found: Versions, paths or numbers that the check found.
+        advice: Remedy; empty when none is needed.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Finding:
 
 
 def examine(*, offline: bool = False) -> tuple[Finding, ...]:
-    """Look at versions, devices, runtimes, the built-in model, the caches and the Hub.
+    """Check versions, devices, runtimes, the built-in model, the caches and the Hub.
 
     Torch is imported only where an accelerator may be.
 
     Args:
-        offline: Do not try to reach the Hub.
+        offline: Whether the check of the Hub is skipped.
     """
     return (
         _python(),
@@ -67,13 +67,13 @@ def examine(*, offline: bool = False) -> tuple[Finding, ...]:
 
 
 def failed(findings: Iterable[Finding]) -> bool:
-    """Whether something does not work."""
+    """Whether a check found something that does not work."""
     return any(finding.status == "FAIL" for finding in findings)
 
 
 def _python() -> Finding:
     found = f"skinclf {__version__}, Python {platform.python_version()}, {platform.platform()}"
-    if sys.version_info < _OLDEST:
+    if sys.version_info < _MIN_PYTHON:
         return Finding("environment", "FAIL", found, "Use Python 3.11 or later.")
     if sys.maxsize < 1 << 32:
         return Finding("environment", "FAIL", found, "This is a 32-bit Python; torch needs a 64-bit one.")
@@ -81,7 +81,7 @@ def _python() -> Finding:
 
 
 def _dependencies() -> Iterator[Finding]:
-    """One finding for what skinclf needs, and one for each optional package of the wrong version."""
+    """One finding for the required packages, and one for each optional package of a wrong version."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -94,7 +94,7 @@ def _dependencies() -> Iterator[Finding]:
         try:
             wanted = Requirement(line)
         except InvalidRequirement:
-            continue  # another tool's dialect; pip has judged it
+            continue  # not in the standard's syntax; pip has accepted it
         needed = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
         try:
             found = version(wanted.name)
@@ -215,7 +215,7 @@ def _caches() -> Iterator[Finding]:
 
 
 def _folder(name: str, folder: Path, variable: str) -> Finding:
-    """Whether a folder, or the one that it would be made in, can be written and has room."""
+    """Whether a folder, or the one in which it would be made, can be written and has free space."""
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -230,7 +230,7 @@ def _folder(name: str, folder: Path, variable: str) -> Finding:
             f"Set {variable} to a folder that can.",
         )
     found = f"{folder}, {free / 2**30:.1f} GiB free"
-    if free < _LITTLE:
+    if free < _MIN_FREE_BYTES:
         return Finding(name, "WARN", found, f"Free some space, or set {variable} to a folder with more.")
     return Finding(name, "PASS", found)
 
@@ -265,7 +265,7 @@ def _ask(url: str) -> None:
 
     from skinclf.errors import HubError
 
-    answer = get_session().get(url, timeout=_PATIENCE)
+    answer = get_session().get(url, timeout=_HUB_TIMEOUT)
     answer.raise_for_status()
     if not isinstance(answer.json(), list):
-        raise HubError(f"{url} is answered with something else than a list of models.")
+        raise HubError(f"{url} does not answer with a list of models.")

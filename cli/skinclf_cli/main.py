@@ -1,4 +1,4 @@
-"""The `skinclf` command: a lazy table of commands, one place for errors and exit codes."""
+"""The `skinclf` command: a lazy table of commands, and one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,44 +12,56 @@ from typing import Any
 import click
 
 from skinclf._version import __version__
-from skinclf.errors import InvalidArgumentError, MissingExtraError, SkinclfError
+from skinclf.errors import MissingExtraError, SkinclfError
 from skinclf_cli import console
+from skinclf_cli.errors import DONE, INTERRUPTED, LibraryError
 
 #: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("skinclf_cli.commands.predict:predict", "Classify images and write one row for each."),
-    "merge": ("skinclf_cli.commands.merge:merge", "Put the tables of `predict --shard` together."),
+    "merge": ("skinclf_cli.commands.merge:merge", "Join the tables of a run in shards."),
     "tune-threshold": (
         "skinclf_cli.commands.tune_threshold:tune_threshold",
-        "Choose an operating point that one can defend.",
+        "Choose a decision threshold on labelled predictions.",
     ),
     "conformal": (
         "skinclf_cli.commands.conformal:conformal",
-        "Fit label sets that hold the true class at a stated rate.",
+        "Fit conformal label sets with a stated coverage.",
     ),
     "aggregate": (
         "skinclf_cli.commands.aggregate:aggregate",
-        "One row per lesion or patient from several images.",
+        "Combine the images of each lesion or patient.",
     ),
     "calibrate": ("skinclf_cli.commands.calibrate:calibrate", "Fit a calibration on held-out predictions."),
     "evaluate": (
         "skinclf_cli.commands.evaluate:evaluate",
-        "Metrics and a report from predictions and labels.",
+        "Compute metrics and a report from predictions.",
     ),
-    "ensemble": ("skinclf_cli.commands.ensemble:ensemble", "Weigh several models by their predictions."),
-    "models": ("skinclf_cli.commands.models:models", "List, show, fetch, check and convert models."),
-    "download": ("skinclf_cli.commands.download:download", "Fetch a model into a folder for offline use."),
-    "data": ("skinclf_cli.commands.data:data", "Prepare training data."),
-    "train": ("skinclf_cli.commands.train:train", "Train a model."),
-    "search": ("skinclf_cli.commands.search:search", "Train many configurations to find a good one."),
+    "ensemble": ("skinclf_cli.commands.ensemble:ensemble", "Choose weights for an ensemble of models."),
+    "models": ("skinclf_cli.commands.models:models", "List, show, verify, convert and quantise models."),
+    "download": ("skinclf_cli.commands.download:download", "Download a model into a folder for offline use."),
+    "data": ("skinclf_cli.commands.data:data", "Download, check, prepare and explore training data."),
+    "train": ("skinclf_cli.commands.train:train", "Train a model and export it as a bundle."),
+    "search": ("skinclf_cli.commands.search:search", "Search for a good training configuration."),
     "export": ("skinclf_cli.commands.export:export", "Make a bundle from a training run."),
-    "card": ("skinclf_cli.commands.card:card", "Write the model card of a bundle from its evaluation."),
+    "card": ("skinclf_cli.commands.card:card", "Write the model card of a bundle."),
     "push": ("skinclf_cli.commands.push:push", "Publish a model with its card on the Hub."),
     "doctor": ("skinclf_cli.commands.doctor:doctor", "Check this installation."),
-    "completion": ("skinclf_cli.commands.completion:completion", "Print a shell's completion script."),
+    "completion": ("skinclf_cli.commands.completion:completion", "Print the completion script of a shell."),
 }
-INTERRUPTED = 130
-_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKINCLF", "max_content_width": 100}
+_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKINCLF", "max_content_width": 80}
+#: Key of `click.Context.meta` that holds the command which ran, for messages that name its options.
+_RAN = "skinclf_cli.command"
+#: Prints the traceback of the library's errors instead of one line.
+_DEBUG = "SKINCLF_DEBUG"
+
+
+class CommandContext(click.Context):
+    """A context that records its command for the error messages; `meta` is shared with the contexts around it."""
+
+    def __init__(self, command: click.Command, *args: Any, **options: Any) -> None:
+        super().__init__(command, *args, **options)
+        self.meta[_RAN] = command
 
 
 class LazyGroup(click.Group):
@@ -65,7 +77,16 @@ class LazyGroup(click.Group):
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
-        return _talkative(command)
+        return prepare(command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and give errors of the library the names of its options."""
+        try:
+            return super().invoke(ctx)
+        except SkinclfError as error:
+            if os.environ.get(_DEBUG):
+                raise
+            raise LibraryError(error, ctx.meta.get(_RAN)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Help lines from the table alone."""
@@ -73,11 +94,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-def _talkative(command: click.Command) -> click.Command:
-    """Let `-q` and `-v` also stand after a command's name, where people write them."""
+def prepare(command: click.Command) -> click.Command:
+    """Accept `-q` and `-v` after a command's name too, and record which command ran; groups pass it on."""
+    command.context_class = CommandContext
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            _talkative(inner)
+            prepare(inner)
         return command
     taken = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     for option in (_QUIET, _VERBOSE):
@@ -102,14 +124,14 @@ def _set_level(ctx: click.Context, level: int) -> None:
 
 
 _QUIET = click.Option(
-    ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet, help="Say nothing but errors."
+    ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet, help="Print errors only."
 )
 _VERBOSE = click.Option(
     ["-v", "--verbose"],
     count=True,
     expose_value=False,
     callback=_set_verbose,
-    help="Say more; twice for debugging.",
+    help="Print more messages; twice for debugging.",
 )
 
 
@@ -128,8 +150,8 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     callback=_show_version,
     help="Show the version.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for debugging.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", count=True, help="Print more messages; twice for debugging.")
 @click.pass_context
 def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:  # noqa: FBT001
     """Classify dermoscopic skin-lesion images from published weights.
@@ -142,7 +164,7 @@ def cli(ctx: click.Context, quiet: bool, verbose: int) -> None:  # noqa: FBT001
     console.setup_logging(ctx.obj)
 
 
-#: What only the extra `train` brings, by import name.
+#: Packages that only the extra `train` installs, by import name.
 _TRAINING_PACKAGES = frozenset(
     {"cv2", "filelock", "lightning", "optuna", "pandas", "pooch", "torchvision", "yaml"}
 )
@@ -165,19 +187,14 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
-    except SkinclfError as error:
-        if os.environ.get("SKINCLF_DEBUG"):
-            raise
-        click.echo(f"Error: {error}", err=True)
-        return 2 if isinstance(error, InvalidArgumentError) else 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
             raise
-        missing = MissingExtraError("train", "This command")
-        click.echo(f"Error: {missing}", err=True)
-        return 1
+        missing = LibraryError(MissingExtraError("train", "This command"))
+        missing.show()
+        return missing.exit_code
     except BrokenPipeError:
-        # The reader had enough (`| head`), and said so by closing the pipe.
-        console.give_up_stdout()
-        return 0
-    return code if isinstance(code, int) else 0
+        # The reader has closed the pipe, as `head` does after its last line.
+        console.discard_stdout()
+        return DONE
+    return code if isinstance(code, int) else DONE

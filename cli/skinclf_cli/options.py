@@ -9,41 +9,157 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from skinclf.models.options import HubOptions, ModelOptions
+from skinclf_cli.types import Codes, Device
+
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+#: Existing table, list or folder.
+EXISTING = click.Path(path_type=Path, exists=True)
+EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+EXISTING_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+#: Folder that is made when it is missing.
+FOLDER = click.Path(path_type=Path, file_okay=False)
+#: Number between 0 and 1, both excluded.
+INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+def packed(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Options of a command as one dataclass.
+
+    Args:
+        name: Parameter of the command that receives the dataclass.
+        kind: Dataclass with a field for each of the options; fields without an option keep their defaults.
+        *options: `click.option` decorators in the order of the help text.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_dataclass(*args: Any, **values: Any) -> Any:
+            fields = {field: values.pop(field) for field in fields_of_options}
+            return command(*args, **values, **{name: kind(**fields)})
+
+        own = cast("_Command", with_dataclass)
+        before = len(getattr(command, "__click_params__", ()))
+        for option in reversed(options):
+            own = option(own)
+        params: list[click.Parameter] = own.__click_params__  # type: ignore[attr-defined]  # where click keeps them
+        fields_of_options = [param.name for param in params[before:] if param.name is not None]
+        return own
+
+    return decorate
 
 
 def json_option(command: _Command) -> _Command:
     """`--json`, as the parameter `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Report as JSON.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the report to stdout as JSON.")(
+        command
+    )
 
 
 def about_option(command: _Command) -> _Command:
     """`--about`: the sentences of a model card."""
     return click.option(
         "--about",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="YAML with intended use, limitations and data for the card; by default what skinclf knows of "
-        "the training data.",
+        type=EXISTING_FILE,
+        help="YAML file with intended use, limitations and data for the card. Default: built-in text on the "
+        "training data.",
     )(command)
 
 
-def hub_options(command: _Command) -> _Command:
-    """The options of every command that may ask the Hub, as the parameter `hub`; the token follows the Hub's rules."""
+def set_option(command: _Command) -> _Command:
+    """`--set`, as the parameter `overrides`."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.SUB=VALUE",
+        help="Key of the configuration with its value; may be given several times.",
+    )(command)
 
-    @wraps(command)
-    def with_hub(
-        *args: Any, revision: str | None, offline: bool, cache_dir: Path | None, **options: Any
-    ) -> Any:
-        from skinclf.models.options import HubOptions
 
-        hub = HubOptions(revision=revision, offline=offline, cache_dir=cache_dir)
-        return command(*args, hub=hub, **options)
+#: Access to the Hub, as the parameter `hub`; the token follows the rules of the Hub's client.
+hub_options = packed(
+    "hub",
+    HubOptions,
+    click.option("--revision", help="Branch, tag or commit of the Hub repository."),
+    click.option("--offline", is_flag=True, help="Use the download cache only, never the network."),
+    click.option(
+        "--cache-dir",
+        type=click.Path(path_type=Path),
+        help="Folder of the download cache. Default: that of the Hub client.",
+    ),
+)
 
-    packed = cast("_Command", with_hub)
-    for option in (
-        click.option("--cache-dir", type=click.Path(path_type=Path), help="Where downloads are kept."),
-        click.option("--offline", is_flag=True, help="Use the cache alone."),
-        click.option("--revision", help="Branch, tag or commit on the Hub."),
-    ):
-        packed = option(packed)
-    return packed
+#: Facts that a foreign model file does not record, as the parameter `options`.
+model_options = packed(
+    "options",
+    ModelOptions,
+    click.option(
+        "--labels",
+        metavar="NAME|CODES",
+        help="Labels of the model in output order, where its file has none: ham10000, isic2019, malignant, "
+        "melanoma, or comma-separated codes.",
+    ),
+    click.option(
+        "--preprocess",
+        metavar="NAME|FILE",
+        help="Preprocessing of the model, where its file has none: caffe, tf, torch, unit, raw, or a JSON file.",
+    ),
+    click.option(
+        "--malignant", type=Codes(), help="Comma-separated codes that count as malignant, for custom labels."
+    ),
+    click.option(
+        "--architecture", help="Name of the network, for files of bare weights, such as efficientnet_b0."
+    ),
+)
+
+
+def device_option(default: str) -> Callable[[_Command], _Command]:
+    """`--device`."""
+    return click.option(
+        "--device",
+        type=Device(),
+        default=default,
+        show_default=True,
+        help="Device that runs the model: auto, cpu, cuda[:n] or mps.",
+    )
+
+
+def runtime_option(default: str) -> Callable[[_Command], _Command]:
+    """`--runtime`."""
+    return click.option(
+        "--runtime",
+        default=default,
+        show_default=True,
+        help="Runtime of the model: auto, torch, torch-compile, openvino, onnxruntime or keras.",
+    )
+
+
+def confidence_option(command: _Command) -> _Command:
+    """`--confidence`."""
+    return click.option(
+        "--confidence",
+        type=INSIDE,
+        default=0.95,
+        show_default=True,
+        help="Confidence level of all intervals.",
+    )(command)
+
+
+def replicates_option(command: _Command) -> _Command:
+    """`--replicates`."""
+    return click.option(
+        "--replicates",
+        type=click.IntRange(min=1),
+        default=2000,
+        show_default=True,
+        help="Number of bootstrap resamples of the lesions, for the intervals.",
+    )(command)
+
+
+def bootstrap_seed_option(command: _Command) -> _Command:
+    """`--seed` of the bootstrap."""
+    return click.option(
+        "--seed", type=int, default=0, show_default=True, help="Random seed of the bootstrap."
+    )(command)

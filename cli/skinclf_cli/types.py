@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Device(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
-    """`auto`, `cpu`, `cuda[:n]` or `mps`."""
+    """Name of a device: `auto`, `cpu`, `cuda[:n]` or `mps`."""
 
     name = "device"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the form; whether it is there is known when torch is loaded."""
+        """Check the form of the name; whether the device exists is checked when torch is loaded."""
         from skinclf.runtimes.device import check_device_name
 
         try:
@@ -30,7 +30,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
 
 
 class OutputFile(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
-    """A file that can be written, or `-` for stdout; nothing is created by the check."""
+    """A file that can be written, or `-` for stdout; the check creates nothing."""
 
     name = "file"
 
@@ -38,7 +38,7 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         self._folders = folders
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Check that the folder is there and writable."""
+        """Check that the file or its folder exists and is writable."""
         path = Path(value)
         if str(path) == "-":
             return path
@@ -53,7 +53,7 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
 
 class ShardPart(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
-    """`i/n`."""
+    """Part i of n, written `i/n`."""
 
     name = "shard"
 

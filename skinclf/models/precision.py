@@ -90,3 +90,18 @@ def reduced_fingerprint(spec: ModelSpec, runtime: str, precision: str) -> dict[s
 def with_record(spec: ModelSpec, loss: PrecisionLoss, **more: Any) -> ModelSpec:
     """The contract with a record added, and with `more` keys in it."""
     return spec.replace(precisions={**spec.precisions, loss.key: {**loss.to_dict(), **more}})
+
+
+def describe_effect(info: Mapping[str, Any]) -> str:
+    """The effect of a reduced precision on a table in words.
+
+    Args:
+        info: `Scorer.info`, with the keys `precision` and, where the effect was measured, `band`.
+    """
+    name = info["precision"]
+    if "band" in info:
+        return (
+            f"{name}: where measured, P(malignant) moved by at most {info['band']:.2g}; rows nearer than that to "
+            "the threshold are marked near_threshold."
+        )
+    return f"The effect of {name} was not measured for this model and runtime, so no row is marked."

@@ -48,7 +48,7 @@ def test_json_on_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert run([*BASE, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["kind"] == "skinclf-metrics"
-    assert "0.5 was used, which nobody chose" in err
+    assert "0.5 was used, which was not chosen" in err
 
 
 def test_leak_fails_and_names_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,19 @@ def python(code, **env):
     )
 
 
-@pytest.mark.parametrize("args", [["--version"], ["--help"], ["-h"], ["predict", "--help"], ["merge", "-h"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--version"],
+        ["--help"],
+        ["-h"],
+        ["predict", "--help"],
+        ["merge", "-h"],
+        ["tune-threshold", "-h"],
+        ["models", "convert", "-h"],
+        ["data", "prepare", "-h"],
+    ],
+)
 def test_help_and_version_import_nothing_heavy(args):
     code = (
         f"import sys; from skinclf_cli.main import run; code = run({args!r}); "
@@ -83,7 +95,7 @@ def test_errors_are_one_line_and_an_exit_code(monkeypatch, capsys, raised, code)
     def fail():
         raise raised
 
-    monkeypatch.setattr(module.console, "give_up_stdout", lambda: None)
+    monkeypatch.setattr(module.console, "discard_stdout", lambda: None)
     monkeypatch.setattr(module.LazyGroup, "get_command", lambda *_: fail)
     assert run(["fail"]) == code
     captured = capsys.readouterr()
@@ -106,10 +118,10 @@ def test_debugging_shows_the_traceback(monkeypatch):
 def test_quiet_on_either_side(monkeypatch, capsys, args):
     @click.command()
     def say():
-        module.console.talk("hello")
+        module.console.message("hello")
         module.console.out("data")
 
-    monkeypatch.setattr(module.LazyGroup, "get_command", lambda *_: module._talkative(say))
+    monkeypatch.setattr(module.LazyGroup, "get_command", lambda *_: module.prepare(say))
     assert run(args) == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("data\n", "")

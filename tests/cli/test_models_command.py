@@ -1,4 +1,4 @@
-"""`skinclf models ...` and `skinclf download`."""
+"""`skinclf models` and `skinclf download`."""
 
 from __future__ import annotations
 
@@ -89,18 +89,20 @@ def test_download_fills_a_folder(server, tmp_path, capsys):
     assert hub.read_source(folder).revision == first
 
 
-def test_models_download_into_the_cache_and_offline(server, tmp_path, capsys):
+def test_download_offline_takes_the_cache_and_nothing_else(server, tmp_path, capsys):
     server.add_repo(KERAS, {FILE: b"data"})
     cache = tmp_path / "cache"
-    assert run(["models", "download", KERAS, "--cache-dir", str(cache)]) == 0
-    folder = Path(capsys.readouterr().out.strip())
-    assert folder.is_relative_to(cache)
-    assert (folder / FILE).read_bytes() == b"data"
+    fetched = hub.resolve(KERAS, hub=HubOptions(cache_dir=cache))
+    assert fetched.folder.is_relative_to(cache)
     server.stop()
-    assert run(["models", "download", KERAS, "--cache-dir", str(cache), "--offline"]) == 0
-    assert capsys.readouterr().out.strip() == str(folder)
-    assert run(["models", "download", KERAS, "--cache-dir", str(tmp_path / "none"), "--offline"]) == 1
+    line = ["download", KERAS, "--to", str(tmp_path / "model"), "--offline", "--cache-dir"]
+    assert run([*line, str(tmp_path / "none")]) == 1
     assert "offline" in capsys.readouterr().err
+
+
+def test_there_is_one_command_to_download(capsys):
+    assert run(["models", "download", KERAS]) == 2
+    assert "No such command" in capsys.readouterr().err
 
 
 def test_a_failed_download_is_one_line_and_exit_code_1(server, tmp_path):

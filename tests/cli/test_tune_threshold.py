@@ -20,6 +20,7 @@ from skinclf.errors import MismatchError
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import HAM10000
 from skinclf.models import registry
+from skinclf.models.bundle import read_spec
 from skinclf.models.probabilities import Calibration
 from skinclf_cli.main import run
 
@@ -289,6 +290,22 @@ def test_to_stdout(bundle, here, capsys):
     assert run([*GOAL, "--model", str(bundle), "--output", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["sensitivity"] >= 0.9
     assert list(here.iterdir()) == []
+
+
+def test_a_point_is_stored_in_the_bundle(bundle, here, tmp_path, capsys):
+    assert run([*GOAL, "--model", str(bundle), "--no-plot", "--store", "s90"]) == 0
+    assert "operating point 's90'" in capsys.readouterr().err
+    data = json.loads((here / "threshold.json").read_text())
+    assert run([*GOAL[:-1], "0.95", "--model", str(bundle), "--no-plot", "--store", "s95"]) == 0
+    spec = read_spec(bundle)
+    assert list(spec.operating_points) == ["s90", "s95"]
+    assert spec.default_operating_point == "s90"
+    stored = spec.operating_points["s90"]
+    assert {key: data[key] for key in stored} == stored
+    assert {"threshold", "sensitivity", "grade", "n"} <= set(stored)
+    table = with_manifest(bundle, tmp_path / "p.csv")
+    assert run([*GOAL, "--predictions", str(table), "--no-plot", "--store", "s90"]) == 2
+    assert "--store needs a bundle" in capsys.readouterr().err
 
 
 def test_a_model_without_predictions(bundle, here, capsys):

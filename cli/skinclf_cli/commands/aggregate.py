@@ -5,29 +5,42 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import EXISTING_FILE
 from skinclf_cli.types import OutputFile
+
+if TYPE_CHECKING:
+    from skinclf.metrics.clusters import Combine
 
 
 @click.command()
-@click.argument("predictions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("predictions", type=EXISTING_FILE)
 @click.option(
     "--groups",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table that names each image's lesion or patient.",
+    type=EXISTING_FILE,
+    help="Table with the lesion or patient of each image.",
 )
-@click.option("--by", default="lesion_id", show_default=True, help="Column of --groups.")
-@click.option("--combine", type=click.Choice(["mean", "max"]), default="mean", show_default=True)
-@click.option("--threshold", help="Number or threshold file; adds a decision per row.")
+@click.option(
+    "--by", default="lesion_id", show_default=True, help="Column of --groups with lesions or patients."
+)
+@click.option(
+    "--combine",
+    type=click.Choice(["mean", "max"]),
+    default="mean",
+    show_default=True,
+    help="Combination of the probabilities of a group.",
+)
+@click.option("--threshold", help="Threshold, as a number or a threshold file; adds a decision to each row.")
 @click.option(
     "--output", type=OutputFile(), default="-", show_default=True, help="Table to write; - for stdout."
 )
 def aggregate(
-    predictions: Path, groups: Path, by: str, combine: str, threshold: str | None, output: Path
+    *, predictions: Path, groups: Path, by: str, combine: Combine, threshold: str | None, output: Path
 ) -> None:
     """Combine the images of each lesion or patient into one row."""
     from skinclf._utils.files import replace_file
@@ -38,7 +51,7 @@ def aggregate(
 
     table = read_predictions(predictions)
     value = None if threshold is None else _number(threshold)
-    result = combine_images(table, group_names(table.ids, groups, by), combine=combine)  # type: ignore[arg-type]  # click checks the choice
+    result = combine_images(table, group_names(table.ids, groups, by), combine=combine)
     rows = result.rows(value)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -49,7 +62,7 @@ def aggregate(
         console.out(text.getvalue().rstrip("\n"))
     else:
         replace_file(output, text.getvalue().encode())
-    console.talk(f"{len(table.ids)} images, {len(rows)} groups by {by}.")
+    console.message(f"{len(table.ids)} images, {len(rows)} groups by {by}.")
 
 
 def _number(threshold: str) -> float:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import EXISTING, FOLDER, confidence_option, json_option, replicates_option
 
-_FILE = click.Path(path_type=Path, exists=True)
+if TYPE_CHECKING:
+    from skinclf.decisions.recalibrate import Choice
 
 
 @click.command()
-@click.option("--model", required=True, help="Bundle folder or name of a built-in model.")
+@click.option("--model", required=True, help="Bundle folder, or name of a built-in model.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="Folder of the calibrated copy; may be the bundle itself.",
 )
@@ -24,38 +27,32 @@ _FILE = click.Path(path_type=Path, exists=True)
     type=click.Choice(["temperature", "vector", "isotonic", "none"]),
     default="temperature",
     show_default=True,
-    help="none removes the calibration.",
+    help="Calibration method; none removes the calibration.",
 )
-@click.option("--predictions", type=_FILE, help="This model's predictions. Default: those that came with it.")
-@click.option("--labels", type=_FILE, help="Labels: class codes, one-hot, 0/1, or a folder per class.")
-@click.option("--split", help="Only rows of this split of the labels.")
+@click.option(
+    "--predictions", type=EXISTING, help="Predictions of this model. Default: its own held-out predictions."
+)
+@click.option(
+    "--labels",
+    type=EXISTING,
+    help="Reference labels: a table of class codes, one-hot or 0/1 columns, or a folder per class.",
+)
+@click.option("--split", help="Name of the split of the labels that is used. Default: all rows.")
 @click.option(
     "--folds",
     type=click.IntRange(min=2),
     default=5,
     show_default=True,
-    help="For the figures after calibration, by lesion.",
+    help="Number of cross-validation folds by lesion, for the figures after calibration.",
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Of the intervals.",
-)
-@click.option(
-    "--replicates",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Resamples of the lesions, for the intervals.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write the figures to stdout as JSON.")
+@confidence_option
+@replicates_option
+@json_option
 def calibrate(
     *,
     model: str,
     output: Path,
-    method: str,
+    method: Choice,
     predictions: Path | None,
     labels: Path | None,
     split: str | None,
@@ -66,32 +63,26 @@ def calibrate(
 ) -> None:
     """Fit a calibration to held-out predictions and write the bundle with it.
 
-    Figures after calibration come from rows that took no part in the fit. Thresholds belong to one
-    calibration: tune them anew afterwards.
+    Figures after calibration come from rows that took no part in the fit. A threshold belongs to one
+    calibration: tune it again afterwards.
 
     \b
     skinclf calibrate --model my-bundle --output my-bundle-calibrated
-    skinclf calibrate --model my-bundle --predictions p.csv --labels l.csv --output out
+    skinclf calibrate --model my-bundle --predictions p.csv --labels l.csv \\
+        --output out
     """  # noqa: D301 - click's paragraph mark
     from skinclf._utils.json import jsonable
     from skinclf.decisions.held_out import read_held_out
     from skinclf.decisions.recalibrate import recalibrate, write_recalibrated
+    from skinclf.evaluation.report.calibration_figure import draw_calibration
     from skinclf.models.load import load_model
 
-    held = read_held_out(predictions=predictions, labels=labels, model=model, split=split)
-    folder = held.folder or load_model(model).folder
+    held_out = read_held_out(predictions=predictions, labels=labels, model=model, split=split)
+    folder = held_out.folder or load_model(model).folder
     if folder is None:
         raise click.UsageError(f"{model} is no bundle. Convert it first: skinclf models convert.")
-    result = recalibrate(
-        held,
-        method=method,  # type: ignore[arg-type]
-        folds=folds,
-        replicates=replicates,
-        confidence=confidence,
-    )
+    result = recalibrate(held_out, method=method, folds=folds, replicates=replicates, confidence=confidence)
     write_recalibrated(folder, output, result)
-    from skinclf.evaluation.report.calibration_figure import draw_calibration
-
     draw_calibration(output / "calibration.png", result)
     if as_json:
         console.json_out(jsonable(result.spec.training["calibration"]))
@@ -103,7 +94,7 @@ def calibrate(
                 for name, value in result.metrics["before"].items()
             ],
         )
-    console.talk(f"Written: {output} with calibration.json and calibration.png")
-    if held.spec is not None and held.spec.operating_points:
-        names = ", ".join(held.spec.operating_points)
-        console.talk(f"Operating points of the former calibration were removed: {names}. Tune them anew.")
+    console.message(f"Written: {output} with calibration.json and calibration.png")
+    if held_out.spec is not None and held_out.spec.operating_points:
+        names = ", ".join(held_out.spec.operating_points)
+        console.message(f"Operating points of the former calibration were removed: {names}. Tune them again.")

@@ -7,29 +7,31 @@ from pathlib import Path
 import click
 
 from skinclf_cli import console
-from skinclf_cli.options import about_option
+from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, about_option
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("bundle", type=EXISTING_FOLDER)
 @click.option(
     "--metrics",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=EXISTING_FILE,
     required=True,
-    help="metrics.json that `skinclf evaluate` wrote for this bundle.",
+    help="File metrics.json that `skinclf evaluate` wrote for this bundle.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="Folder for README.md, its figures and metrics.json.",
 )
-@click.option("--repo", "repo_id", metavar="USER/REPO", help="Where the model will be found on the Hub.")
+@click.option(
+    "--repo", "repo_id", metavar="USER/REPO", help="Hub repository that the card names as the model's place."
+)
 @about_option
-def card(bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:
-    """Write the model card of BUNDLE; every figure in it comes from the evaluation or the bundle.
+def card(*, bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:
+    """Write the model card of BUNDLE, with figures from its evaluation.
 
-    Without --repo the evaluation's whole report lies beside it.
+    Without --repo, the whole report of the evaluation is written beside it.
     """
     import tempfile
 

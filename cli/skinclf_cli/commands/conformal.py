@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import EXISTING, EXISTING_FILE, INSIDE, json_option
 from skinclf_cli.types import OutputFile
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from skinclf.inference.conformal_sets import Group
 
 
 @click.command()
 @click.option(
-    "--coverage", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True
+    "--coverage",
+    type=INSIDE,
+    default=0.9,
+    show_default=True,
+    help="Share of images whose label set contains the true class.",
 )
 @click.option(
     "--by",
@@ -22,27 +29,36 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Choice(["malignant", "class"]),
     default="malignant",
     show_default=True,
-    help="Coverage holds within malignant and benign, or within each class.",
+    help="Groups in each of which the coverage holds: malignant and benign, or every class.",
 )
 @click.option(
-    "--predictions", type=_FILE, help="Held-out predictions. Default: those that travel with the model."
+    "--predictions",
+    type=EXISTING_FILE,
+    help="Held-out predictions table. Default: the model's own held-out predictions.",
 )
-@click.option("--labels", type=click.Path(exists=True, path_type=Path), help="Their labels.")
-@click.option("--model", help="The model that made them. Default: the built-in model.")
-@click.option("--output", type=OutputFile(), default="conformal.json", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
+@click.option("--labels", type=EXISTING, help="Reference labels of the predictions: a table or a folder.")
+@click.option("--model", help="Model that made the predictions. Default: the built-in model.")
+@click.option(
+    "--output",
+    type=OutputFile(),
+    default="conformal.json",
+    show_default=True,
+    help="File of label sets to write.",
+)
+@json_option
 def conformal(
+    *,
     coverage: float,
-    group: str,
+    group: Group,
     predictions: Path | None,
     labels: Path | None,
     model: str | None,
     output: Path,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    as_json: bool,
 ) -> None:
-    """Fit label sets on held-out predictions, for `skinclf predict --conformal FILE`.
+    """Fit conformal label sets on held-out predictions, for `skinclf predict --conformal FILE`.
 
-    The report shows coverage and set size on the same images, by class: it checks the fit, it is no test.
+    The report shows coverage and set size by class on the same images: a check of the fit, not a test.
     """
     from skinclf.decisions.conformal import coverage_by, fit_conformal, write_conformal
     from skinclf.decisions.held_out import read_held_out
@@ -63,7 +79,7 @@ def conformal(
         values,
         label_set,
         coverage=coverage,
-        group=group,  # type: ignore[arg-type]  # click checks the choice
+        group=group,
         model=fingerprint,
     )
     write_conformal(output, sets)
@@ -73,4 +89,4 @@ def conformal(
         return
     shown = [[r["value"], r["n"], f"{r['coverage']:.3f}", f"{r['mean_size']:.2f}"] for r in rows]
     console.table(["class", "images", "covered", "mean set size"], shown)
-    console.talk(f"Wrote {output}: label sets at {coverage:.0%} coverage within each {group} group.")
+    console.message(f"Wrote {output}: label sets at {coverage:.0%} coverage within each {group} group.")

@@ -1,17 +1,18 @@
-"""`skinclf doctor`: is this installation in order?"""
+"""`skinclf doctor`: check this installation."""
 
 from __future__ import annotations
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.errors import DONE, FAILED
 from skinclf_cli.options import json_option
 
 
 @click.command()
-@click.option("--offline", is_flag=True, help="Do not try to reach the Hub.")
+@click.option("--offline", is_flag=True, help="Skip the check of the Hub, which needs the network.")
 @json_option
-def doctor(offline: bool, as_json: bool) -> int:  # noqa: FBT001
+def doctor(*, offline: bool, as_json: bool) -> int:
     """Check versions, devices, runtimes, the built-in model, the caches and the Hub.
 
     Exits with 1 when something does not work (FAIL); WARN is worth a look.
@@ -24,8 +25,8 @@ def doctor(offline: bool, as_json: bool) -> int:  # noqa: FBT001
             {"ok": not failed(findings), "findings": [finding.to_dict() for finding in findings]}
         )
     else:
-        console.table(("", "what", "found"), [(f.status, f.name, f.found) for f in findings])
+        console.table(("", "check", "found"), [(f.status, f.name, f.found) for f in findings])
         for finding in findings:
             if finding.advice:
-                console.talk(f"{finding.status} {finding.name}: {finding.advice}")
-    return 1 if failed(findings) else 0
+                console.message(f"{finding.status} {finding.name}: {finding.advice}")
+    return FAILED if failed(findings) else DONE

@@ -1,4 +1,4 @@
-"""`skinclf ensemble`: weigh several models by their predictions."""
+"""`skinclf ensemble`: choose weights for several models by their predictions."""
 
 from __future__ import annotations
 
@@ -7,68 +7,63 @@ from pathlib import Path
 import click
 
 from skinclf_cli import console
-from skinclf_cli.options import json_option
+from skinclf_cli.options import (
+    EXISTING,
+    EXISTING_FILE,
+    bootstrap_seed_option,
+    confidence_option,
+    json_option,
+    replicates_option,
+)
 from skinclf_cli.types import Numbers, OutputFile
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
 @click.option(
     "--predictions",
     "tables",
-    type=_FILE,
+    type=EXISTING_FILE,
     multiple=True,
     required=True,
-    help="Predictions table of one model; give it once for each.",
+    help="Predictions table of one model; repeat it for each model.",
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path, exists=True),
+    type=EXISTING,
     required=True,
-    help="Reference: a table, or a folder per class.",
+    help="Reference labels: a table, or a folder per class.",
 )
-@click.option("--split", help="Only rows of this split of the labels.")
+@click.option("--split", help="Name of the split of the labels that is used. Default: all rows.")
 @click.option(
     "--weights",
     type=Numbers(),
     metavar="W,W,...",
-    help="Measure these, one per table. Default: chosen on these images.",
+    help="Weights to measure, one per table. Default: chosen on these images.",
 )
 @click.option(
     "--figure",
     type=click.Choice(["macro_auc", "balanced_accuracy", "malignant_auc", "malignant_pr_auc", "loss"]),
     default="macro_auc",
     show_default=True,
-    help="What is measured and chosen by.",
+    help="Metric that is measured, and by which the weights are chosen.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="Members added one after another; weights are multiples of one over it.",
+    help="Number of members that are added one by one; the weights are multiples of 1/ROUNDS.",
 )
-@click.option("--taxonomy", help="Label set of the predictions, when their columns do not say it.")
+@click.option("--taxonomy", help="Label set of the predictions, where their columns do not say it.")
 @click.option(
-    "--group-by", metavar="COLUMN", help="Images that belong together. Default: the lesions, when known."
+    "--group-by",
+    metavar="COLUMN",
+    help="Column of images that belong together. Default: the lesions, when known.",
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Of the intervals.",
-)
-@click.option(
-    "--replicates",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Of the bootstrap by lesion.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--output", type=OutputFile(), help="Also write the averaged predictions, a CSV table.")
+@confidence_option
+@replicates_option
+@bootstrap_seed_option
+@click.option("--output", type=OutputFile(), help="CSV table to write with the averaged predictions.")
 @json_option
 def ensemble(
     *,
@@ -86,15 +81,16 @@ def ensemble(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Choose weights for several models on labelled predictions, and compare with the best of them.
+    """Choose weights for several models on labelled predictions, and compare with the best model.
 
     \b
-    skinclf ensemble --predictions a/val.csv --predictions b/val.csv --labels split.csv --split val
-    skinclf ensemble --predictions a/test.csv --predictions b/test.csv --labels split.csv --split test \\
-        --weights 0.6,0.4
+    skinclf ensemble --predictions a/val.csv --predictions b/val.csv \\
+        --labels split.csv --split val
+    skinclf ensemble --predictions a/test.csv --predictions b/test.csv \\
+        --labels split.csv --split test --weights 0.6,0.4
     """  # noqa: D301 - click's paragraph mark
     if str(output) == "-":
-        raise click.UsageError("--output is a file here; the figures go to stdout.")
+        raise click.UsageError("--output is a file; the figures go to stdout.")
     from skinclf._utils.files import replace_file
     from skinclf._utils.json import jsonable
     from skinclf.evaluation.ensemble_weights import measure, read_members
@@ -141,7 +137,7 @@ def ensemble(
         ]
         console.table(["predictions", "weight", figure, f"{confidence:.0%} interval"], rows)
     if result.chosen:
-        console.talk(
-            "The weights were chosen on these very images, which flatters them; measure them on others with "
+        console.message(
+            "The weights were chosen on these images, so their figures are optimistic; measure them on others with "
             f"--weights {','.join(f'{w:.4g}' for w in result.weights)}"
         )

@@ -4,102 +4,154 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import (
+    EXISTING,
+    EXISTING_FOLDER,
+    FOLDER,
+    INSIDE,
+    bootstrap_seed_option,
+    confidence_option,
+    replicates_option,
+)
 from skinclf_cli.types import Codes
 
-_FILE = click.Path(path_type=Path, exists=True)
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
+if TYPE_CHECKING:
+    from skinclf.metrics.clusters import Combine
 
 
 @click.command()
-@click.option("--predictions", type=_FILE, required=True, help="Predictions table.")
-@click.option("--labels", type=_FILE, required=True, help="Reference: a table, or a folder per class.")
-@click.option("--split", help="Only rows of this split of the labels.")
+@click.option("--predictions", type=EXISTING, required=True, help="Predictions table.")
+@click.option(
+    "--labels", type=EXISTING, required=True, help="Reference labels: a table, or a folder per class."
+)
+@click.option("--split", help="Name of the split of the labels that is used. Default: all rows.")
 @click.option(
     "--threshold",
     metavar="FILE|NUMBER",
-    help="Fixed before this test. Default: that of the prediction run, else 0.5.",
+    help="Threshold that was fixed before this test. Default: that of the prediction run, else 0.5.",
 )
-@click.option("--positive", type=Codes(), help="Positive class or classes. Default: the malignant ones.")
-@click.option("--taxonomy", help="Label set of the predictions, when their columns do not say it.")
 @click.option(
-    "--group-by", metavar="COLUMN", help="Images that belong together. Default: the lesions, when known."
+    "--positive",
+    type=Codes(),
+    help="Comma-separated codes of the positive classes. Default: the malignant ones.",
+)
+@click.option("--taxonomy", help="Label set of the predictions, where their columns do not say it.")
+@click.option(
+    "--group-by",
+    metavar="COLUMN",
+    help="Column of images that belong together. Default: the lesions, when known.",
 )
 @click.option(
     "--combine",
     type=click.Choice(["max", "mean"]),
-    help="How a lesion's images combine. Default: as the threshold file says.",
+    help="Combination of the images of a lesion. Default: that of the threshold file.",
 )
 @click.option(
     "--subgroup",
     "subgroups",
     type=Codes(),
     metavar="COLUMN[=VALUE],...",
-    help="Default: age_band, sex, site and dx_type=histo, when known.",
+    help="Subgroups to measure. Default: age_band, sex, site and dx_type=histo, when known.",
 )
-@click.option("--prevalence", type=_INSIDE, help="Share of positives where the model will be used.")
-@click.option("--compare", type=_FILE, help="Predictions of another model on the same images.")
-@click.option("--compare-threshold", metavar="FILE|NUMBER", help="Its threshold. Default: its run's.")
+@click.option(
+    "--prevalence",
+    type=INSIDE,
+    help="Share of positives where the model will be used; adds predictive values for it.",
+)
+@click.option("--compare", type=EXISTING, help="Predictions of another model on the same images.")
+@click.option(
+    "--compare-threshold",
+    metavar="FILE|NUMBER",
+    help="Threshold of the other model. Default: that of its prediction run.",
+)
 @click.option(
     "--tuned-on",
-    type=_FILE,
+    type=EXISTING,
     multiple=True,
-    help="Table of images that trained, tuned or calibrated; repeatable.",
+    help="Table of images that trained, tuned or calibrated the model; may be given several times.",
 )
-@click.option("--allow-leakage", is_flag=True, help="Go on when lesions under test were seen before.")
-@click.option("--images", type=_FOLDER, help="Folder of the images, to show the errors.")
-@click.option("--name", help="What the report calls the model.")
-@click.option("--confidence", type=_INSIDE, default=0.95, show_default=True, help="Of all intervals.")
-@click.option(
-    "--replicates",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Of the bootstrap by lesion.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--allow-leakage", is_flag=True, help="Continue when lesions under test were used before.")
+@click.option("--images", type=EXISTING_FOLDER, help="Folder of the images, to show the errors.")
+@click.option("--name", help="Name of the model in the report.")
+@confidence_option
+@replicates_option
+@bootstrap_seed_option
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=Path("evaluation"),
     show_default=True,
     help="Folder for metrics.json, report.html and figures.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the metrics to stdout too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics to stdout as JSON too.")
 def evaluate(
     *,
     predictions: Path,
     labels: Path,
+    split: str | None,
+    threshold: str | None,
+    positive: tuple[str, ...] | None,
     taxonomy: str | None,
+    group_by: str | None,
+    combine: Combine | None,
+    subgroups: tuple[str, ...] | None,
+    prevalence: float | None,
+    compare: Path | None,
+    compare_threshold: str | None,
+    tuned_on: tuple[Path, ...],
+    allow_leakage: bool,
     images: Path | None,
+    name: str | None,
+    confidence: float,
+    replicates: int,
+    seed: int,
     output: Path,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Measure predictions against reference labels, with an interval for every figure.
 
     \b
-    skinclf evaluate --predictions preds.csv --labels labels.csv --output evaluation
-    skinclf evaluate --predictions preds.csv --labels split.csv --split test --threshold threshold.json
+    skinclf evaluate --predictions preds.csv --labels labels.csv
+    skinclf evaluate --predictions preds.csv --labels split.csv --split test \\
+        --threshold threshold.json
     """  # noqa: D301 - click's paragraph mark
     from skinclf.evaluation.evaluate import evaluate as measure
 
-    result = measure(predictions, labels, label_set=taxonomy, **options)
+    result = measure(
+        predictions,
+        labels,
+        split=split,
+        label_set=taxonomy,
+        threshold=threshold,
+        positive=positive,
+        group_by=group_by,
+        combine=combine,
+        subgroups=subgroups,
+        prevalence=prevalence,
+        compare=compare,
+        compare_threshold=compare_threshold,
+        tuned_on=tuned_on,
+        allow_leakage=allow_leakage,
+        name=name,
+        confidence=confidence,
+        replicates=replicates,
+        seed=seed,
+    )
     files = result.write(output, images=images)
     if as_json:
         console.json_out(dict(result.metrics))
     else:
         console.table(("", "value", "interval"), _rows(result.metrics))
     for leak in result.metrics["leakage"]["found"]:
-        console.talk(f"Warning: {leak}")
+        console.message(f"Warning: {leak}")
     if not result.metrics["threshold"]["given"]:
-        console.talk("No threshold was given: 0.5 was used, which nobody chose for this model.")
-    console.talk(f"Written: {', '.join(str(path) for path in files[:2])} and {len(files) - 2} figures")
+        console.message("No threshold was given: 0.5 was used, which was not chosen for this model.")
+    console.message(f"Written: {', '.join(str(path) for path in files[:2])} and {len(files) - 2} figures")
 
 
 def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""`skinclf export`: from a run to a bundle."""
+"""`skinclf export`: make a bundle from a training run."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from pathlib import Path
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the bundle."
-)
+@click.argument("run", type=EXISTING_FOLDER)
+@click.option("--output", type=FOLDER, required=True, help="Folder of the bundle.")
 @click.option(
     "--data",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder made by `skinclf data prepare`; by default the run's own.",
+    type=EXISTING_FOLDER,
+    help="Folder made by `skinclf data prepare`. Default: the one of the run.",
 )
 @click.option(
     "--golden-image",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Picture to record as the golden sample; a synthetic one by default.",
+    type=EXISTING_FILE,
+    help="Image for the golden sample. Default: a synthetic image.",
 )
-@click.option("--name", help="Of the model; by default the configuration's.")
-@click.option("--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Of the weights.")
-@click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
+@click.option("--name", help="Name of the model. Default: that of the configuration.")
+@click.option(
+    "--license", "license_", default="CC-BY-NC-4.0", show_default=True, help="Licence of the weights."
+)
+@click.option(
+    "--data-name", help="Name of the training data in the record. Default: derived from its labels."
+)
 def export(
+    *,
     run: Path,
     output: Path,
     folder: Path | None,
@@ -57,6 +61,8 @@ def export(
     if config.log.report:
         from skinclf_training.experiments.run_report import write_run_report
 
-        console.talk(f"Report: {write_run_report(run, output)}")
+        console.message(f"Report: {write_run_report(run, output)}")
     console.table(["validation", "value"], [[key, f"{value:.4f}"] for key, value in made.figures.items()])
-    console.talk(f"Bundle in {output}; predictions: {', '.join(str(p) for p in made.predictions.values())}")
+    console.message(
+        f"Bundle in {output}; predictions: {', '.join(str(p) for p in made.predictions.values())}"
+    )

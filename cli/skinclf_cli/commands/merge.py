@@ -1,4 +1,4 @@
-"""`skinclf merge`: put the tables of all shards together."""
+"""`skinclf merge`: join the tables of all shards."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 import click
 
 from skinclf_cli import console
+from skinclf_cli.errors import DONE, PARTLY_FAILED
+from skinclf_cli.options import EXISTING_FILE, json_option
 from skinclf_cli.types import OutputFile
 
 
 @click.command()
-@click.argument(
-    "parts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
-)
-@click.option("-o", "--output", type=OutputFile(), required=True, help="The whole table.")
+@click.argument("parts", nargs=-1, required=True, type=EXISTING_FILE)
+@click.option("-o", "--output", type=OutputFile(), required=True, help="Table to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
-@click.option("--json", "as_json", is_flag=True, help="Report the outcome as JSON on stdout.")
-def merge(parts: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> int:  # noqa: FBT001
-    """Put the tables that `predict --shard` made together, in the order of the inputs.
+@json_option
+def merge(*, parts: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> int:
+    """Join the tables that `skinclf predict --shard` made, in the order of the inputs.
 
-    Refuses parts that are incomplete, missing, or of different runs.
+    Fails when a part is incomplete or missing, or when parts belong to different runs.
     """
     from skinclf.jobs import shards
 
@@ -29,5 +29,5 @@ def merge(parts: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
     summary = shards.merge(parts, output, overwrite=overwrite)
     if as_json:
         console.json_out({"output": str(output), **summary.to_dict()})
-    console.talk(f"{summary}.")
-    return 3 if summary.failed else 0
+    console.message(f"{summary}.")
+    return PARTLY_FAILED if summary.failed else DONE

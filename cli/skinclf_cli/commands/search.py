@@ -1,67 +1,73 @@
-"""`skinclf search`: find a good configuration by training many."""
+"""`skinclf search`: search for a good training configuration."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from skinclf_cli import console
-from skinclf_cli.options import json_option
+from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, json_option, set_option
+
+if TYPE_CHECKING:
+    from skinclf_training.experiments.search import Pruner, Sampler
 
 
 @click.command()
 @click.option(
     "--config",
     required=True,
-    help="What every trial starts from: a YAML file, or the name of a configuration.",
+    help="Configuration that every trial starts from: a YAML file, or the name of one that comes with skinclf.",
 )
 @click.option(
     "--data",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=EXISTING_FOLDER,
     required=True,
     help="Folder made by `skinclf data prepare`.",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the search."
-)
+@click.option("--output", type=FOLDER, required=True, help="Folder of the search.")
 @click.option(
     "--space",
     "space_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=EXISTING_FILE,
     required=True,
-    help="YAML file: keys of the configuration, each with what it may be.",
+    help="YAML file of the search space: keys of the configuration, each with its possible values.",
 )
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
-    help="Finished trials in the end, pruned and failed ones included. Default: all of a grid.",
+    help="Number of trials in all, pruned and failed ones included. Default: all of a grid.",
 )
-@click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe", show_default=True)
+@click.option(
+    "--sampler",
+    type=click.Choice(["tpe", "random", "grid"]),
+    default="tpe",
+    show_default=True,
+    help="Method that proposes configurations.",
+)
 @click.option(
     "--pruner",
     type=click.Choice(["median", "none"]),
     default="median",
     show_default=True,
-    help="Stop trials that are worse than the median of those before at the same epoch.",
+    help="Rule that stops trials early: worse than the median of earlier trials at the same epoch, or never.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the sampler; the runs have the configuration's own.",
+    help="Random seed of the sampler; the runs use that of the configuration.",
 )
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.SUB=VALUE", help="Override a key of the configuration."
-)
+@set_option
 @click.option(
     "--keep",
     type=click.Choice(["best", "all"]),
     default="best",
     show_default=True,
-    help="Whose checkpoints stay.",
+    help="Trials whose checkpoints are kept.",
 )
 @json_option
 def search(
@@ -71,21 +77,21 @@ def search(
     output: Path,
     space_file: Path,
     trials: int | None,
-    sampler: str,
-    pruner: str,
+    sampler: Sampler,
+    pruner: Pruner,
     seed: int,
     overrides: tuple[str, ...],
-    keep: str,
+    keep: Literal["best", "all"],
     as_json: bool,
 ) -> None:
-    """Train many configurations and report the best, by the validation figure that `select` names.
+    """Train many configurations and report the best by the validation metric that `select` names.
 
-    The same command goes on after a kill: the interrupted trial from its checkpoint, then the trials that are
-    missing. Raise --trials to go on with a finished search.
+    The same command continues after a kill: the interrupted trial from its checkpoint, then the missing trials.
+    Raise --trials to continue a finished search.
 
     \b
-    skinclf search --config ham10000-mobilenetv2-plain --data data/prepared --output runs/search \\
-        --space space.yaml --trials 30
+    skinclf search --config ham10000-mobilenetv2-plain --data data/prepared \\
+        --output runs/search --space space.yaml --trials 30
     """  # noqa: D301 - click's paragraph mark
     from skinclf_training.config.read import load_config
     from skinclf_training.experiments.search_space import load_space
@@ -105,10 +111,10 @@ def search(
         output,
         space,
         trials=trials,
-        sampler=sampler,  # type: ignore[arg-type]  # click.Choice has checked it
-        pruner=pruner,  # type: ignore[arg-type]
+        sampler=sampler,
+        pruner=pruner,
         seed=seed,
-        keep=keep,  # type: ignore[arg-type]
+        keep=keep,
     )
     if as_json:
         console.json_out(jsonable(outcome.to_dict()))
@@ -122,4 +128,4 @@ def search(
                 for t in outcome.ranked()[:10]
             ],
         )
-    console.talk(f"Written: {output / 'best.yaml'}, {output / 'report.html'}, {output / 'trials.csv'}")
+    console.message(f"Written: {output / 'best.yaml'}, {output / 'report.html'}, {output / 'trials.csv'}")

@@ -1,4 +1,4 @@
-"""`skinclf train`: train a model, or go on with a run."""
+"""`skinclf train`: train a model, or continue a run."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from typing import Literal
 import click
 
 from skinclf_cli import console
+from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, set_option
 
 
 @click.command()
-@click.option("--config", help="YAML file, or the name of a configuration that comes with skinclf.")
+@click.option("--config", help="Configuration: a YAML file, or the name of one that comes with skinclf.")
 @click.option(
     "--data",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder made by `skinclf data prepare`; one made with --folds trains them all.",
+    type=EXISTING_FOLDER,
+    help="Folder made by `skinclf data prepare`; one with folds trains all of them.",
 )
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.SUB=VALUE", help="Override a key of the configuration."
-)
+@click.option("--output", type=FOLDER, help="Folder of the run.")
+@set_option
 @click.option(
     "--resume",
     type=click.Choice(["auto", "never"]),
     default="auto",
     show_default=True,
-    help="Go on when the run's folder holds a checkpoint, or refuse it.",
+    help="Use of a checkpoint in the folder of the run: auto continues from it, never refuses the folder.",
 )
-@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many steps, for trials.")
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), help="Number of steps after which training stops, for trials."
+)
 @click.option(
     "--golden-image",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Picture for the bundle's golden sample; a synthetic one by default.",
+    type=EXISTING_FILE,
+    help="Image for the golden sample of the bundle. Default: a synthetic image.",
 )
-@click.option("--data-name", help="Of the training data, for the record; by default what its labels tell.")
+@click.option(
+    "--data-name", help="Name of the training data in the record. Default: derived from its labels."
+)
 @click.option(
     "--push-to",
     metavar="USER/REPO",
-    help="Publish the bundle with its card when done, as `skinclf push` does.",
+    help="Hub repository that receives the bundle with its card at the end, as by `skinclf push`.",
 )
-@click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
-@click.option(
-    "--list-configs", is_flag=True, help="List the configurations that come with skinclf, and stop."
-)
+@click.option("--print-config", is_flag=True, help="Print the resolved configuration and exit.")
+@click.option("--list-configs", is_flag=True, help="List the configurations that come with skinclf and exit.")
 def train(
+    *,
     config: str | None,
     folder: Path | None,
     output: Path | None,
@@ -55,13 +57,13 @@ def train(
     golden_image: Path | None,
     data_name: str | None,
     push_to: str | None,
-    print_config: bool,  # noqa: FBT001
-    list_configs: bool,  # noqa: FBT001
+    print_config: bool,
+    list_configs: bool,
 ) -> None:
     """Train a model and export its best epoch to OUTPUT/bundle.
 
-    The same command goes on after a kill, to the same weights as without it. With folds as data, each is a run in
-    OUTPUT/foldN, and OUTPUT/predictions_oof.csv has every image as the one model saw it that did not learn from it.
+    The same command continues after a kill, to the same weights as without it. With folds as data, each fold is a
+    run in OUTPUT/foldN, and OUTPUT/predictions_oof.csv has the out-of-fold prediction of every image.
     """
     from skinclf_training.config.read import known_configs, load_config
 
@@ -87,10 +89,10 @@ def train(
             )
         from skinclf_training.publishing.upload import Target
 
-        Target(push_to)  # a misspelt name is refused before the hours of training, not after
+        Target(push_to)  # a misspelt name fails before the hours of training, not after
     if console.verbosity() == 0:
         console.setup_logging(1)
-    console.talk(resolved.to_yaml())
+    console.message(resolved.to_yaml())
     if folds:
         report = cross_validate(
             resolved,
@@ -101,7 +103,7 @@ def train(
             golden_image=golden_image,
             data_name=data_name,
         )
-        console.talk(f"Report: {report}")
+        console.message(f"Report: {report}")
         return
     from skinclf_training.data.prepare import read_prepared
     from skinclf_training.experiments.backends import default_data_name, framework
@@ -118,14 +120,14 @@ def train(
         golden_image=golden_image,
         data_name=data_name or default_data_name(prepared),
     )
-    console.talk(f"Bundle in {output / 'bundle'}, predictions beside it.")
+    console.message(f"Bundle in {output / 'bundle'}, predictions beside it.")
     if resolved.log.report:
         from skinclf_training.experiments.run_report import write_run_report
 
-        console.talk(f"Report: {write_run_report(output, output / 'bundle')}")
+        console.message(f"Report: {write_run_report(output, output / 'bundle')}")
     if push_to is not None:
         from skinclf_training.publishing.publish import push
 
         made = push(output, push_to)
-        console.talk(f"Published and replayed. Use it with: --model {push_to}@{made.revision}")
+        console.message(f"Published and replayed. Use it with: --model {push_to}@{made.revision}")
         console.out(str(made.url))

@@ -104,7 +104,7 @@ class Repository:
         if offline:
             raise HubError(
                 f"{self.repo_id} at {self.revision} is not in the cache, or not all of it, and skinclf is "
-                "offline. Fetch it once with network: skinclf models download."
+                "offline. Load it once with network."
             )
         try:
             listing = self._online()

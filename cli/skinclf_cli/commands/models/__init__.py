@@ -1,0 +1,20 @@
+"""`skinclf models`: one module per subcommand."""
+
+from __future__ import annotations
+
+import click
+
+from skinclf_cli.commands.models.convert import convert
+from skinclf_cli.commands.models.listing import list_, show
+from skinclf_cli.commands.models.precision import precision
+from skinclf_cli.commands.models.quantize import quantize
+from skinclf_cli.commands.models.verify import verify
+
+
+@click.group()
+def models() -> None:
+    """List, show, verify, convert and quantise models."""
+
+
+for command in (list_, show, verify, convert, precision, quantize):
+    models.add_command(command)

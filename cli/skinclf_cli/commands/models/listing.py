@@ -1,0 +1,63 @@
+"""`skinclf models list` and `skinclf models show`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from skinclf_cli import console
+from skinclf_cli.options import json_option
+
+
+@click.command("list", short_help="List the models that are known by name.")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the models that are known by name; the first is the default."""
+    from skinclf.models.registry import list_models
+
+    known = list_models()
+    if as_json:
+        console.json_out([{"source": model.source, **model.to_dict()} for model in known])
+        return
+    rows = [
+        (
+            model.name,
+            "/".join(model.labels.codes) if model.labels else "?",
+            model.license,
+            model.source,
+            "" if model.verified else "third party, unverified",
+        )
+        for model in known
+    ]
+    console.table(("name", "labels", "license", "source", ""), rows)
+
+
+@click.command(short_help="Show labels, preprocessing and source of a model.")
+@click.argument("name")
+@json_option
+def show(*, name: str, as_json: bool) -> None:
+    """Show labels, preprocessing, license and source of the model NAME."""
+    from skinclf.models.registry import get_model
+
+    model = get_model(name)
+    if as_json:
+        console.json_out({"source": model.source, **model.to_dict()})
+        return
+    flags = {True: " (malignant)", False: "", None: " (?)"}
+    labels = [f"{x.code}: {x.name}{flags[x.malignant]}" for x in model.labels or ()]
+    variants = [f"{key}: {json.dumps(dict(value))}" for key, value in model.variants.items()]
+    rows = [
+        ("name", model.name),
+        ("description", model.description),
+        ("source", model.source),
+        ("revision", model.revision or "of this installation"),
+        ("file", model.filename),
+        ("adapter", model.adapter),
+        ("verified", "yes" if model.verified else "no: stated by third parties only"),
+        ("license", model.license),
+        *zip(("labels", *[""] * len(labels)), labels, strict=False),
+        *zip(("preprocess", *[""] * len(variants)), variants, strict=False),
+        ("note", model.disclaimer),
+    ]
+    console.table(("field", "value"), rows)

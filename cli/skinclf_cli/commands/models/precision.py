@@ -1,0 +1,75 @@
+"""`skinclf models precision`: measure the effect of a reduced precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from skinclf_cli.commands.models.images import images_option, read_images, report_loss
+from skinclf_cli.options import device_option, hub_options, json_option, runtime_option
+from skinclf_cli.progress import step_bar
+
+if TYPE_CHECKING:
+    from skinclf.models.options import HubOptions
+
+
+@click.command(short_help="Measure the effect of a reduced precision.")
+@click.argument("name", required=False)
+@images_option
+@click.option(
+    "--precision",
+    type=click.Choice(["bf16", "fp16", "int8"]),
+    default="bf16",
+    show_default=True,
+    help="Precision that is compared with float32.",
+)
+@runtime_option("auto")
+@device_option("auto")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=20),
+    default=2000,
+    show_default=True,
+    help="Largest number of images; from more, a fixed random sample is drawn.",
+)
+@click.option("--store", is_flag=True, help="Record the effect in the bundle, so that predict can mark rows.")
+@hub_options
+@json_option
+def precision(
+    *,
+    name: str | None,
+    images: Path,
+    precision: str,
+    runtime: str,
+    device: str,
+    limit: int,
+    store: bool,
+    hub: HubOptions,
+    as_json: bool,
+) -> None:
+    """Measure the effect of a reduced precision on the model NAME, against float32 on the same images."""
+    from skinclf.conversion.precision import choose_images, measure_precision
+    from skinclf.models.bundle import write_spec
+    from skinclf.models.load import load_model
+    from skinclf.models.precision import with_record
+
+    model = load_model(name, hub=hub)
+    if store and (model.folder is None or model.spec.revision is not None):
+        raise click.UsageError("--store writes into a bundle's folder; make one with skinclf models convert.")
+    chosen = choose_images(read_images(images), limit)
+    with step_bar(len(chosen)) as show:
+        loss = measure_precision(
+            model,
+            chosen,
+            precision=precision,
+            runtime=runtime,
+            device=device,
+            progress=lambda done: show("measuring", done),
+        )
+    if store and model.folder is not None:
+        kept = model.spec.precisions.get(loss.key, {})
+        more = {"quantized": kept["quantized"]} if "quantized" in kept else {}
+        write_spec(model.folder, with_record(model.spec, loss, **more))
+    report_loss(loss, as_json=as_json)

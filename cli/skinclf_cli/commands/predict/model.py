@@ -1,0 +1,74 @@
+"""Loading the model of `skinclf predict` with its threshold and label sets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skinclf_cli import console
+
+if TYPE_CHECKING:
+    from skinclf.inference.predictor import Predictor
+    from skinclf.models.options import HubOptions, ModelOptions
+    from skinclf_cli.commands.predict.options import DecisionOptions, ExecutionOptions, ModelChoice
+
+
+def load_predictor(
+    choice: ModelChoice,
+    *,
+    options: ModelOptions,
+    hub: HubOptions,
+    execution: ExecutionOptions,
+    decision: DecisionOptions,
+    embeddings: bool,
+) -> Predictor:
+    """Load the model with its threshold, and print what runs where."""
+    from skinclf.inference.predictor import Predictor
+
+    sets = None
+    if decision.conformal is not None:
+        from skinclf.decisions.held_out import label_sets
+
+        sets = label_sets(decision.conformal, choice.model)
+    predictor = Predictor(
+        list(choice.model) or None,
+        options=options,
+        hub=hub,
+        device=execution.device,
+        runtime=execution.runtime,
+        precision=execution.precision,
+        batch_size=execution.batch_size,
+        workers=execution.workers,
+        processes=execution.processes,
+        embeddings=embeddings,
+        tta=choice.tta,
+        average=choice.average,
+        weights=choice.weights,
+        conformal=sets,
+        refer_below=decision.refer_below,
+    )
+    if choice.tta != "none" or len(choice.model) > 1:
+        console.message("Operating points were measured without test-time augmentation or ensembles.")
+    if decision.threshold is not None:
+        predictor = _with_threshold(predictor, decision.threshold, force=decision.force)
+    _report_runtime(predictor, automatic=execution.device == "auto")
+    return predictor
+
+
+def _with_threshold(predictor: Predictor, text: str, *, force: bool) -> Predictor:
+    from skinclf.decisions.threshold_file import resolve_threshold
+
+    threshold, notices = resolve_threshold(text, predictor.spec, force=force)
+    for notice in notices:
+        console.message(notice)
+    return predictor.with_threshold(threshold.value)
+
+
+def _report_runtime(predictor: Predictor, *, automatic: bool) -> None:
+    from skinclf.models.precision import describe_effect
+
+    info = predictor.scorer.info
+    device = f"{info['device']} (auto)" if automatic else info["device"]
+    console.message(f"{predictor.spec.name} on {device}: {info['runtime']}, {info['precision']}")
+    if info["precision"] != "fp32":
+        more = "" if "band" in info else " See skinclf models precision."
+        console.message(describe_effect(info) + more)

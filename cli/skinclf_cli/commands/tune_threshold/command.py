@@ -1,0 +1,110 @@
+"""`skinclf tune-threshold`: choose a decision threshold on labelled predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skinclf_cli import console
+from skinclf_cli.commands.tune_threshold.options import (
+    CriterionOptions,
+    DataOptions,
+    RuleOptions,
+    criterion_options,
+    data_options,
+    rule_options,
+)
+from skinclf_cli.commands.tune_threshold.report import report_data, report_result
+from skinclf_cli.types import OutputFile
+
+
+@click.command()
+@criterion_options
+@rule_options
+@data_options
+@click.option("--name", help="Name of the operating point. Default: made from the criterion.")
+@click.option(
+    "--store",
+    metavar="NAME",
+    help="Name under which the bundle --model FOLDER also stores the operating point.",
+)
+@click.option(
+    "--output",
+    type=OutputFile(),
+    default="threshold.json",
+    show_default=True,
+    help="Threshold file to write; - for stdout.",
+)
+@click.option(
+    "--plot/--no-plot", default=True, show_default=True, help="Draw threshold_analysis.png beside the file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the content of the file to stdout.")
+def tune_threshold(
+    *,
+    goal: CriterionOptions,
+    rule: RuleOptions,
+    data: DataOptions,
+    name: str | None,
+    store: str | None,
+    output: Path,
+    plot: bool,
+    as_json: bool,
+) -> None:
+    """Choose a decision threshold on held-out predictions, with intervals for every figure.
+
+    \b
+    skinclf tune-threshold --target-sensitivity 0.9
+    skinclf tune-threshold --target-sensitivity 0.9 --grade guaranteed \\
+        --group-by lesion_id
+    skinclf tune-threshold --target-sensitivity 0.95 --predictions preds.csv \\
+        --labels labels.csv
+    """  # noqa: D301 - click's paragraph mark
+    from skinclf.decisions.held_out import read_held_out
+    from skinclf.decisions.store import store_operating_point
+    from skinclf.decisions.tune import tune
+
+    criterion = goal.criterion()
+    held_out = read_held_out(
+        predictions=data.predictions,
+        labels=data.labels,
+        run_dir=data.run_dir,
+        model=data.model,
+        split=data.split,
+        max_unmatched=data.max_unmatched,
+    )
+    report_data(held_out)
+    result = tune(
+        held_out,
+        criterion=criterion,
+        positive=rule.positive,
+        group_by=rule.group_by,
+        combine=rule.combine,
+        grade=rule.grade,
+        confidence=rule.confidence,
+        prevalence=rule.prevalence,
+        name=name,
+        per_class=rule.per_class,
+        cost_matrix=rule.cost_matrix,
+    )
+    to_stdout = str(output) == "-"
+    written = [] if to_stdout else [str(output)]
+    if not to_stdout:
+        result.threshold.write(output)
+    if as_json or to_stdout:
+        console.json_out(dict(result.threshold.data))
+    else:
+        report_result(result)
+    if store is not None:
+        if held_out.spec is None or held_out.folder is None:
+            raise click.UsageError("--store needs a bundle on this machine: --model FOLDER.")
+        store_operating_point(held_out.folder, result.threshold, name=store)
+        written.append(f"operating point {store!r} of {held_out.folder}")
+    if plot and not to_stdout:
+        from skinclf.evaluation.report.threshold_figure import draw_threshold
+
+        picture = output.with_name("threshold_analysis.png")
+        draw_threshold(picture, result)
+        written.append(str(picture))
+    if written:
+        console.message(f"Written: {', '.join(written)}")

@@ -14,12 +14,13 @@ TEST_EXTRAS ?= dev,train,onnx,openvino,int8,parquet,tensorflow,dicom,ray
 TEST_PACKAGES ?= tf_keras
 
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := skinclf cli/skinclf_cli training/skinclf_training
 TYPED := $(SOURCES) tests/support tests/conftest.py
 # A second environment with the oldest versions that pyproject.toml admits.
 OLDEST := .venv-oldest
+OLDEST_BIN := $(OLDEST)/$(notdir $(BIN))
 OLDEST_EXTRAS ?= train,onnx,openvino,int8,parquet,dicom
 
 # Stamps live inside .venv: no .venv, no stamps.
@@ -47,9 +48,9 @@ test-all: $(ALL) ## The same with every optional dependency installed
 
 test-oldest: ## Run the fast tests with the oldest versions of all dependencies (Python 3.11, several GB)
 	"$(or $(PYTHON),python3.11)" -m venv --clear $(OLDEST)
-	$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) \
+	$(OLDEST_BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) \
 		--constraint tests/oldest.txt -e '.[$(OLDEST_EXTRAS)]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(OLDEST_BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TESTS) ## Check layout, types, directions of imports and declared dependencies
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What the benchmarks share: files to read, models to run, one process per measurement, the machine's name."""
+"""Shared parts of the benchmarks: images, models, one process per measurement, the description of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORKS = {"resnet50": ("ResNet50", 2), "efficientnet_b0": ("EfficientNetB0", 7
 
 
 def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
-    """`count` JPEGs of 600 x 450 (quality 75): `distinct` synthetic pictures and hard links to them."""
+    """Make `count` JPEGs of 600 x 450 pixels (quality 75): `distinct` synthetic pictures, and hard links to them."""
     from PIL import Image
 
     from skinclf.images.synthetic import synthetic_lesion
@@ -40,7 +40,7 @@ def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
 
 
 def make_keras_model(folder: Path, network: str) -> Path:
-    """The network as Keras saves it, with random weights, made once in a process of its own."""
+    """Path of the network as a Keras file with random weights, written once by a process of its own."""
     path = folder / f"{network}.h5"
     if not path.exists():
         name, classes = NETWORKS[network]
@@ -50,7 +50,7 @@ def make_keras_model(folder: Path, network: str) -> Path:
 
 
 def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path:
-    """The same network with an int8 one beside it, whose ranges come from synthetic pictures: for speed alone."""
+    """Bundle of the same network with an int8 version, calibrated on synthetic pictures: for measuring speed only."""
     path = folder / f"{network}-int8"
     if not (path / "config.json").exists():
         from skinclf.conversion.quantize import quantize_model
@@ -62,7 +62,7 @@ def make_int8_bundle(folder: Path, network: str, images: Sequence[Path]) -> Path
 
 
 def stated(network: str) -> ModelOptions:
-    """Facts that a Keras file lacks: here those of devatreya/skin-lesion-resnet50, with OpenCV's resize."""
+    """Labels and preprocessing of the Keras file: those of devatreya's published project, with OpenCV's resize."""
     from skinclf.images.preprocess import scaling
     from skinclf.models.options import ModelOptions
 
@@ -72,12 +72,12 @@ def stated(network: str) -> ModelOptions:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for docs/speed.md."""
+    """Table in Markdown, as in docs/speed.md."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -98,7 +98,7 @@ def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def machine() -> dict[str, str]:
-    """What ran: processor, cores, memory, versions."""
+    """Description of the machine: processor, cores, GPU, versions of packages."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

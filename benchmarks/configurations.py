@@ -1,4 +1,4 @@
-"""Every published configuration, a few hundred steps on real images, end to end: `python benchmarks/configurations.py`.
+"""Short training of every configuration on real images, end to end: `python benchmarks/configurations.py`.
 
 Small pictures from random weights: this shows that a configuration trains, exports and predicts, not how well it does.
 A run that is there already is not repeated; the table is printed from the runs' own histories.
@@ -31,7 +31,7 @@ def skinclf(*words: str, log: Path) -> int:
 
 
 def sample(metadata: Path, every: int, output: Path) -> Path:
-    """Every so many lesions of a table, all classes, all their images."""
+    """Write a table with a sample of the lesions, of all classes, with all their images."""
     rows = list(csv.DictReader(metadata.open()))
     chosen: set[str] = set()
     for label in sorted({row["dx"] for row in rows}):
@@ -68,7 +68,7 @@ def main(
     every: int,
     names: tuple[str, ...],
 ) -> None:
-    """Train each configuration briefly and print what came of it."""
+    """Train each configuration briefly and print its losses, validation figure and minutes."""
     from skinclf_training.config.read import config_dirs, load_config
 
     known = sorted(path.stem for path in config_dirs()[0].glob("*.yaml"))

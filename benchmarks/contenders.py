@@ -1,4 +1,4 @@
-"""What a user would otherwise write, from public APIs: one function per way, images in, CSV out, seconds back.
+"""The ways that skinclf is compared with, in public APIs: one function per way, images in, CSV out, seconds returned.
 
 Every way reads the same JPEG files, runs the same network (random weights: only speed is compared) and
 writes one row per image. Start-up (imports, building or loading the network, one warm-up batch) is not counted.
@@ -44,7 +44,7 @@ def _keras(model_file: Path, network: str) -> tuple[Callable[[object], object], 
 
 
 def keras_per_image(files: Sequence[Path], model_file: Path, network: str, output: Path) -> float:
-    """The binary seed's README: read one, predict one."""
+    """The README of devatreya's project: read one image, predict one image."""
     import numpy as np
 
     predict, read = _keras(model_file, network)
@@ -56,7 +56,7 @@ def keras_per_image(files: Sequence[Path], model_file: Path, network: str, outpu
 
 
 def keras_batch(files: Sequence[Path], model_file: Path, network: str, output: Path) -> float:
-    """The binary seed's folder mode: batches of 32 with OpenCV decoding."""
+    """The folder mode of devatreya's project: batches of 32 with OpenCV decoding."""
     import numpy as np
 
     predict, read = _keras(model_file, network)

@@ -19,7 +19,7 @@ from common import NETWORKS, make_images, make_int8_bundle, stated
 def other(
     way: str, images: str, count: int, network: str, model_file: str, device: str = "cpu"
 ) -> dict[str, float]:
-    """A way of `contenders.py`: end-to-end images per second."""
+    """Images per second, end to end, of a way in `contenders.py`."""
     files = make_images(Path(images), count)
     keras = way.startswith("keras")
     given = Path(model_file) if keras else NETWORKS[network][1]

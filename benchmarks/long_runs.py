@@ -1,4 +1,4 @@
-"""What finished runs gave on their test part, as a table for docs/training.md: `python benchmarks/long_runs.py runs/*`.
+"""Test results of finished runs as a table for docs/training.md: `python benchmarks/long_runs.py runs/*`.
 
 Each argument is the folder of a run that was exported with its report, or of one that came with skinclf: a bundle whose
 card, with `metrics.json`, lies in `model_cards/` under the same name.
@@ -19,7 +19,7 @@ CARDS = Path(__file__).parent.parent / "model_cards"
 
 
 def cell(item: Mapping[str, Any] | None) -> str:
-    """A figure with its interval."""
+    """Format an estimate with its interval."""
     if not item or item["value"] is None:
         return ""
     return f"{item['value']:.3f} ({item['low']:.3f}-{item['high']:.3f})"

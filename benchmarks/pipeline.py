@@ -1,4 +1,4 @@
-"""Is training ever kept waiting for pictures? `python benchmarks/pipeline.py` prints both rates.
+"""Rates of the augmentation and of training, to see whether training waits: `python benchmarks/pipeline.py`.
 
 Pictures come from the decoded store, as in `skinclf train`; each preset prepares them on all cores, then networks
 take training steps (forward, backward, AdamW) on pictures that are there already.

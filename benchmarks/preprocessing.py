@@ -1,4 +1,4 @@
-"""What another decoder or resize does to a model's answers: `python benchmarks/preprocessing.py --image-dir DIR`.
+"""Effect of another decoder or resize on a model's probabilities: `python benchmarks/preprocessing.py --image-dir DIR`.
 
 The same network, the same images; only the decoder or the resize differs from what the model declares. A file that
 cannot say its labels and preprocessing takes `--labels` and `--preprocess`, as `skinclf predict` does.
@@ -55,7 +55,7 @@ def main(
     malignant = list(spec.labels.malignant_indices or ())
 
     def score(preprocess: Preprocess, decode: Callable[[Path], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """P(malignant), and how far pixels are from the declared ones in grey levels, of each image."""
+        """P(malignant) of each image, and the mean difference of its pixels from the declared ones in grey levels."""
         rows, moved = [], []
         for at in range(0, len(files), 32):
             some = files[at : at + 32]

@@ -1,4 +1,4 @@
-"""`make bench`: ratios in one run, against other ways and against the machine's limit; the machine is printed.
+"""Speed, scale, resuming and start-up (`make bench`): ratios within one run, with a description of the machine.
 
 Not a test: it asserts nothing. Repetitions are interleaved (A B C A B C ...), medians are shown, as tables for
 docs/speed.md.
@@ -65,7 +65,7 @@ def speed(
     mode: tuple[str, ...],
     device: str,
 ) -> None:
-    """End to end against other ways, and against the limit of decoding and network."""
+    """Images per second, end to end, beside other ways and the limit of decoding and network."""
     files = make_images(work / "images", count)
     modes = mode or (MODES if device == "cpu" else GPU_MODES)
     for net in network:
@@ -130,7 +130,7 @@ def scale(work: Path, sizes: str, model: str | None) -> None:
 @click.option("--model", default=None, help="Model; the built-in one by default.")
 @click.pass_obj
 def resume(work: Path, count: int, model: str | None) -> None:
-    """What a kill -9 half way costs: computed twice, seconds more, and whether the table is the same."""
+    """Cost of a kill -9 half way: images computed twice, additional seconds, and whether the table is the same."""
     folder = work / f"images-{count}"
     make_images(folder, count)
     whole, part = work / "whole.csv", work / "part.csv"
@@ -190,7 +190,7 @@ def startup(work: Path, repeat: int) -> None:
 @click.option("--limit", default=2300, show_default=True, help="At most so many images.")
 @click.pass_obj
 def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
-    """What bf16 and int8 change in a model's answers, on the same images; int8 is made from 300 others."""
+    """Effect of bf16 and int8 on a model's probabilities, on the same images; int8 is calibrated on 300 others."""
     from skinclf.conversion.precision import choose_images, measure_precision
     from skinclf.conversion.quantize import CALIBRATION, quantize_model
     from skinclf.images.discovery import Inputs
@@ -231,13 +231,13 @@ def _command(folder: Path, output: Path, *options: str, model: str | None) -> li
 
 
 def _compile(work: Path, model: str | None) -> None:
-    """Bring the compiled network into the cache, so that no run that is measured has to make it."""
+    """Fill the cache of compiled networks, so that no measured run compiles."""
     make_images(work / "images-10", 10)
     _predict(work / "images-10", work / "compile.csv", "--overwrite", model=model)
 
 
 def _predict(folder: Path, output: Path, *options: str, model: str | None) -> tuple[float, float]:
-    """Seconds and peak resident memory (MB) of one whole `skinclf predict`."""
+    """Seconds and peak resident memory (MB) of one whole `skinclf predict` process."""
     start = time.perf_counter()
     command = _command(folder, output, *options, model=model)
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -247,7 +247,7 @@ def _predict(folder: Path, output: Path, *options: str, model: str | None) -> tu
 
 
 def _killed(folder: Path, output: Path, rows: int, model: str | None) -> tuple[float, int]:
-    """Seconds until a run was killed that had at least so many rows, and how many it had."""
+    """Start a run, kill it when it has at least `rows` rows; returns the seconds until then and the rows written."""
     output.unlink(missing_ok=True)
     start = time.perf_counter()
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Keras files without TensorFlow: what loading costs, and whether rebuilt networks are as fast as native ones.
+"""Keras files without TensorFlow: time and memory of loading, speed of rebuilt networks beside native ones.
 
     $ python benchmarks/weights.py first-image      # a ResNet50 `.h5` of 100 MB: seconds and peak memory of a process
     $ python benchmarks/weights.py graphs           # rebuilt ResNet50 and EfficientNet-B0 beside timm's
@@ -93,7 +93,7 @@ def first_image(work: Path, repeat: int, runtimes: tuple[str, ...]) -> None:
 def graphs(
     work: Path, networks: tuple[str, ...], precision: str, compiled: bool, batch: int, rounds: int
 ) -> None:
-    """Images per second of a network rebuilt from its Keras file and of timm's own, turn by turn in one process.
+    """Images per second of a network rebuilt from its Keras file and of timm's own, interleaved in one process.
 
     Both run in the torch runtime (BatchNorm folded, channels_last) at 224 px. Keras' ResNet50 halves the image in
     a block's first convolution, timm's in its second, which costs 6 % more multiplications.

@@ -13,9 +13,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from skinclf.evaluation.ensemble_weights import choose_weights
-    from skinclf.evaluation.evaluate import Evaluation
     from skinclf.evaluation.leakage import find_overlaps
     from skinclf.evaluation.report.page import write_report
+    from skinclf.evaluation.result import Evaluation
 else:
     from skinclf._utils.lazy import lazy_names
 
@@ -23,8 +23,8 @@ else:
         __name__,
         {
             "skinclf.evaluation.ensemble_weights": ["choose_weights"],
-            "skinclf.evaluation.evaluate": ["Evaluation"],
             "skinclf.evaluation.leakage": ["find_overlaps"],
             "skinclf.evaluation.report.page": ["write_report"],
+            "skinclf.evaluation.result": ["Evaluation"],
         },
     )

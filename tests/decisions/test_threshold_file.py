@@ -1,4 +1,4 @@
-"""The threshold file: the seed's eleven keys, what it is bound to, and who may use it."""
+"""The threshold file: the eleven keys of devatreya's file, what it is bound to, and who may use it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SEED_KEYS = [
 
 
 def seed_rule(y, p, threshold):
-    """The binary seed's eleven figures at a threshold, recomputed without skinclf; undefined ratios are 0."""
+    """The eleven figures of devatreya's file at a threshold, recomputed without skinclf; undefined ratios are 0."""
     flagged = np.asarray(p, np.float32) >= np.float32(threshold)
     tn, fp, fn, tp = confusion_matrix(y, flagged, labels=[False, True]).ravel().tolist()
 

@@ -288,9 +288,7 @@ def test_threshold_file_is_reported_and_bound(folder: Path, tmp_path: Path) -> N
     predictions.write_bytes((folder / "test.csv").read_bytes())
     manifest = {"model": {"name": "b", "weights_sha256": "2" * 64}, "identity": {"threshold": 0.25}}
     (tmp_path / "p.csv.run.json").write_text(json.dumps(manifest))
-    with pytest.raises(
-        MismatchError, match="made for a, but the predictions come from b: other weights"
-    ):
+    with pytest.raises(MismatchError, match="made for a, but the predictions come from b: other weights"):
         evaluate(predictions, folder / "labels.csv", split="test", threshold=path, **FEW)
     own = evaluate(predictions, folder / "labels.csv", split="test", subgroups=(), **FEW).metrics
     assert (own["name"], own["threshold"]["value"], own["threshold"]["given"]) == ("b", 0.25, True)

@@ -119,7 +119,7 @@ def test_no_weight_at_all_is_undefined() -> None:
 
 
 def test_rates_by_hand() -> None:
-    # The binary seed's published test figures imply this matrix.
+    # The published test figures of devatreya's project imply this matrix.
     got = metrics.rates(np.array([[996.0, 221.0], [56.0, 232.0]]))
     assert got["sensitivity"] == pytest.approx(232 / 288)
     assert got["specificity"] == pytest.approx(996 / 1217)

@@ -1,31 +1,31 @@
-"""Columns computed from the probabilities alone: label sets, and whether to refer a case."""
+"""Columns computed from the probabilities alone: conformal label sets, and referral of uncertain cases."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.conformal_sets import ConformalSets
-from skinclf.inference.scorer import Pixels, Prepare, Scorer, Scores, Slot
-from skinclf.models.spec import ModelSpec
+from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
 
 
-class Annotation(Protocol):
+class Annotation(ABC):
     """Further columns from probabilities."""
 
     columns: Mapping[str, type]
     fingerprint: Mapping[str, Any]
 
+    @abstractmethod
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[Any]]:
         """Values of each column, length N, from probabilities (N, K)."""
-        ...
 
 
-class LabelSets:
+class LabelSets(Annotation):
     """`label_set` (such as `mel|nv`) and `label_set_size`."""
 
     columns: Mapping[str, type] = {"label_set": str, "label_set_size": int}
@@ -35,12 +35,11 @@ class LabelSets:
         self.fingerprint: Mapping[str, Any] = {"label_sets": sets.to_dict()}
 
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[Any]]:
-        """See `Annotation`."""
         size = self._sets.members(probabilities).sum(axis=1)
         return {"label_set": self._sets.text(probabilities), "label_set_size": size}
 
 
-class Referral:
+class Referral(Annotation):
     """`referred`: whether the most probable class stays below a stated probability (selective prediction)."""
 
     columns: Mapping[str, type] = {"referred": bool}
@@ -52,31 +51,24 @@ class Referral:
         self.fingerprint: Mapping[str, Any] = {"refer_below": below}
 
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[Any]]:
-        """See `Annotation`."""
         return {"referred": probabilities.max(axis=1) < self._below}
 
 
-class AnnotatedScorer:
-    """A scorer with further columns; see `skinclf.inference.scorer.Scorer`."""
+class AnnotatedScorer(Scorer):
+    """A scorer with further columns."""
 
     def __init__(self, base: Scorer, annotations: tuple[Annotation, ...]) -> None:
         self._base, self._annotations = base, annotations
-        self.spec: ModelSpec = base.spec
-        self.prepare: Prepare = base.prepare
+        self.spec = base.spec
+        self.prepare = base.prepare
+        self.columns = {**base.columns, **{k: v for a in annotations for k, v in a.columns.items()}}
 
     @property
     def layout(self) -> tuple[Slot, ...]:
-        """See `Scorer.layout`."""
         return self._base.layout
 
     @property
-    def columns(self) -> Mapping[str, type]:
-        """See `Scorer.columns`."""
-        return {**self._base.columns, **{k: v for a in self._annotations for k, v in a.columns.items()}}
-
-    @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """See `Scorer.fingerprint`."""
         return {
             **self._base.fingerprint,
             **{k: v for a in self._annotations for k, v in a.fingerprint.items()},
@@ -84,20 +76,16 @@ class AnnotatedScorer:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """See `Scorer.info`."""
         return self._base.info
 
     @property
     def batch_size(self) -> int:
-        """See `Scorer.batch_size`."""
         return self._base.batch_size
 
     def stage(self, batch: Pixels) -> Pixels:
-        """See `Scorer.stage`."""
         return self._base.stage(batch)
 
-    def score(self, batch: Pixels) -> Scores:
-        """See `Scorer.score`."""
+    def score(self, batch: Pixels) -> ScoredBatch:
         scores = self._base.score(batch)
         extra = {k: v for a in self._annotations for k, v in a(scores.probabilities).items()}
-        return Scores(scores.probabilities, {**scores.columns, **extra}, scores.embeddings)
+        return ScoredBatch(scores.probabilities, {**scores.columns, **extra}, scores.embeddings)

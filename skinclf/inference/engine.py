@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_workers import Buffer, Decoder
-from skinclf.inference.scorer import Pixels, Scorer, Scores
+from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer
 
 logger = logging.getLogger("skinclf")
 #: Batches in flight: one in the network, one decoded and staged, one being decoded.
@@ -71,7 +71,7 @@ class Batch(Generic[K]):
 
     keys: list[K]
     errors: list[ImageError | None]
-    scores: Scores | None
+    scores: ScoredBatch | None
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class _Job(Generic[K]):
     size: int
     decoding: list[Future[ImageError | None] | None]
     errors: list[ImageError | None] = field(default_factory=list)
-    scoring: Future[Scores | None] | None = None
+    scoring: Future[ScoredBatch | None] | None = None
 
 
 def stream(
@@ -207,14 +207,14 @@ class _Network:
                 raise
             return batch
 
-    def score(self, batch: Pixels) -> Scores:
+    def score(self, batch: Pixels) -> ScoredBatch:
         """Scores of a batch; halves it, for good, when the device's memory does not hold it."""
         while True:
             n = len(batch[0])
             step = min(n, self._limit or n)
             try:
                 parts = [self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)]
-                return Scores.join(parts)
+                return ScoredBatch.join(parts)
             except (MemoryError, RuntimeError) as error:
                 if step == 1 or not _no_memory(error):
                     raise

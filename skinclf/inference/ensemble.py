@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource
-from skinclf.inference.scorer import Pixels, Prepare, Scorer, Scores, Slot
+from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
 from skinclf.inference.tta import spread
 from skinclf.labels import MALIGNANT, LabelSet, crosswalk
 from skinclf.models.spec import ModelSpec
@@ -34,8 +34,8 @@ class _PrepareAll:
         return tuple(array for prepare in self.members for array in prepare(source))
 
 
-class EnsembleScorer:
-    """The average of several scorers; see `skinclf.inference.scorer.Scorer`.
+class EnsembleScorer(Scorer):
+    """The average of several scorers.
 
     The column `disagreement` holds the standard deviation over members of the probability of malignancy.
     """
@@ -75,7 +75,7 @@ class EnsembleScorer:
         self._share = share / share.sum()
         target = labels or _common(members)
         self._maps = [_matrix(m.spec.labels, target) for m in members]
-        self.prepare: Prepare = _PrepareAll(tuple(m.prepare for m in members))
+        self.prepare = _PrepareAll(tuple(m.prepare for m in members))
         self.spec = _joint_spec(members, target, dict(self._decides()))
 
     def _decides(self) -> Mapping[str, Any]:
@@ -83,18 +83,15 @@ class EnsembleScorer:
 
     @property
     def layout(self) -> tuple[Slot, ...]:
-        """See `Scorer.layout`."""
         return tuple(slot for member in self._members for slot in member.layout)
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """See `Scorer.fingerprint`."""
         members = [dict(m.fingerprint) for m in self._members]
         return {**self._decides(), "labels": self.spec.labels.fingerprint, "members": members}
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """See `Scorer.info`."""
         infos = [dict(m.info) for m in self._members]
         joint = {k: "+".join(dict.fromkeys(i[k] for i in infos)) for k in ("runtime", "device", "precision")}
         members = [{"model": m.spec.name, **i} for m, i in zip(self._members, infos, strict=True)]
@@ -118,22 +115,19 @@ class EnsembleScorer:
 
     @property
     def batch_size(self) -> int:
-        """See `Scorer.batch_size`."""
         return min(m.batch_size for m in self._members)
 
     def stage(self, batch: Pixels) -> Pixels:
-        """See `Scorer.stage`."""
         return tuple(pixels for member, own in self._shares(batch) for pixels in member.stage(own))
 
-    def score(self, batch: Pixels) -> Scores:
-        """See `Scorer.score`."""
+    def score(self, batch: Pixels) -> ScoredBatch:
         parts = [
             member.score(own).probabilities @ matrix
             for (member, own), matrix in zip(self._shares(batch), self._maps, strict=True)
         ]
         values = np.stack(parts)
         mean = self._combined(values.astype(np.float64)).astype(np.float32)
-        return Scores(mean, {"disagreement": spread(values, mean, self.spec.labels)})
+        return ScoredBatch(mean, {"disagreement": spread(values, mean, self.spec.labels)})
 
     def _shares(self, batch: Pixels) -> Iterator[tuple[Scorer, Pixels]]:
         start = 0
@@ -174,7 +168,7 @@ def _matrix(source: LabelSet, target: LabelSet) -> npt.NDArray[np.float32]:
 
 
 def _joint_spec(members: Sequence[Scorer], target: LabelSet, decides: Mapping[str, Any]) -> ModelSpec:
-    """A contract for the whole: no operating points, because nobody has measured any for it."""
+    """A contract for the whole: no operating points, since none has been measured for it."""
     prints = json.dumps([[dict(m.fingerprint) for m in members], decides], sort_keys=True)
     first = members[0].spec
     return ModelSpec(

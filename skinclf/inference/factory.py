@@ -1,4 +1,4 @@
-"""From loaded models and wishes to one scorer: views of the image, several models, further columns."""
+"""One scorer from loaded models and options: test-time augmentation, ensembles, further columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skinclf.inference.ensemble import Average, EnsembleScorer
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 
 def make_scorer(
@@ -30,24 +30,26 @@ def make_scorer(
     """Put models on their runtime and join them.
 
     Args:
-        models: At least one; several are averaged.
-        device: See `create_runtime`.
-        runtime: See `create_runtime`.
-        precision: See `create_runtime`.
-        embeddings: Also give what enters the last layer (one model, no test-time augmentation).
-        tta: `none` or a key of `skinclf.inference.tta.VIEWS`.
-        average: How several models are averaged, `probability` or `logit`.
-        weights: One positive number per model.
-        conformal: Adds the columns `label_set` and `label_set_size`.
-        refer_below: Adds the column `referred`: the most probable class is less probable than this.
+        models: Loaded models, at least one; several are averaged.
+        device: Device, as for `create_runtime`.
+        runtime: Runtime, as for `create_runtime`.
+        precision: Precision, as for `create_runtime`.
+        embeddings: Whether to return the inputs of the last layer too (one model, no test-time augmentation).
+        tta: Test-time augmentation, `none` or a key of `skinclf.inference.tta.VIEWS`.
+        average: Mean of several models: of `probability`, or of `logit`.
+        weights: Weights of the models, one positive number each; None weighs them equally.
+        conformal: Label sets that add the columns `label_set` and `label_set_size`.
+        refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is less
+            probable.
 
     Raises:
-        InvalidArgumentError: Wishes that do not go together.
+        InvalidArgumentError: The options exclude one another.
         MismatchError: The label sets were made for another model.
     """
     if embeddings and (len(models) > 1 or tta != "none"):
         raise InvalidArgumentError(
-            "Embeddings are those of one network on one view; leave out ensembles and --tta."
+            "Embeddings are those of one network on one view; leave out ensembles and `tta`.",
+            parameter="tta",
         )
     if weights is not None and len(models) == 1:
         raise InvalidArgumentError("Weights are for ensembles; one model was given.")

@@ -1,4 +1,4 @@
-"""`Scorer`: what the batch engine asks of whatever turns images into probabilities.
+"""`Scorer`: the interface between the batch engine and networks, ensembles and test-time augmentation.
 
 One network is a scorer (`ModelScorer`); so can be several networks, or one with test-time augmentation.
 A scorer splits the work in two: `prepare` runs in decode workers, one image at a time, and `score` runs
@@ -7,9 +7,11 @@ where the network is, a batch at a time.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,85 +37,89 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """What a scorer says about a batch of N images.
+class ScoredBatch:
+    """Scores of a batch of N images.
 
     Attributes:
         probabilities: Shape (N, K), float32, in label order.
         columns: Values of the scorer's extra columns by name, each of length N.
-        embeddings: Shape (N, D), float32, when they were asked for.
+        embeddings: Inputs of the last layer, shape (N, D), float32, or None.
     """
 
     probabilities: npt.NDArray[np.float32]
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None
 
-    def take(self, rows: Sequence[int]) -> Scores:
+    def take(self, rows: Sequence[int]) -> ScoredBatch:
         """The rows asked for, in that order."""
         at = np.asarray(rows, np.intp)
         vectors = None if self.embeddings is None else self.embeddings[at]
-        return Scores(self.probabilities[at], {k: v[at] for k, v in self.columns.items()}, vectors)
+        return ScoredBatch(self.probabilities[at], {k: v[at] for k, v in self.columns.items()}, vectors)
 
     @staticmethod
-    def join(parts: list[Scores]) -> Scores:
-        """One `Scores` from several, in order."""
+    def join(parts: list[ScoredBatch]) -> ScoredBatch:
+        """One `ScoredBatch` from several, in order."""
         first = parts[0]
         columns = {name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns}
         embeddings = None
         if first.embeddings is not None:
             embeddings = np.concatenate([p.embeddings for p in parts if p.embeddings is not None])
-        return Scores(np.concatenate([p.probabilities for p in parts]), columns, embeddings)
+        return ScoredBatch(np.concatenate([p.probabilities for p in parts]), columns, embeddings)
 
 
-class Scorer(Protocol):
-    """Images to probabilities, in two steps."""
+class Scorer(ABC):
+    """Images to probabilities, in two steps; `engine.stream` runs it.
+
+    Attributes:
+        spec: Contract that labels, thresholds and operating points are taken from.
+        prepare: Decodes one image, or raises `ImageError`; can be pickled, so that processes may run it.
+        columns: Extra columns of the table: name to `float`, `int`, `bool` or `str`.
+    """
+
+    spec: ModelSpec
+    prepare: Prepare
+    columns: Mapping[str, type] = MappingProxyType({})
 
     @property
-    def spec(self) -> ModelSpec:
-        """The contract that labels, thresholds and operating points are taken from."""
-
-    @property
+    @abstractmethod
     def layout(self) -> tuple[Slot, ...]:
-        """The arrays that `prepare` returns."""
+        """Arrays that `prepare` returns."""
 
     @property
-    def prepare(self) -> Prepare:
-        """Decodes one image, or raises `ImageError`; can be pickled, so that processes may run it."""
-
-    @property
-    def columns(self) -> Mapping[str, type]:
-        """Extra columns of the table: name to `float`, `int`, `bool` or `str`."""
-
-    @property
+    @abstractmethod
     def fingerprint(self) -> Mapping[str, Any]:
-        """All that decides the numbers, in JSON types; a run is resumed only under an equal one."""
+        """Everything that decides the numbers, in JSON types; a run is resumed only under an equal one."""
 
     @property
+    @abstractmethod
     def info(self) -> Mapping[str, Any]:
-        """What the manifest says about it: at least `runtime`, `device` and `precision`.
+        """Facts for the run manifest: at least `runtime`, `device` and `precision`.
 
         `band`, where it is known, says how near to a threshold a reduced precision leaves a decision in doubt.
         """
 
     @property
+    @abstractmethod
     def batch_size(self) -> int:
-        """Images per call of `score` when nobody says."""
+        """Default number of images per call of `score`."""
 
     def stage(self, batch: Pixels) -> Pixels:
-        """Bring a batch to where `score` reads it: on CUDA a copy there, elsewhere the batch itself.
+        """Copy a batch to where `score` reads it: on CUDA to the device; by default the batch itself.
 
         Called from another thread than `score`, so that the copy of one batch overlaps with the scores of another.
 
         Args:
-            batch: See `score`.
+            batch: As for `score`.
         """
+        return batch
 
-    def score(self, batch: Pixels) -> Scores:
+    @abstractmethod
+    def score(self, batch: Pixels) -> ScoredBatch:
         """Probabilities of a batch.
 
         Args:
-            batch: The arrays of `layout`, each with a leading axis of N images, as they are or as `stage` gave
-                them. Only valid during the call.
+            batch: Arrays of `layout`, each with a leading axis of N images, as they are or as `stage` returned them.
+                Only valid during the call.
         """
 
 
@@ -132,51 +138,32 @@ class LoadPixels:
         return (self.preprocess.pixels(load_picture(source, draft=self.preprocess.draft_size)),)
 
 
-class ModelScorer:
-    """One network on one runtime; see `Scorer`."""
+class NetworkScorer(Scorer):
+    """Base of the scorers that run one network on one runtime."""
 
-    columns: Mapping[str, type] = {}
-
-    def __init__(self, spec: ModelSpec, runtime: Runtime, *, embeddings: bool = False) -> None:
-        """Bind a contract to the runtime that executes it.
-
-        Args:
-            spec: The model's contract.
-            runtime: Its network on a device.
-            embeddings: Also return what enters the last layer.
-
-        Raises:
-            ModelError: Embeddings are asked of a runtime that has none.
-        """
-        if embeddings and not hasattr(runtime, "embed"):
-            raise ModelError(f"The {runtime.name} runtime gives no embeddings; use --runtime torch.")
+    def __init__(self, spec: ModelSpec, runtime: Runtime, prepare: Prepare) -> None:
         self.spec = spec
         self.runtime = runtime
-        self.prepare: Prepare = LoadPixels(spec.preprocess)
-        self._embeddings = embeddings
+        self.prepare = prepare
 
     @property
     def layout(self) -> tuple[Slot, ...]:
-        """See `Scorer.layout`."""
         p = self.spec.preprocess
         return (Slot((p.height, p.width, 3), p.pixel_dtype),)
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """See `Scorer.fingerprint`."""
-        kind, how = self.runtime.device.partition(":")[0], (self.runtime.name, self.runtime.precision)
         return {
             **self.spec.fingerprint,
             "activation": self.spec.activation,
             "runtime": self.runtime.name,
             "precision": self.runtime.precision,
-            "device": kind,
-            **reduced_fingerprint(self.spec, *how),
+            "device": self.runtime.device.partition(":")[0],
+            **reduced_fingerprint(self.spec, self.runtime.name, self.runtime.precision),
         }
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """See `Scorer.info`."""
         return {
             "runtime": self.runtime.name,
             "device": self.runtime.device,
@@ -186,38 +173,42 @@ class ModelScorer:
 
     @property
     def batch_size(self) -> int:
-        """See `batch_size_for`."""
-        return batch_size_for(self.runtime)
+        return self.runtime.preferred_batch_size
+
+
+class ModelScorer(NetworkScorer):
+    """One network on one runtime."""
+
+    def __init__(self, spec: ModelSpec, runtime: Runtime, *, embeddings: bool = False) -> None:
+        """Bind a contract to the runtime that executes it.
+
+        Args:
+            spec: Contract of the model.
+            runtime: Network of the model on a device.
+            embeddings: Whether to return the inputs of the last layer too.
+
+        Raises:
+            ModelError: The runtime gives no embeddings.
+        """
+        if embeddings and not runtime.gives_embeddings:
+            raise ModelError(
+                f"The {runtime.name} runtime gives no embeddings; use the `runtime` torch.",
+                parameter="runtime",
+            )
+        super().__init__(spec, runtime, LoadPixels(spec.preprocess))
+        self._embeddings = embeddings
 
     def stage(self, batch: Pixels) -> Pixels:
-        """See `Scorer.stage`."""
-        return stage(self.runtime, batch)
+        return tuple(self.runtime.stage(pixels) for pixels in batch)
 
-    def score(self, batch: Pixels) -> Scores:
-        """See `Scorer.score`."""
+    def score(self, batch: Pixels) -> ScoredBatch:
         (pixels,) = batch
         vectors = None
         if self._embeddings:
-            raw, vectors = self.runtime.embed(pixels)  # type: ignore[attr-defined]
+            raw, vectors = self.runtime.embed(pixels)
         else:
             raw = self.runtime.run(pixels)
-        return Scores(probabilities(raw, self.spec.activation, self.spec.calibration), {}, vectors)
-
-
-def stage(runtime: Runtime, batch: Pixels) -> Pixels:
-    """A batch where a runtime reads it, for those that can take it ahead of time (`TorchRuntime.stage`)."""
-    ahead = getattr(runtime, "stage", None)
-    return batch if ahead is None else tuple(ahead(pixels) for pixels in batch)
-
-
-def batch_size_for(runtime: Runtime) -> int:
-    """Images that keep a runtime busy: 128 on an accelerator; 16 on a CPU, and four for each stream where it has more.
-
-    A multiple of 16, so that an image's place in its batch cannot show (see `skinclf.inference.engine`).
-    """
-    if runtime.device != "cpu":
-        return 128
-    return 16 * max(1, -(-getattr(runtime, "streams", 1) // 4))
+        return ScoredBatch(probabilities(raw, self.spec.activation, self.spec.calibration), {}, vectors)
 
 
 def failure(error: Exception, source: object) -> ImageError:

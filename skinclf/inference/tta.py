@@ -16,9 +16,8 @@ import numpy.typing as npt
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource, load_image
 from skinclf.images.preprocess import Preprocess
-from skinclf.inference.scorer import LoadPixels, Pixels, Prepare, Scores, Slot, batch_size_for
+from skinclf.inference.scorer import LoadPixels, NetworkScorer, Pixels, ScoredBatch, Slot
 from skinclf.labels import LabelSet
-from skinclf.models.precision import reduced_fingerprint, reduced_info
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.base import Runtime
@@ -53,8 +52,8 @@ class LoadViews:
         return (self.preprocess.pixels(image), self.preprocess.pixels(centre))
 
 
-class TtaScorer:
-    """One network over several views; see `skinclf.inference.scorer.Scorer`.
+class TtaScorer(NetworkScorer):
+    """One network over several views of an image.
 
     The column `tta_spread` holds the standard deviation over views of the probability of malignancy
     (of the averaged winner's probability, when the labels declare no malignant class).
@@ -66,9 +65,9 @@ class TtaScorer:
         """Choose the views.
 
         Args:
-            spec: The model's contract.
-            runtime: Its network on a device.
-            views: A key of `VIEWS`.
+            spec: Contract of the model.
+            runtime: Network of the model on a device.
+            views: Name of the view set, a key of `VIEWS`.
 
         Raises:
             InvalidArgumentError: Unknown views, or quarter turns of an input that is not square.
@@ -83,61 +82,33 @@ class TtaScorer:
             raise InvalidArgumentError(
                 f"Test-time augmentation {views!r} turns the input, which is {p.height} x {p.width}; use 'flips'."
             )
-        self.spec = spec
-        self._runtime, self._views = runtime, views
-        self.prepare: Prepare = LoadViews(p) if self._zoom else LoadPixels(p)
+        super().__init__(spec, runtime, LoadViews(p) if self._zoom else LoadPixels(p))
+        self._views = views
 
     @property
     def layout(self) -> tuple[Slot, ...]:
-        """See `Scorer.layout`."""
-        p = self.spec.preprocess
-        return (Slot((p.height, p.width, 3), p.pixel_dtype),) * (2 if self._zoom else 1)
+        return super().layout * (2 if self._zoom else 1)
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """See `Scorer.fingerprint`."""
-        return {
-            **self.spec.fingerprint,
-            "activation": self.spec.activation,
-            "runtime": self._runtime.name,
-            "precision": self._runtime.precision,
-            "device": self._runtime.device.partition(":")[0],
-            "tta": self._views,
-            **reduced_fingerprint(self.spec, self._runtime.name, self._runtime.precision),
-        }
+        return {**super().fingerprint, "tta": self._views}
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """See `Scorer.info`."""
-        runtime = self._runtime
-        return {
-            "runtime": runtime.name,
-            "device": runtime.device,
-            "precision": runtime.precision,
-            "tta": self._views,
-            # Holds for every view, hence for their average.
-            **reduced_info(self.spec, runtime.name, runtime.precision),
-        }
+        # The band holds for every view, hence for their average.
+        return {**super().info, "tta": self._views}
 
-    @property
-    def batch_size(self) -> int:
-        """See `Scorer.batch_size`."""
-        return batch_size_for(self._runtime)
+    # Views are made from pixels in the host's memory, so that `stage` stays the default.
 
-    def stage(self, batch: Pixels) -> Pixels:
-        """See `Scorer.stage`; views are made from the host's pixels."""
-        return batch
-
-    def score(self, batch: Pixels) -> Scores:
-        """See `Scorer.score`."""
-        views = np.stack([self._view(pixels, *how) for pixels in batch for how in self._turns])
+    def score(self, batch: Pixels) -> ScoredBatch:
+        views = np.stack([self._view(pixels, *view) for pixels in batch for view in self._turns])
         mean = views.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return Scores(mean, {"tta_spread": spread(views, mean, self.spec.labels)})
+        return ScoredBatch(mean, {"tta_spread": spread(views, mean, self.spec.labels)})
 
     def _view(self, pixels: npt.NDArray[Any], turn: int, flip: bool) -> npt.NDArray[np.float32]:  # noqa: FBT001
         turned = np.rot90(pixels, turn, axes=(1, 2))
         turned = turned[:, :, ::-1] if flip else turned
-        raw = self._runtime.run(np.ascontiguousarray(turned))
+        raw = self.runtime.run(np.ascontiguousarray(turned))
         return probabilities(raw, self.spec.activation, self.spec.calibration)
 
 

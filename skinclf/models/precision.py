@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
 
@@ -65,7 +66,9 @@ class PrecisionLoss:
 def measured(spec: ModelSpec, runtime: str, precision: str) -> Mapping[str, Any] | None:
     """The record for a runtime and precision; None for float32, and when this very contract has none."""
     record = spec.precisions.get(f"{runtime}:{precision}")
-    return record if record is not None and record.get("model") == spec.fingerprint else None
+    if record is None or not record.get("model"):
+        return None
+    return None if ModelIdentity.from_dict(record["model"]).differences(spec.identity) else record
 
 
 def band(spec: ModelSpec, runtime: str, precision: str) -> float | None:

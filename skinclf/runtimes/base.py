@@ -1,34 +1,75 @@
-"""The one interface behind which networks run: pixels in, raw scores out."""
+"""`Runtime`: the one interface behind which networks run; pixels in, raw outputs out."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.arrays import Float32
+from skinclf.errors import ModelError
 
-class Runtime(Protocol):
+#: An array of pixels in the host's memory, or what `Runtime.stage` of the same runtime made of it.
+StagedPixels: TypeAlias = Any
+
+
+class Runtime(ABC):
     """A network on a device.
 
     Attributes:
-        name: `torch`, `openvino`, `onnxruntime` or `keras`.
-        device: Where it runs, such as `cpu` or `cuda:0`.
+        name: `torch`, `torch-compile`, `openvino`, `onnxruntime` or `keras`.
+        device: Device that executes the network, such as `cpu` or `cuda:0`.
         precision: `fp32`, `bf16`, `fp16` or `int8`.
+        streams: Number of batches that the device computes at once.
+        gives_embeddings: Whether `embed` is available.
     """
 
     name: str
     device: str
     precision: str
+    streams: int = 1
+    gives_embeddings: ClassVar[bool] = False
 
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Raw scores of one batch.
+    @abstractmethod
+    def run(self, pixels: StagedPixels) -> Float32:
+        """Raw outputs of one batch.
 
         Args:
-            pixels: What `Preprocess.pixels` returns, stacked: shape (N, H, W, 3), RGB, 0 to 255,
-                dtype uint8 (float32 for TensorFlow's resize).
+            pixels: Output of `Preprocess.pixels`, stacked: shape (N, H, W, 3), RGB, 0 to 255, dtype uint8 (float32
+                for TensorFlow's resize); as it is, or as `stage` returned it.
 
         Returns:
             Shape (N, `spec.num_outputs`), float32; `skinclf.models.probabilities` turns them into probabilities.
         """
-        ...
+
+    def embed(self, pixels: StagedPixels) -> tuple[Float32, Float32]:  # noqa: ARG002 - used by the overrides
+        """Raw outputs and embeddings (inputs of the last layer) of one batch, shapes (N, outputs) and (N, D).
+
+        Args:
+            pixels: As for `run`.
+
+        Raises:
+            ModelError: The runtime gives no embeddings.
+        """
+        raise ModelError(
+            f"The {self.name} runtime gives no embeddings; use the `runtime` torch.", parameter="runtime"
+        )
+
+    def stage(self, pixels: npt.NDArray[Any]) -> StagedPixels:
+        """Copy a batch to the device ahead of `run`; by default the batch itself.
+
+        Called from another thread than `run`, so that the copy of one batch overlaps with the computation of another.
+
+        Args:
+            pixels: As for `run`.
+        """
+        return pixels
+
+    @property
+    def preferred_batch_size(self) -> int:
+        """Images that keep the device busy: 128 on an accelerator; 16 on a CPU, more where it has many streams.
+
+        A multiple of 16, so that an image's place in its batch cannot show (see `skinclf.inference.engine`).
+        """
+        return 128 if self.device != "cpu" else 16 * max(1, -(-self.streams // 4))

@@ -1,4 +1,4 @@
-"""Where compiled artefacts are kept, and under which key.
+"""Cache of compiled networks: its folder and its keys.
 
 An artefact is bound to the weights, the preprocessing, the options and the versions that made it;
 a change in any of them gives another folder, never a stale artefact.
@@ -14,17 +14,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from skinclf._version import __version__
 from skinclf.models.spec import ModelSpec
 
 
 def cache_root() -> Path:
-    """`$SKINCLF_CACHE`, or `skinclf` in the user's cache folder."""
+    """Folder of compiled artefacts: `$SKINCLF_CACHE`, or skinclf's folder in the user's cache."""
     own = os.environ.get("SKINCLF_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "skinclf"
+    return Path(own) if own else user_cache_path("skinclf", appauthor=False)
 
 
 def artefact_folder(spec: ModelSpec, kind: str, **options: str) -> Path | None:

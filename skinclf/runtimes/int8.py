@@ -11,6 +11,7 @@ from pathlib import Path
 
 from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.spec import ModelSpec
 
@@ -37,8 +38,8 @@ def quantized_network(model: LoadedModel) -> Path:
             "skinclf models quantize MODEL BUNDLE --images FOLDER (extra `int8`)."
         )
     record = spec.precisions[KEY]["quantized"]
-    if record["made_from"] != made_from(spec):
-        raise ModelError(f"{spec.name}: its int8 network was made from other weights or preprocessing.")
+    if other := ModelIdentity.from_dict(record["made_from"]).differences(spec.identity):
+        raise ModelError(f"{spec.name}: its int8 network was made from other {' and '.join(other)}.")
     for name in (GRAPH, NUMBERS):
         path = model.folder / name
         if not path.is_file() or sha256_file(path) != record["files"][name]:

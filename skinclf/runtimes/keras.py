@@ -14,11 +14,12 @@ import numpy.typing as npt
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.probabilities import Activation
+from skinclf.runtimes.base import Runtime
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-class KerasRuntime:
+class KerasRuntime(Runtime):
     """Runs a Keras model in TensorFlow; see `skinclf.runtimes.base.Runtime`.
 
     The file was read by skinclf's own importer before, which refuses Lambda layers and custom classes; Keras'

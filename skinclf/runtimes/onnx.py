@@ -12,13 +12,14 @@ import numpy.typing as npt
 from skinclf._utils.files import replace_file
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
+from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.cache import artefact_folder, publish
 
 _FILE = "model.onnx"
 _OPSET = 18
 
 
-class OnnxRuntime:
+class OnnxRuntime(Runtime):
     """Runs a network by ONNX Runtime; see `skinclf.runtimes.base.Runtime`."""
 
     name = "onnxruntime"

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
+from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.cache import artefact_folder, publish
 from skinclf.runtimes.int8 import quantized_network
 
@@ -28,7 +29,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _FILE = "model.xml"
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(Runtime):
     """Runs a network compiled by OpenVINO; see `skinclf.runtimes.base.Runtime`."""
 
     name = "openvino"

@@ -13,14 +13,17 @@ from torch.overrides import TorchFunctionMode
 
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.loaded import LoadedModel
+from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.device import resolve_device
 from skinclf.runtimes.fuse import fuse_batchnorm
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TorchRuntime:
-    """Runs a torch module; see `skinclf.runtimes.base.Runtime`."""
+class TorchRuntime(Runtime):
+    """A torch module on CPU, CUDA or MPS."""
+
+    gives_embeddings = True
 
     def __init__(
         self, model: LoadedModel, *, device: str = "auto", precision: str = "auto", compiled: bool = False
@@ -77,7 +80,7 @@ class TorchRuntime:
         return staged
 
     def run(self, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`; also what `stage` returned."""
+        """See `Runtime.run`."""
         return self._scores(self._network, pixels)
 
     def embed(

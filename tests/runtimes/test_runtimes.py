@@ -15,7 +15,7 @@ from skinclf.models import bundle
 from skinclf.models.architectures import build_network, load_tensors
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.probabilities import probabilities
-from skinclf.runtimes import PRECISIONS, RUNTIMES, create_runtime
+from skinclf.runtimes.create import PRECISIONS, RUNTIMES, create_runtime
 
 EXACT = 1e-5
 

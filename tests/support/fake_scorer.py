@@ -10,14 +10,14 @@ import numpy as np
 
 from skinclf.images.decode import load_picture
 from skinclf.images.preprocess import Preprocess
-from skinclf.inference.scorer import LoadPixels, Pixels, Prepare, Scores, Slot
+from skinclf.inference.scorer import LoadPixels, Pixels, Prepare, ScoredBatch, Scorer, Slot
 from skinclf.labels import HAM10000, LabelSet
 from skinclf.models.spec import ModelSpec
 
 SIZE = 16
 
 
-class FakeScorer:
+class FakeScorer(Scorer):
     """A random linear model on 16 x 16 pixels."""
 
     def __init__(
@@ -40,10 +40,13 @@ class FakeScorer:
         )
         self.prepare = prepare or LoadPixels(preprocess)
         self.columns = columns or {}
-        self.batch_size = 4
         self.calls: list[int] = []
         self._weights = np.random.default_rng(seed).normal(0, 0.02, (SIZE * SIZE * 3, len(labels)))
         self._seconds, self._embeddings = seconds, embeddings
+
+    @property
+    def batch_size(self) -> int:
+        return 4
 
     @property
     def layout(self) -> tuple[Slot, ...]:
@@ -57,10 +60,7 @@ class FakeScorer:
     def info(self) -> Mapping[str, Any]:
         return {"runtime": "fake", "device": "cpu", "precision": "fp32"}
 
-    def stage(self, batch: Pixels) -> Pixels:
-        return batch
-
-    def score(self, batch: Pixels) -> Scores:
+    def score(self, batch: Pixels) -> ScoredBatch:
         (pixels,) = batch
         self.calls.append(len(pixels))
         time.sleep(self._seconds)
@@ -77,7 +77,7 @@ class FakeScorer:
         }
         columns = {name: values[kind] for name, kind in self.columns.items()}
         vectors = flat[:, :5].astype(np.float32) if self._embeddings else None
-        return Scores(probabilities, columns, vectors)
+        return ScoredBatch(probabilities, columns, vectors)
 
 
 class KillerPixels:

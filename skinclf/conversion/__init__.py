@@ -13,9 +13,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from skinclf.conversion.convert import VerifyReport, convert_model, verify_model
-    from skinclf.conversion.precision import measure_precision
+    from skinclf.conversion.convert import convert_model
+    from skinclf.conversion.measure_precision import measure_precision
     from skinclf.conversion.quantize import quantize_model
+    from skinclf.conversion.verify import VerifyReport, verify_model
 else:
     from skinclf._utils.lazy import lazy_names
 
@@ -23,7 +24,7 @@ else:
         __name__,
         {
             "skinclf.conversion.convert": ["VerifyReport", "convert_model", "verify_model"],
-            "skinclf.conversion.precision": ["measure_precision"],
+            "skinclf.conversion.measure_precision": ["measure_precision"],
             "skinclf.conversion.quantize": ["quantize_model"],
         },
     )

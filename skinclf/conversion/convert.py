@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,48 +28,6 @@ from skinclf.runtimes.create import create_runtime
 TOLERANCE = 1e-5
 _GOLDEN = "golden/sample.png"
 _SEED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One replayed golden sample.
-
-    Attributes:
-        file: Image inside the bundle.
-        source: Which framework computed what was expected.
-        difference: Largest absolute difference of a probability.
-        tolerance: Largest that is allowed.
-    """
-
-    file: str
-    source: str
-    difference: float
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the difference is within the tolerance."""
-        return self.difference <= self.tolerance
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a replay found.
-
-    Attributes:
-        name: The model.
-        runtime: Which runtime ran it.
-        checks: One for each golden sample.
-    """
-
-    name: str
-    runtime: str
-    checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every sample came out as recorded."""
-        return all(check.ok for check in self.checks)
 
 
 def convert_model(
@@ -130,48 +86,6 @@ def convert_model(
     )
     tensors = {key: value.clone() for key, value in network.state_dict().items()}  # a bundle shares no memory
     return write_bundle(folder, written, tensors, card=card, golden={_GOLDEN: picture})
-
-
-def verify_model(
-    model: str | Path | LoadedModel | None,
-    *,
-    runtime: str = "torch",
-    device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
-    options: ModelOptions = ModelOptions(),
-    hub: HubOptions = HubOptions(),
-) -> VerifyReport:
-    """Replay a bundle's golden samples (uncalibrated probabilities), after its weights passed their hash.
-
-    Args:
-        model: Anything that `load_model` takes, or a loaded model; it must be a bundle.
-        runtime: Which runtime to test.
-        device: Where it runs.
-        progress: Called with the file before each replay.
-        options: As for `load_model`.
-        hub: As for `load_model`.
-
-    Raises:
-        ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
-        ImageError: A golden sample cannot be read.
-    """
-    loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
-    spec = loaded.spec
-    if loaded.folder is None or not spec.golden:
-        raise ModelError(
-            f"{spec.name}: no golden sample to replay. `skinclf models convert` makes a bundle that has one."
-        )
-    engine = create_runtime(loaded, runtime=runtime, device=device)
-    checks = []
-    for golden in spec.golden:
-        if progress is not None:
-            progress(golden.file)
-        image = load_image(loaded.folder / golden.file)
-        scores = engine.run(np.stack([spec.preprocess.pixels(image)]))
-        found = probabilities(scores, spec.activation)[0].astype(np.float64)
-        difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
-        checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
-    return VerifyReport(spec.name, engine.name, tuple(checks))
 
 
 def _with_network(loaded: LoadedModel) -> LoadedModel:

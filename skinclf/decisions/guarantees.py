@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from skinclf.decisions.operating_point import OperatingPoint, lower_bound
-from skinclf.decisions.sample import Sample
+from skinclf.decisions.sample import DecisionSample
 from skinclf.metrics.intervals import one_sided_lower
 
 Grade: TypeAlias = Literal["empirical", "expected", "guaranteed"]
@@ -70,7 +70,7 @@ def positives_needed(
     return high
 
 
-def with_claim(point: OperatingPoint, sample: Sample) -> OperatingPoint:
+def with_claim(point: OperatingPoint, sample: DecisionSample) -> OperatingPoint:
     """Add the bound on the targeted rate and say in words what it supports."""
     target = point.target
     if target is None or point.criterion not in {"sensitivity", "specificity"}:

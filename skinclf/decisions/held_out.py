@@ -24,7 +24,7 @@ _SEED_PREDICTIONS = "val_probs.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
+class HeldOutPredictions:
     """Labelled predictions.
 
     Attributes:
@@ -81,7 +81,7 @@ def read_held_out(
     model: str | None = None,
     split: str | None = None,
     max_unmatched: float = 0.05,
-) -> HeldOut:
+) -> HeldOutPredictions:
     """Read labelled predictions: a table, those of a run's folder, or those that travel with a model.
 
     Args:
@@ -130,7 +130,7 @@ def read_held_out(
                 f"{error} The labels of these predictions are needed: --labels."
             ) from None
         raise
-    return HeldOut(
+    return HeldOutPredictions(
         joined=join(read_predictions(predictions), table, max_unmatched=max_unmatched),
         spec=spec,
         model=made_by or (spec.identity.to_dict() if spec else None),

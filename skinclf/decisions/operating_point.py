@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from skinclf._utils.arrays import Bools
-from skinclf.decisions.sample import Sample, Unit
+from skinclf.decisions.sample import DecisionSample, Unit
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.clusters import Combine, effective_size
 from skinclf.metrics.estimate import Estimate, likelihood_ratios, predictive_values, proportion
@@ -103,12 +103,12 @@ class OperatingPoint:
 
 
 def describe(
-    sample: Sample, threshold: float, *, confidence: float = 0.95, prevalence: float | None = None
+    sample: DecisionSample, threshold: float, *, confidence: float = 0.95, prevalence: float | None = None
 ) -> OperatingPoint:
     """The operating point of a threshold.
 
     Args:
-        sample: From `make_sample`.
+        sample: From `decision_sample`.
         threshold: Compared as float32.
         confidence: Of the intervals.
         prevalence: Share of positives in the population that PPV and NPV are wanted for.
@@ -154,7 +154,7 @@ def describe(
 
 
 def lower_bound(
-    sample: Sample, threshold: float, *, of: Literal["sensitivity", "specificity"], confidence: float
+    sample: DecisionSample, threshold: float, *, of: Literal["sensitivity", "specificity"], confidence: float
 ) -> float:
     """One-sided exact lower bound of sensitivity or specificity at a threshold."""
     flagged = sample.score >= np.float32(threshold)

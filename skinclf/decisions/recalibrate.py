@@ -20,7 +20,7 @@ from skinclf._utils.columns import read_columns
 from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import write_json
 from skinclf.decisions.calibration import cross_fitted, fit_calibration, logits_from
-from skinclf.decisions.held_out import PREDICTIONS, HeldOut
+from skinclf.decisions.held_out import PREDICTIONS, HeldOutPredictions
 from skinclf.errors import InvalidArgumentError, OutputError
 from skinclf.metrics import calibration as cm
 from skinclf.metrics.bootstrap import bootstrap_replicates, inflated_interval, percentile_interval
@@ -58,7 +58,7 @@ class Recalibrated:
 
 
 def recalibrate(
-    held: HeldOut,
+    held: HeldOutPredictions,
     *,
     method: Choice = "temperature",
     folds: int = 5,

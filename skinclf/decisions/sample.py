@@ -16,7 +16,7 @@ Unit: TypeAlias = Literal["image", "lesion"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DecisionSample:
     """Units to decide on.
 
     Attributes:
@@ -47,14 +47,14 @@ class Sample:
             )
 
 
-def make_sample(
+def decision_sample(
     y_true: npt.ArrayLike,
     score: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
     unit: Unit = "image",
     combine: Combine = "max",
-) -> Sample:
+) -> DecisionSample:
     """Check and, for the unit lesion, combine: a lesion is positive when any of its images is.
 
     Args:
@@ -94,15 +94,15 @@ def make_sample(
         if int(index.max()) + 1 == index.size:
             index = None
     if unit == "image":
-        return Sample(positive, single, index)
+        return DecisionSample(positive, single, index)
     if groups is None:
         raise InvalidArgumentError("Unit 'lesion' needs groups: the lesion of each image.")
     if index is None:
-        return Sample(positive, single, None, unit, combine)
+        return DecisionSample(positive, single, None, unit, combine)
     lesions = np.zeros(int(index.max()) + 1, np.bool_)
     np.logical_or.at(lesions, index, positive)
     if lesions.all():
         raise InvalidArgumentError(
             "An operating point needs positives and negatives; every lesion is positive."
         )
-    return Sample(lesions, combine_scores(single, index, combine), None, unit, combine)
+    return DecisionSample(lesions, combine_scores(single, index, combine), None, unit, combine)

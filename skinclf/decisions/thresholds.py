@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Bools, Float32
 from skinclf.decisions.guarantees import GRADES, Grade, allowed_misses, positives_needed, with_claim
 from skinclf.decisions.operating_point import OperatingPoint, describe
-from skinclf.decisions.sample import Unit, make_sample
+from skinclf.decisions.sample import Unit, decision_sample
 from skinclf.errors import InsufficientDataError, InvalidArgumentError
 from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
@@ -138,7 +138,7 @@ def tune_threshold(
     if grade != "empirical" and criterion not in {"sensitivity", "specificity"}:
         raise InvalidArgumentError(f"The {grade} grade exists for a target sensitivity or specificity.")
     check_confidence(confidence)
-    sample = make_sample(y_true, score, groups=groups, unit=unit, combine=combine)
+    sample = decision_sample(y_true, score, groups=groups, unit=unit, combine=combine)
     if grade != "empirical":
         sample.need_independent(f"The {grade} grade")
     curve = Curve.of(sample.truth, sample.score)
@@ -195,7 +195,7 @@ def evaluate_threshold(
     prevalence: float | None = None,
 ) -> OperatingPoint:
     """The operating point of a threshold that is given, such as one frozen before a test."""
-    sample = make_sample(y_true, score, groups=groups, unit=unit, combine=combine)
+    sample = decision_sample(y_true, score, groups=groups, unit=unit, combine=combine)
     return describe(sample, threshold, confidence=confidence, prevalence=prevalence)
 
 

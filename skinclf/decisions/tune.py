@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from skinclf._utils.arrays import Floats, RowWeights
 from skinclf.decisions.guarantees import Grade
-from skinclf.decisions.held_out import HeldOut
+from skinclf.decisions.held_out import HeldOutPredictions
 from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
-from skinclf.decisions.sample import Sample, Unit, make_sample
+from skinclf.decisions.sample import DecisionSample, Unit, decision_sample
 from skinclf.decisions.threshold_file import Threshold, data_identity
 from skinclf.decisions.thresholds import SampleOptions, TuneOptions, operating_point_table, tune_threshold
 from skinclf.errors import InvalidArgumentError
@@ -92,14 +92,14 @@ class Tuned:
 
     threshold: Threshold
     point: OperatingPoint
-    sample: Sample
+    sample: DecisionSample
     table: dict[float, OperatingPoint | None]
     auc: Estimate
     classes: dict[str, OperatingPoint]
 
 
 def tune(
-    held: HeldOut,
+    held: HeldOutPredictions,
     *,
     criterion: Criterion,
     positive: Sequence[str] | None = None,
@@ -145,7 +145,7 @@ def tune(
     choice: TuneOptions = {**criterion.keywords(), **sampling}
     point = tune_threshold(truth, score, **choice)
     table = operating_point_table(truth, score, **sampling)
-    sample = make_sample(truth, score, groups=groups, unit=unit, combine=combine)
+    sample = decision_sample(truth, score, groups=groups, unit=unit, combine=combine)
     auc = _auc(sample, confidence)
     extra: dict[str, Any] = {"roc_auc": auc.to_dict()}
     classes: dict[str, OperatingPoint] = {}
@@ -177,7 +177,7 @@ def tune(
     return Tuned(threshold=threshold, point=point, sample=sample, table=table, auc=auc, classes=classes)
 
 
-def _auc(sample: Sample, confidence: float) -> Estimate:
+def _auc(sample: DecisionSample, confidence: float) -> Estimate:
     statistic = roc_auc_statistic(sample.truth, sample.score)
     value = float(statistic(np.ones((1, sample.truth.size), np.float32))[0])
     clusters = np.arange(sample.truth.size) if sample.clusters is None else sample.clusters
@@ -185,14 +185,16 @@ def _auc(sample: Sample, confidence: float) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _multiclass(held: HeldOut, option: str) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+def _multiclass(held: HeldOutPredictions, option: str) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     table = held.joined.predictions
     if table.codes is None or table.probabilities is None or held.joined.labels.codes is None:
         raise InvalidArgumentError(f"{option} needs a probability per class and labels that name classes.")
     return table.codes, table.probabilities
 
 
-def _costs(held: HeldOut, path: Path, groups: Sequence[str] | None, confidence: float) -> dict[str, Any]:
+def _costs(
+    held: HeldOutPredictions, path: Path, groups: Sequence[str] | None, confidence: float
+) -> dict[str, Any]:
     """Mean cost per image of deciding by cost, and of deciding for the most probable class."""
     codes, values = _multiclass(held, "--cost-matrix")
     costs = read_costs(path, codes)

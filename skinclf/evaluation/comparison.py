@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.evaluation.cases import Cases
-from skinclf.evaluation.metric_set import Panel
+from skinclf.evaluation.labelled_predictions import LabelledPredictions
+from skinclf.evaluation.metric_set import MetricSet
 from skinclf.metrics.bootstrap import percentile_interval
 from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.paired_tests import delong, mcnemar
 from skinclf.tables.predictions import stem
 
 
-def on_common_images(a: Cases, b: Cases) -> tuple[Cases, Cases]:
+def on_common_images(
+    a: LabelledPredictions, b: LabelledPredictions
+) -> tuple[LabelledPredictions, LabelledPredictions]:
     """The images that both have, in the order of the first.
 
     Raises:
@@ -29,8 +31,8 @@ def on_common_images(a: Cases, b: Cases) -> tuple[Cases, Cases]:
 
 
 def compare(
-    a: Cases,
-    b: Cases,
+    a: LabelledPredictions,
+    b: LabelledPredictions,
     *,
     thresholds: tuple[float, float],
     names: tuple[str, str],
@@ -59,7 +61,7 @@ def compare(
     a, b = on_common_images(a, b)
     tests: dict[str, Any] = {}
     same_classes = a.labels.codes == b.labels.codes and a.truth is not None and b.truth is not None
-    panels = Panel(a, thresholds[0]), Panel(b, thresholds[1])
+    panels = MetricSet(a, thresholds[0]), MetricSet(b, thresholds[1])
     if same_classes:
         tests["answer"] = mcnemar(panels[0].predicted == a.truth, panels[1].predicted == b.truth).to_dict()
     area = None
@@ -85,7 +87,7 @@ def compare(
 
 
 def _differences(
-    panels: tuple[Panel, Panel],
+    panels: tuple[MetricSet, MetricSet],
     *,
     same_classes: bool,
     count: int,

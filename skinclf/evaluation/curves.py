@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from skinclf._utils.arrays import Floats
-from skinclf.evaluation.metric_set import Panel, blocks
+from skinclf.evaluation.metric_set import MetricSet, blocks
 from skinclf.metrics import calibration as cm
 from skinclf.metrics import classification as metrics
 from skinclf.metrics.bootstrap import percentile_interval
@@ -82,7 +82,7 @@ def reliability(
     }
 
 
-def curves(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[str, Any]:
+def curves(panel: MetricSet, *, count: int, seed: int, confidence: float) -> dict[str, Any]:
     """All curves of the report.
 
     Args:
@@ -141,12 +141,12 @@ def _rounded(value: Any) -> Any:
     return np.round(value, 6) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
-def _confidence(panel: Panel) -> npt.NDArray[np.float64]:
+def _confidence(panel: MetricSet) -> npt.NDArray[np.float64]:
     """Probability of the answer, shape (N,)."""
     return panel.cases.probabilities[np.arange(len(panel.cases)), panel.predicted]
 
 
-def _bands(panel: Panel, *, count: int, seed: int, confidence: float) -> dict[str, dict[str, Floats]]:
+def _bands(panel: MetricSet, *, count: int, seed: int, confidence: float) -> dict[str, dict[str, Floats]]:
     cases = panel.cases
     parts: dict[str, list[Floats]] = defaultdict(list)
     ranking = (

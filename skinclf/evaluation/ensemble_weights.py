@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.evaluation.cases import Cases, label_set_of, make_cases
 from skinclf.evaluation.comparison import on_common_images
 from skinclf.evaluation.inputs import join_split, open_labels
-from skinclf.evaluation.metric_set import Panel, estimates
+from skinclf.evaluation.labelled_predictions import LabelledPredictions, label_predictions, label_set_of
+from skinclf.evaluation.metric_set import MetricSet, estimates
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.schema import Schema
 from skinclf.jobs.formats import CsvFormat
@@ -66,7 +66,7 @@ class Ensemble:
     best: str
     best_value: Estimate
     difference: Estimate
-    cases: Cases
+    cases: LabelledPredictions
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def read_members(
     split: str | None = None,
     label_set: LabelSet | None = None,
     group_by: str | None = None,
-) -> list[Cases]:
+) -> list[LabelledPredictions]:
     """Read the tables of several models and keep the images that all of them answer.
 
     Args:
@@ -118,12 +118,12 @@ def read_members(
     """
     if len(predictions) < 2:
         raise InvalidArgumentError(f"An ensemble has at least two members; received {len(predictions)}.")
-    found: list[Cases] = []
+    found: list[LabelledPredictions] = []
     for path in predictions:
         table = read_predictions(path)
         known = label_set or label_set_of(table)
         joined = join_split(table, *open_labels(labels, known, split))
-        found.append(make_cases(joined, labels=known, group_by=group_by))
+        found.append(label_predictions(joined, labels=known, group_by=group_by))
         if found[-1].labels.codes != found[0].labels.codes:
             raise InvalidArgumentError(
                 f"{path}: has the classes {', '.join(known.codes)}, {predictions[0]} has "
@@ -133,7 +133,7 @@ def read_members(
     return [on_common_images(common, member)[1] for member in found]
 
 
-def combine(members: Sequence[Cases], weights: Sequence[float]) -> Cases:
+def combine(members: Sequence[LabelledPredictions], weights: Sequence[float]) -> LabelledPredictions:
     """The weighted mean of the members' probabilities, image by image.
 
     Raises:
@@ -154,7 +154,9 @@ def combine(members: Sequence[Cases], weights: Sequence[float]) -> Cases:
     return replace(first, probabilities=p, score=score)
 
 
-def choose_weights(members: Sequence[Cases], *, figure: str = "macro_auc", rounds: int = 20) -> list[float]:
+def choose_weights(
+    members: Sequence[LabelledPredictions], *, figure: str = "macro_auc", rounds: int = 20
+) -> list[float]:
     """Weights that are good on these images, by forward selection with replacement.
 
     Args:
@@ -182,7 +184,7 @@ def choose_weights(members: Sequence[Cases], *, figure: str = "macro_auc", round
 
 
 def measure(
-    members: Sequence[Cases],
+    members: Sequence[LabelledPredictions],
     names: Sequence[str],
     *,
     weights: Sequence[float] | None = None,
@@ -213,7 +215,7 @@ def measure(
     shares = choose_weights(members, figure=figure, rounds=rounds) if weights is None else list(weights)
     average = combine(members, shares)
     best = int(np.argmax([sign * value for value in values]))
-    panels = [Panel(cases, 0.5) for cases in (average, members[best])]
+    panels = [MetricSet(cases, 0.5) for cases in (average, members[best])]
     draws = [panel.replicates(count=replicates, seed=seed)[key] for panel in panels]
     now = [_figure(average, figure), values[best]]
     low, high = percentile_interval(draws[0] - draws[1], confidence=confidence)
@@ -242,8 +244,8 @@ def _sign(figure: str) -> int:
     return -1 if figure == "loss" else 1
 
 
-def _figure(cases: Cases, figure: str) -> float:
-    value = Panel(cases, 0.5).values().get(FIGURES[figure], np.nan)
+def _figure(cases: LabelledPredictions, figure: str) -> float:
+    value = MetricSet(cases, 0.5).values().get(FIGURES[figure], np.nan)
     if not np.isfinite(value):
         raise InvalidArgumentError(
             f"The labels do not give {figure}: some classes or kinds of image are missing. Choose another figure."

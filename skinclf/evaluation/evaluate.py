@@ -16,11 +16,16 @@ from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.evaluation import inputs
 from skinclf.evaluation import metrics_json as sections
-from skinclf.evaluation.cases import Cases, label_set_of, make_cases, malignant_of
 from skinclf.evaluation.comparison import compare as compare_models
 from skinclf.evaluation.curves import curves
+from skinclf.evaluation.labelled_predictions import (
+    LabelledPredictions,
+    label_predictions,
+    label_set_of,
+    malignant_of,
+)
 from skinclf.evaluation.leakage import Overlap, find_overlaps, refuse
-from skinclf.evaluation.metric_set import Panel, estimates
+from skinclf.evaluation.metric_set import MetricSet, estimates
 from skinclf.evaluation.result import Evaluation
 from skinclf.evaluation.subgroups import subgroups as split_rows
 from skinclf.labels import LabelSet, parse_labels
@@ -110,7 +115,7 @@ def evaluate(
     everything, tested = inputs.open_labels(labels, known, split)
     codes = positive if positive is not None else threshold_used.positive
     joined = inputs.join_split(source.table, everything, tested)
-    cases = make_cases(joined, labels=known, positive=codes, group_by=group_by)
+    cases = label_predictions(joined, labels=known, positive=codes, group_by=group_by)
     overlaps = find_overlaps(
         joined.labels,
         everything,
@@ -162,7 +167,7 @@ class _Second(NamedTuple):
 
 
 def _compare(
-    cases: Cases,
+    cases: LabelledPredictions,
     threshold: Threshold,
     second: _Second,
     labels: tuple[LabelTable, LabelTable],
@@ -180,7 +185,7 @@ def _compare(
     rows = inputs.join_split(source.table, *labels)
     # Malignant is malignant in either label set; other classes must be there by name.
     same = set(cases.positive_codes) == set(malignant_of(known))
-    other_cases = make_cases(
+    other_cases = label_predictions(
         rows, labels=label_set_of(source.table), positive=None if same else codes, group_by=group_by
     )
     return compare_models(
@@ -189,7 +194,7 @@ def _compare(
 
 
 def _measure(
-    cases: Cases,
+    cases: LabelledPredictions,
     threshold_used: Threshold,
     wanted: Sequence[str] | None,
     draws: _Draws,
@@ -197,7 +202,7 @@ def _measure(
     combine: Combine | None,
     prevalence: float | None,
 ) -> dict[str, Any]:
-    confidence, panel = draws["confidence"], Panel(cases, threshold_used.value)
+    confidence, panel = draws["confidence"], MetricSet(cases, threshold_used.value)
     replicated = panel.replicates(count=draws["count"], seed=draws["seed"])
     found = estimates(panel.values(), replicated, confidence=confidence)
     if wanted is None:
@@ -220,7 +225,7 @@ def _measure(
     }
 
 
-def _holds(cases: Cases, item: str) -> bool:
+def _holds(cases: LabelledPredictions, item: str) -> bool:
     """Whether some row has the value that `column=value` asks for."""
     column, equals, value = item.partition("=")
     return not equals or value in cases.columns[column]

@@ -14,7 +14,7 @@ import numpy as np
 from skinclf._utils.json import read_json
 from skinclf.decisions.threshold_file import Threshold, read_threshold
 from skinclf.errors import InvalidArgumentError, MismatchError
-from skinclf.evaluation.cases import Cases
+from skinclf.evaluation.labelled_predictions import LabelledPredictions
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
 from skinclf.models.identity import BOUND, ModelIdentity
@@ -152,7 +152,7 @@ def join_split(predictions: PredictionTable, everything: LabelTable, tested: Lab
 
 
 def describe_data(
-    joined: Joined, cases: Cases, source: Source, labels: str, split: str | None
+    joined: Joined, cases: LabelledPredictions, source: Source, labels: str, split: str | None
 ) -> dict[str, Any]:
     """Names, counts and exclusions, for `metrics.json`."""
     rows = sorted(
@@ -181,7 +181,9 @@ def describe_data(
     }
 
 
-def run_checks(content: Mapping[str, Any], joined: Joined, cases: Cases) -> list[dict[str, Any]]:
+def run_checks(
+    content: Mapping[str, Any], joined: Joined, cases: LabelledPredictions
+) -> list[dict[str, Any]]:
     """Arithmetic that must hold, recounted from the labels themselves.
 
     Returns:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.arrays import Floats
-from skinclf.evaluation.cases import Cases
+from skinclf.evaluation.labelled_predictions import LabelledPredictions
 from skinclf.metrics import calibration as cm
 from skinclf.metrics import classification as metrics
 from skinclf.metrics import point_estimates as pv
@@ -42,18 +42,18 @@ _OVERALL = (
 
 
 @dataclass(slots=True)
-class Panel:
+class MetricSet:
     """Metrics of one set of cases; what many weightings share is worked out once.
 
     Attributes:
         cases: What is measured.
-        threshold: Decides between two classes, see `Cases.predicted`.
+        threshold: Decides between two classes, see `LabelledPredictions.predicted`.
         bins: Bins of the calibration errors.
         brief: Only what subgroup tables show.
         predicted: Predicted class index, shape (N,).
     """
 
-    cases: Cases
+    cases: LabelledPredictions
     threshold: float
     bins: int = cm.BINS
     brief: bool = False
@@ -172,7 +172,7 @@ class Panel:
         return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def blocks(cases: Cases, *, count: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+def blocks(cases: LabelledPredictions, *, count: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
     """Bootstrap weights a few replicates at a time, shape (b, N), so that the work stays in the cache."""
     size = max(1, _BLOCK // len(cases))
     for weights in cluster_weights(cases.groups, replicates=count, seed=seed):

@@ -14,8 +14,8 @@ from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.sample import Unit
 from skinclf.decisions.thresholds import evaluate_threshold
 from skinclf.errors import InvalidArgumentError
-from skinclf.evaluation.cases import Cases
-from skinclf.evaluation.metric_set import TARGETS, Panel, estimates
+from skinclf.evaluation.labelled_predictions import LabelledPredictions
+from skinclf.evaluation.metric_set import TARGETS, MetricSet, estimates
 from skinclf.evaluation.subgroups import Subgroup
 from skinclf.metrics import classification as metrics
 from skinclf.metrics.clusters import Combine
@@ -27,7 +27,7 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 _ERRORS = 12
 
 
-def share(cases: Cases, hit: Bools, among: Bools, *, confidence: float) -> dict[str, Any]:
+def share(cases: LabelledPredictions, hit: Bools, among: Bools, *, confidence: float) -> dict[str, Any]:
     """A proportion of images with its exact interval, its count and its base.
 
     Where lesions are known, the interval is that of the effective number of images.
@@ -37,7 +37,9 @@ def share(cases: Cases, hit: Bools, among: Bools, *, confidence: float) -> dict[
     return {**asdict(estimate), "count": int((hit & among).sum()), "n": int(among.sum())}
 
 
-def multiclass(panel: Panel, found: Mapping[str, Estimate], *, confidence: float) -> dict[str, Any] | None:
+def multiclass(
+    panel: MetricSet, found: Mapping[str, Estimate], *, confidence: float
+) -> dict[str, Any] | None:
     """Overall metrics over all classes and the confusion matrix; None without reference classes."""
     cases = panel.cases
     if cases.truth is None:
@@ -60,7 +62,7 @@ def multiclass(panel: Panel, found: Mapping[str, Estimate], *, confidence: float
     }
 
 
-def per_class(panel: Panel, found: Mapping[str, Estimate], *, confidence: float) -> list[dict[str, Any]]:
+def per_class(panel: MetricSet, found: Mapping[str, Estimate], *, confidence: float) -> list[dict[str, Any]]:
     """One entry per class, in label order; empty without reference classes."""
     cases, rows = panel.cases, []
     if cases.truth is None:
@@ -81,7 +83,7 @@ def per_class(panel: Panel, found: Mapping[str, Estimate], *, confidence: float)
     return rows
 
 
-def binary(panel: Panel, found: Mapping[str, Estimate]) -> dict[str, Any] | None:
+def binary(panel: MetricSet, found: Mapping[str, Estimate]) -> dict[str, Any] | None:
     """Discrimination and calibration of the probability of the positive classes; None when unknown."""
     cases = panel.cases
     if cases.positive is None:
@@ -105,7 +107,12 @@ def binary(panel: Panel, found: Mapping[str, Estimate]) -> dict[str, Any] | None
 
 
 def operating_point(
-    cases: Cases, threshold: float, *, confidence: float, combine: Combine, prevalence: float | None
+    cases: LabelledPredictions,
+    threshold: float,
+    *,
+    confidence: float,
+    combine: Combine,
+    prevalence: float | None,
 ) -> dict[str, Any] | None:
     """What the frozen threshold does, by image and by lesion, and which classes it flags.
 
@@ -130,7 +137,7 @@ def operating_point(
 
 
 def _point(
-    cases: Cases,
+    cases: LabelledPredictions,
     threshold: float,
     unit: Unit,
     *,
@@ -173,7 +180,7 @@ def _describe(point: OperatingPoint) -> dict[str, Any]:
     }
 
 
-def selective(panel: Panel, threshold: float, *, confidence: float) -> list[dict[str, Any]]:
+def selective(panel: MetricSet, threshold: float, *, confidence: float) -> list[dict[str, Any]]:
     """What is gained by answering only the images of highest confidence and referring the rest."""
     cases, rows = panel.cases, []
     if cases.truth is None:
@@ -193,7 +200,7 @@ def selective(panel: Panel, threshold: float, *, confidence: float) -> list[dict
     return rows
 
 
-def _rates(cases: Cases, threshold: float, rows: Bools, *, confidence: float) -> dict[str, Any]:
+def _rates(cases: LabelledPredictions, threshold: float, rows: Bools, *, confidence: float) -> dict[str, Any]:
     """Sensitivity, specificity and predictive values at the threshold among some rows."""
     if cases.positive is None or cases.score is None:
         return dict.fromkeys(("sensitivity", "specificity", "ppv", "npv"))
@@ -207,11 +214,11 @@ def _rates(cases: Cases, threshold: float, rows: Bools, *, confidence: float) ->
 
 
 def subgroup(
-    cases: Cases, group: Subgroup, threshold: float, *, count: int, seed: int, confidence: float
+    cases: LabelledPredictions, group: Subgroup, threshold: float, *, count: int, seed: int, confidence: float
 ) -> dict[str, Any]:
     """The figures of one subgroup, with its counts."""
     part = cases.take(group.rows)
-    panel = Panel(part, threshold, brief=True)
+    panel = MetricSet(part, threshold, brief=True)
     found = estimates(panel.values(), panel.replicates(count=count, seed=seed), confidence=confidence)
     everything = np.ones(len(part), np.bool_)
     right = None if part.truth is None else panel.predicted == part.truth
@@ -231,7 +238,7 @@ def subgroup(
     }
 
 
-def errors(panel: Panel, threshold: float) -> dict[str, list[dict[str, Any]]]:
+def errors(panel: MetricSet, threshold: float) -> dict[str, list[dict[str, Any]]]:
     """The errors that deserve a look: `confident`, `missed` and `false_alarms`, the worst first."""
     cases = panel.cases
     lists: dict[str, list[dict[str, Any]]] = {"confident": [], "missed": [], "false_alarms": []}
@@ -245,7 +252,7 @@ def errors(panel: Panel, threshold: float) -> dict[str, list[dict[str, Any]]]:
     return lists
 
 
-def _worst(panel: Panel, wrong: Bools, rank: npt.NDArray[Any]) -> list[dict[str, Any]]:
+def _worst(panel: MetricSet, wrong: Bools, rank: npt.NDArray[Any]) -> list[dict[str, Any]]:
     cases, codes = panel.cases, panel.cases.labels.codes
     rows = np.flatnonzero(wrong)
     rows = rows[np.argsort(rank[rows], kind="stable")][:_ERRORS]

@@ -13,7 +13,7 @@ import pytest
 from support.hub_server import HubServer, hub_environment, use_hub
 
 from skinclf.conversion import convert
-from skinclf.conversion.convert import Check, VerifyReport
+from skinclf.conversion.verify import Check, VerifyReport
 from skinclf.models.hub import fetch as hub
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf_cli.main import run

@@ -20,7 +20,8 @@ from support.timm_folder import timm_folder
 from support.transformers_folder import SWIN, VIT, write
 
 from skinclf.conversion import convert
-from skinclf.conversion.convert import TOLERANCE, convert_model, verify_model
+from skinclf.conversion.convert import TOLERANCE, convert_model
+from skinclf.conversion.verify import verify_model
 from skinclf.errors import ImageError, ModelError, OutputError
 from skinclf.images.preprocess import scaling
 from skinclf.images.synthetic import synthetic_lesion
@@ -252,7 +253,8 @@ def test_keras_itself_computes_the_golden_sample(tmp_path):
 from pathlib import Path
 import keras
 from keras import layers
-from skinclf.conversion.convert import convert_model, verify_model
+from skinclf.conversion.convert import convert_model
+from skinclf.conversion.verify import verify_model
 from skinclf.models.options import ModelOptions
 
 keras.utils.set_random_seed(0)

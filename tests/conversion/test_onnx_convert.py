@@ -9,7 +9,8 @@ import pytest
 import torch
 from support.bundles import random_network
 
-from skinclf.conversion.convert import convert_model, verify_model
+from skinclf.conversion.convert import convert_model
+from skinclf.conversion.verify import verify_model
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000

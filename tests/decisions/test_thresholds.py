@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from skinclf.decisions.guarantees import GRADES, allowed_misses, positives_needed
-from skinclf.decisions.sample import make_sample
+from skinclf.decisions.sample import decision_sample
 from skinclf.decisions.thresholds import Curve, evaluate_threshold, operating_point_table, tune_threshold
 from skinclf.errors import InsufficientDataError, InvalidArgumentError
 from skinclf.metrics.intervals import clopper_pearson, one_sided_lower
@@ -337,4 +337,4 @@ def test_clusters_widen_intervals():
     assert alone.threshold == grouped.threshold
     assert grouped.sensitivity.low < alone.sensitivity.low
     assert (alone.lesions, grouped.lesions) == (None, 300)
-    assert make_sample(y, score, groups=np.arange(900)).clusters is None
+    assert decision_sample(y, score, groups=np.arange(900)).clusters is None

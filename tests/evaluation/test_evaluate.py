@@ -13,10 +13,10 @@ from support.evaluation_tables import rows_of, write_folder, write_predictions, 
 
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, LeakageError, MismatchError
-from skinclf.evaluation.cases import make_cases
 from skinclf.evaluation.evaluate import evaluate
+from skinclf.evaluation.labelled_predictions import label_predictions
 from skinclf.evaluation.leakage import find_overlaps
-from skinclf.evaluation.metric_set import Panel
+from skinclf.evaluation.metric_set import MetricSet
 from skinclf.evaluation.result import Evaluation
 from skinclf.labels import HAM10000, MALIGNANT, MELANOMA, parse_labels
 from skinclf.tables.predictions import join, read_labels, read_predictions
@@ -95,7 +95,7 @@ def test_values_equal_sklearn(folder: Path, result: Evaluation) -> None:
 def test_replicates_with_weights_of_one_equal_the_values(folder: Path, table: str, brief: bool) -> None:
     """The vectorised panel is the same as scikit-learn's, metric by metric."""
     joined = join(read_predictions(folder / table), read_labels(folder / "labels.csv", split="test"))
-    panel = Panel(make_cases(joined), THRESHOLD, brief=brief)
+    panel = MetricSet(label_predictions(joined), THRESHOLD, brief=brief)
     values, once = panel.values(), panel.replicate(np.ones((1, len(joined)), np.float32))
     assert set(values) == set(once)
     for name, value in values.items():
@@ -359,13 +359,13 @@ def test_threshold_remembers_what_it_was_tuned_on(folder: Path) -> None:
 @pytest.mark.slow
 def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
     """Lesions of several images: 95 % intervals cover the population's value about as often as they say."""
-    from skinclf.evaluation.cases import Cases
+    from skinclf.evaluation.labelled_predictions import LabelledPredictions
     from skinclf.metrics.bootstrap import percentile_interval
 
     rng = np.random.default_rng(3)
     skill = 1.0
 
-    def draw(lesions: int) -> Cases:
+    def draw(lesions: int) -> LabelledPredictions:
         kind = rng.integers(0, 2, lesions)
         images = rng.integers(1, 4, lesions)
         groups = np.repeat(np.arange(lesions), images)
@@ -373,7 +373,7 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
         # Images of a lesion share most of their noise.
         z = skill * (2 * truth - 1) + rng.normal(size=lesions)[groups] + 0.4 * rng.normal(size=groups.size)
         p = 1 / (1 + np.exp(-z))
-        return Cases(
+        return LabelledPredictions(
             ids=tuple(map(str, range(groups.size))),
             labels=MALIGNANT,
             probabilities=np.stack([1 - p, p], 1),
@@ -386,10 +386,10 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
             columns={},
         )
 
-    target = Panel(draw(200_000), 0.5, brief=True).values()["multiclass.balanced_accuracy"]
+    target = MetricSet(draw(200_000), 0.5, brief=True).values()["multiclass.balanced_accuracy"]
     hits = 0
     for trial in range(120):
-        panel = Panel(draw(80), 0.5, brief=True)
+        panel = MetricSet(draw(80), 0.5, brief=True)
         low, high = percentile_interval(
             panel.replicates(count=200, seed=trial)["multiclass.balanced_accuracy"], confidence=0.95
         )

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tensorflow
 
 from support.keras_training import synthetic_data, tiny
 
-from skinclf.conversion.convert import verify_model
+from skinclf.conversion.verify import verify_model
 from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.images.decode import load_image
 from skinclf.inference.predictor import Predictor

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from support.hub_server import HubServer, hub_environment
 
-from skinclf.conversion.convert import verify_model
+from skinclf.conversion.verify import verify_model
 from skinclf.errors import HubError, InvalidArgumentError, MismatchError, ModelError
 from skinclf.models.bundle import read_spec
 from skinclf.models.options import HubOptions

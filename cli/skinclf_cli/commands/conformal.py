@@ -63,7 +63,7 @@ def conformal(
     from skinclf.decisions.conformal import coverage_by, fit_conformal, write_conformal
     from skinclf.decisions.held_out import read_held_out
     from skinclf.errors import InvalidArgumentError
-    from skinclf.evaluation.cases import label_set_of
+    from skinclf.evaluation.labelled_predictions import label_set_of
 
     held_out = read_held_out(predictions=predictions, labels=labels, model=model)
     table, truth = held_out.joined.predictions, held_out.joined.labels.codes

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from skinclf._utils.files import replace_file
-from skinclf.conversion.convert import verify_model
+from skinclf.conversion.verify import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
 from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec

@@ -26,7 +26,7 @@ def verify(*, name: str | None, runtime: str, device: str, hub: HubOptions, as_j
 
     Exits with 1 when a probability differs by more than its tolerance.
     """
-    from skinclf.conversion.convert import verify_model
+    from skinclf.conversion.verify import verify_model
 
     found = verify_model(name, runtime=runtime, device=device, hub=hub)
     if as_json:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from skinclf_cli import console
 
 if TYPE_CHECKING:
-    from skinclf.decisions.held_out import HeldOut
+    from skinclf.decisions.held_out import HeldOutPredictions
     from skinclf.decisions.operating_point import OperatingPoint
     from skinclf.decisions.tune import Tuned
 
 _RATES = ("threshold", "sensitivity", "specificity", "PPV", "NPV", "may be claimed")
 
 
-def report_data(held_out: HeldOut) -> None:
+def report_data(held_out: HeldOutPredictions) -> None:
     """Print which predictions are used, and what is left out of them."""
     model = (held_out.model or {}).get("name")
     by = f" by {model}" if model else ""

@@ -1,4 +1,4 @@
-"""`Cases`: predictions and reference labels brought to one taxonomy, ready to be measured."""
+"""`LabelledPredictions`: predictions and reference labels brought to one taxonomy, ready to be measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cases:
+class LabelledPredictions:
     """Labelled predictions of N images over K classes.
 
     Attributes:
@@ -55,7 +55,7 @@ class Cases:
         """Number of different lesions (of images, when lesions are unknown)."""
         return int(np.unique(self.groups).size)
 
-    def take(self, rows: npt.NDArray[Any]) -> Cases:
+    def take(self, rows: npt.NDArray[Any]) -> LabelledPredictions:
         """The rows that a mask or index selects."""
         index = np.arange(len(self))[rows]
         return replace(
@@ -81,13 +81,13 @@ class Cases:
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
-def make_cases(
+def label_predictions(
     joined: Joined,
     *,
     labels: LabelSet | None = None,
     positive: Sequence[str] | None = None,
     group_by: str | None = None,
-) -> Cases:
+) -> LabelledPredictions:
     """Bring joined tables to one taxonomy.
 
     Args:
@@ -122,7 +122,7 @@ def make_cases(
             "them, for example --positive mel,bcc."
         )
     groups, grouped = _groups(joined, group_by)
-    return Cases(
+    return LabelledPredictions(
         ids=joined.predictions.ids,
         labels=known,
         probabilities=probabilities,

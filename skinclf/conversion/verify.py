@@ -1,0 +1,101 @@
+"""Verification of a bundle: its golden samples replayed on a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skinclf.errors import ModelError
+from skinclf.images.decode import load_image
+from skinclf.models.load import load_model
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.options import HubOptions, ModelOptions
+from skinclf.models.probabilities import probabilities
+from skinclf.runtimes.create import create_runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One replayed golden sample.
+
+    Attributes:
+        file: Image inside the bundle.
+        source: Which framework computed what was expected.
+        difference: Largest absolute difference of a probability.
+        tolerance: Largest that is allowed.
+    """
+
+    file: str
+    source: str
+    difference: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a replay found.
+
+    Attributes:
+        name: The model.
+        runtime: Which runtime ran it.
+        checks: One for each golden sample.
+    """
+
+    name: str
+    runtime: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every sample came out as recorded."""
+        return all(check.ok for check in self.checks)
+
+
+def verify_model(
+    model: str | Path | LoadedModel | None,
+    *,
+    runtime: str = "torch",
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+    options: ModelOptions = ModelOptions(),
+    hub: HubOptions = HubOptions(),
+) -> VerifyReport:
+    """Replay a bundle's golden samples (uncalibrated probabilities), after its weights passed their hash.
+
+    Args:
+        model: Anything that `load_model` takes, or a loaded model; it must be a bundle.
+        runtime: Which runtime to test.
+        device: Where it runs.
+        progress: Called with the file before each replay.
+        options: As for `load_model`.
+        hub: As for `load_model`.
+
+    Raises:
+        ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
+        ImageError: A golden sample cannot be read.
+    """
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
+    spec = loaded.spec
+    if loaded.folder is None or not spec.golden:
+        raise ModelError(
+            f"{spec.name}: no golden sample to replay. `skinclf models convert` makes a bundle that has one."
+        )
+    engine = create_runtime(loaded, runtime=runtime, device=device)
+    checks = []
+    for golden in spec.golden:
+        if progress is not None:
+            progress(golden.file)
+        image = load_image(loaded.folder / golden.file)
+        scores = engine.run(np.stack([spec.preprocess.pixels(image)]))
+        found = probabilities(scores, spec.activation)[0].astype(np.float64)
+        difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
+        checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
+    return VerifyReport(spec.name, engine.name, tuple(checks))

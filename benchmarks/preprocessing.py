@@ -19,7 +19,7 @@ from skinclf.images.preprocess import Preprocess
 from skinclf.models.load import load_model
 from skinclf.models.options import ModelOptions
 from skinclf.models.probabilities import probabilities
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 
 def alternatives(own: Preprocess) -> dict[str, Preprocess]:

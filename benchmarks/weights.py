@@ -104,7 +104,7 @@ def graphs(
     from skinclf.models.load import load_model
     from skinclf.models.loaded import LoadedModel
     from skinclf.models.options import ModelOptions
-    from skinclf.runtimes import create_runtime
+    from skinclf.runtimes.create import create_runtime
 
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
     for network in networks:

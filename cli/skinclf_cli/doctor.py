@@ -148,7 +148,7 @@ def _machine() -> Finding:
 
 
 def _device() -> Finding:
-    from skinclf.runtimes import accelerator_possible
+    from skinclf.runtimes.create import accelerator_possible
 
     if find_spec("torch") is None:
         return Finding("device", "FAIL", "torch is missing", "pip install torch")

@@ -24,7 +24,7 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import Golden, ModelSpec
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 #: Largest difference of a probability that another framework, and the same one elsewhere, may show.
 TOLERANCE = 1e-5

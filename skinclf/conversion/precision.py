@@ -15,7 +15,7 @@ from skinclf.inference.scorer import ModelScorer
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.precision import PrecisionLoss
 from skinclf.models.spec import REDUCED, ModelSpec
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 #: Fewer images say little about the largest change.
 LEAST_IMAGES = 20

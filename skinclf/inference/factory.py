@@ -11,7 +11,7 @@ from skinclf.inference.ensemble import Average, EnsembleScorer
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 
 def make_scorer(

@@ -1,112 +1,29 @@
-"""Runtimes: how a loaded model's network is executed."""
+"""Runtimes that execute a loaded model's network: torch, OpenVINO, ONNX Runtime, Keras, int8."""
 
 from __future__ import annotations
 
-import logging
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from skinclf.errors import InvalidArgumentError, ModelError
-from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "Runtime",
+    "create_runtime",
+    "resolve_device",
+]
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Runtime", "create_runtime"]
-
-RUNTIMES = ("auto", "torch", "torch-compile", "openvino", "onnxruntime", "keras")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-logger = logging.getLogger("skinclf")
-
-
-def create_runtime(
-    model: LoadedModel, *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
-) -> Runtime:
-    """The runtime for a model.
-
-    Args:
-        model: A loaded model.
-        runtime: One of `RUNTIMES`. `auto` takes the fastest one installed that keeps float32 numbers:
-            torch on an accelerator; on a CPU OpenVINO, then ONNX Runtime, then torch.
-        device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
-        precision: One of `PRECISIONS`. `auto` is float32, so that the numbers are the same everywhere; `int8`
-            needs a bundle with a quantised network (`skinclf.runtimes.int8`).
-
-    Raises:
-        InvalidArgumentError: The runtime or precision is unknown.
-        DeviceError: The device is not there.
-        MissingExtraError: The runtime was named and is not installed.
-        ModelError: The runtime was named and cannot run this model.
-    """
-    if runtime not in RUNTIMES:
-        raise InvalidArgumentError(f"Runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}.")
-    if precision not in PRECISIONS:
-        raise InvalidArgumentError(f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.")
-    if runtime != "auto":
-        return _make(runtime, model, device, precision)
-    *others, last = _candidates(model, device, precision)
-    for name in others:
-        try:
-            return _make(name, model, device, precision)
-        except (ModelError, InvalidArgumentError) as error:
-            logger.warning("Runtime auto: %s passed over: %s", name, error)
-    return _make(last, model, device, precision)
-
-
-def _candidates(model: LoadedModel, device: str, precision: str) -> list[str]:
-    """Runtimes that `auto` may take, the fastest first; never empty."""
-    if precision == "int8":
-        return ["openvino"]
-    if not model.has_network:
-        return ["onnxruntime" if model.spec.architecture == "onnx" else "keras"]
-    found: list[str] = []
-    if _on_cpu(device):
-        if _installed("openvino"):
-            found.append("openvino")
-        if precision in {"auto", "fp32"} and _installed("onnxruntime") and _installed("onnx"):
-            found.append("onnxruntime")
-    return [*found, "torch"]
-
-
-def _on_cpu(device: str) -> bool:
-    if device != "auto":
-        return device == "cpu"
-    if not accelerator_possible():
-        return True
+if TYPE_CHECKING:
+    from skinclf.runtimes.base import Runtime
+    from skinclf.runtimes.create import PRECISIONS, RUNTIMES, create_runtime
     from skinclf.runtimes.device import resolve_device
+else:
+    from skinclf._utils.lazy import lazy_names
 
-    return resolve_device("auto") == "cpu"
-
-
-def accelerator_possible() -> bool:
-    """Whether asking torch, which takes a second to import, could find an accelerator."""
-    import platform
-    import shutil
-    from pathlib import Path
-
-    mac = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return (
-        mac
-        or Path("/dev/nvidiactl").exists()
-        or Path("/dev/kfd").exists()
-        or bool(shutil.which("nvidia-smi"))
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "skinclf.runtimes.base": ["Runtime"],
+            "skinclf.runtimes.create": ["PRECISIONS", "RUNTIMES", "create_runtime"],
+            "skinclf.runtimes.device": ["resolve_device"],
+        },
     )
-
-
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
-
-
-def _make(name: str, model: LoadedModel, device: str, precision: str) -> Runtime:
-    if name == "openvino":
-        from skinclf.runtimes.openvino import OpenVinoRuntime
-
-        return OpenVinoRuntime(model, device=device, precision=precision)
-    if name == "onnxruntime":
-        from skinclf.runtimes.onnx import OnnxRuntime
-
-        return OnnxRuntime(model, device=device, precision=precision)
-    if name == "keras":
-        from skinclf.runtimes.keras import KerasRuntime
-
-        return KerasRuntime(model, device=device, precision=precision)
-    from skinclf.runtimes.torch import TorchRuntime
-
-    return TorchRuntime(model, device=device, precision=precision, compiled=name == "torch-compile")

@@ -19,7 +19,7 @@ from skinclf.models.load import load_model
 from skinclf.models.loaded import Stated
 from skinclf.models.options import ModelOptions
 from skinclf.models.probabilities import probabilities
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -14,7 +14,7 @@ from skinclf.labels import HAM10000, MALIGNANT
 from skinclf.models.formats.onnx.file import import_onnx
 from skinclf.models.loaded import Stated
 from skinclf.models.probabilities import probabilities
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -266,7 +266,7 @@ def test_timm_networks_load_by_name(tmp_path):
 def test_seed_networks_run_in_the_torch_runtime(smaller):
     from skinclf.models.loaded import LoadedModel
     from skinclf.models.spec import ModelSpec
-    from skinclf.runtimes import create_runtime
+    from skinclf.runtimes.create import create_runtime
 
     spec = ModelSpec(
         name="x",

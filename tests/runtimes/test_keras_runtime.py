@@ -14,7 +14,7 @@ from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.spec import ModelSpec
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 from skinclf.runtimes.keras import KerasRuntime
 
 # One process for everything that needs TensorFlow: importing it takes seconds.
@@ -27,7 +27,7 @@ import keras
 from skinclf.labels import HAM10000, MALIGNANT
 from skinclf.models.loaded import LoadedModel
 from skinclf.images.preprocess import scaling
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 

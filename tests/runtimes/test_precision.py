@@ -23,7 +23,7 @@ from skinclf.models.load import load_model
 from skinclf.models.precision import PrecisionLoss, band, with_record
 from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import ModelSpec
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 from skinclf_cli.main import run
 
 pytestmark = pytest.mark.usefixtures("_own_cache")

@@ -10,7 +10,7 @@ from pathlib import Path
 from skinclf.images.decode import ImageSource
 from skinclf.inference.scorer import ModelScorer, Pixels, Prepare
 from skinclf.models.load import load_model
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 
 
 class Dangerous:

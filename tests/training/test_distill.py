@@ -14,7 +14,7 @@ from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000, MALIGNANT, LabelSet, parse_labels
 from skinclf.models.load import load_model
 from skinclf.models.registry import BUILTIN
-from skinclf.runtimes import create_runtime
+from skinclf.runtimes.create import create_runtime
 from skinclf_training.config.schema import DistillConfig, Phase
 from skinclf_training.torch.distill import Teachers, distillation_loss
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "OperatingPoint",
+    "SampleOptions",
     "Threshold",
+    "TuneOptions",
     "fit_calibration",
     "fit_conformal",
     "positives_needed",
     "read_threshold",
-    "tune_class_thresholds",
     "tune_threshold",
 ]
 
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from skinclf.decisions.calibration import fit_calibration
     from skinclf.decisions.conformal import fit_conformal
     from skinclf.decisions.guarantees import positives_needed
-    from skinclf.decisions.multiclass import tune_class_thresholds
     from skinclf.decisions.operating_point import OperatingPoint
     from skinclf.decisions.threshold_file import Threshold, read_threshold
-    from skinclf.decisions.thresholds import tune_threshold
+    from skinclf.decisions.thresholds import SampleOptions, TuneOptions, tune_threshold
 else:
     from skinclf._utils.lazy import lazy_names
 
@@ -32,9 +32,8 @@ else:
             "skinclf.decisions.calibration": ["fit_calibration"],
             "skinclf.decisions.conformal": ["fit_conformal"],
             "skinclf.decisions.guarantees": ["positives_needed"],
-            "skinclf.decisions.multiclass": ["tune_class_thresholds"],
             "skinclf.decisions.operating_point": ["OperatingPoint"],
             "skinclf.decisions.threshold_file": ["Threshold", "read_threshold"],
-            "skinclf.decisions.thresholds": ["tune_threshold"],
+            "skinclf.decisions.thresholds": ["SampleOptions", "TuneOptions", "tune_threshold"],
         },
     )

@@ -9,6 +9,7 @@ __all__ = [
     "LoadedModel",
     "ModelIdentity",
     "ModelOptions",
+    "ModelReference",
     "ModelSpec",
     "download_to",
     "list_models",
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from skinclf.models.load import load_model, load_spec
     from skinclf.models.loaded import LoadedModel
     from skinclf.models.options import HubOptions, ModelOptions
+    from skinclf.models.reference import ModelReference
     from skinclf.models.registry import list_models
     from skinclf.models.spec import ModelSpec
 else:
@@ -35,6 +37,7 @@ else:
             "skinclf.models.load": ["load_model", "load_spec"],
             "skinclf.models.loaded": ["LoadedModel"],
             "skinclf.models.options": ["HubOptions", "ModelOptions"],
+            "skinclf.models.reference": ["ModelReference"],
             "skinclf.models.registry": ["list_models"],
             "skinclf.models.spec": ["ModelSpec"],
         },

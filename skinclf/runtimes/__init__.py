@@ -1,4 +1,4 @@
-"""Runtimes: how a loaded model's network is executed (torch, OpenVINO, ONNX Runtime, Keras)."""
+"""Runtimes that execute a loaded model's network: torch, OpenVINO, ONNX Runtime, Keras, int8."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ __all__ = [
     "RUNTIMES",
     "Runtime",
     "create_runtime",
+    "resolve_device",
 ]
 
 if TYPE_CHECKING:
     from skinclf.runtimes.base import Runtime
     from skinclf.runtimes.create import PRECISIONS, RUNTIMES, create_runtime
+    from skinclf.runtimes.device import resolve_device
 else:
     from skinclf._utils.lazy import lazy_names
 
@@ -22,5 +24,6 @@ else:
         {
             "skinclf.runtimes.base": ["Runtime"],
             "skinclf.runtimes.create": ["PRECISIONS", "RUNTIMES", "create_runtime"],
+            "skinclf.runtimes.device": ["resolve_device"],
         },
     )

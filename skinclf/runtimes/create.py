@@ -1,4 +1,4 @@
-"""The choice of a runtime: the fastest one installed, or the one that is named."""
+"""Choice of the runtime for a loaded model."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_missing_and_an_old_package(builtin, monkeypatch):
 def test_an_accelerator_that_torch_does_not_see(builtin, monkeypatch):
     import torch
 
-    monkeypatch.setattr("skinclf.runtimes.accelerator_possible", lambda: True)
+    monkeypatch.setattr("skinclf.runtimes.create.accelerator_possible", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert find("device", offline=True).status == "WARN"
@@ -128,7 +128,7 @@ def test_the_command(server, builtin, capsys):
 
 def test_torch_stays_out_where_there_is_no_accelerator():
     code = (
-        "import sys\nimport skinclf.runtimes\nskinclf.runtimes.accelerator_possible = lambda: False\n"
+        "import sys\nimport skinclf.runtimes.create\nskinclf.runtimes.create.accelerator_possible = lambda: False\n"
         "from skinclf_cli.doctor import examine\nexamine(offline=True)\n"
         "print(sorted({'torch', 'timm', 'tensorflow'} & set(sys.modules)))"
     )

@@ -22,7 +22,7 @@ class Label:
     Attributes:
         code: Short lower-case code, unique in its set; names the column `p_<code>`.
         name: What people read.
-        malignant: Whether the class counts as malignant; None when nobody said.
+        malignant: Whether the class counts as malignant; None when it is not declared.
     """
 
     code: str
@@ -69,7 +69,7 @@ class LabelSet(Sequence[Label]):
 
     @property
     def malignant_indices(self) -> tuple[int, ...] | None:
-        """Output indices whose sum is the probability of malignancy; None when nobody declared them."""
+        """Output indices whose sum is the probability of malignancy; None when malignancy is not declared."""
         if any(label.malignant is None for label in self.labels):
             return None
         return tuple(i for i, label in enumerate(self.labels) if label.malignant)
@@ -246,7 +246,7 @@ def crosswalk(source: LabelSet, target: LabelSet) -> Crosswalk:
     """The declared crosswalk between two taxonomies.
 
     Raises:
-        InvalidArgumentError: Nobody declared one.
+        InvalidArgumentError: No crosswalk is declared.
     """
     if source.codes == target.codes:
         return Crosswalk(source.name, target.name, {c: c for c in source.codes})

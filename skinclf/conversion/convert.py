@@ -1,4 +1,4 @@
-"""Any loadable model to a skinclf bundle, and the replay of a bundle's golden samples."""
+"""Conversion of any loadable model to a skinclf bundle."""
 
 from __future__ import annotations
 

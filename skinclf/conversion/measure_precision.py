@@ -1,4 +1,4 @@
-"""Measuring what arithmetic of fewer bits does to a model's probabilities; see `skinclf.models.precision`."""
+"""Measured effect of reduced precision on probabilities and decisions; see `skinclf.models.precision`."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: 
         # As `Prediction.probability_malignant` and `flagged`: sums and comparison in float32.
         old, new = (p[:, list(malignant)].astype(np.float32).sum(axis=1) for p in (before, after))
         changes = np.abs(new.astype(np.float64) - old)
-        cut = np.float32(spec.threshold)
-        changed = int(((old >= cut) != (new >= cut)).sum())
+        threshold = np.float32(spec.threshold)
+        changed = int(((old >= threshold) != (new >= threshold)).sum())
     return PrecisionLoss(
         runtime=runtime,
         precision=precision,

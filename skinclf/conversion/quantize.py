@@ -1,4 +1,4 @@
-"""Making a network in 8-bit integers from images, by NNCF; see `skinclf.runtimes.int8`."""
+"""Post-training quantisation (int8) of a network by NNCF; see `skinclf.runtimes.int8`."""
 
 from __future__ import annotations
 

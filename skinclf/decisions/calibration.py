@@ -1,4 +1,4 @@
-"""Fitting a calibration to held-out predictions.
+"""Calibration methods fitted to held-out predictions: temperature, vector scaling, isotonic.
 
 Logits are needed only up to a constant per row, which the softmax ignores; hence logarithms of stored
 probabilities serve as well (`logits_from`).
@@ -44,7 +44,8 @@ def logits_from(probabilities: npt.ArrayLike, calibration: Calibration | None = 
     if calibration.method != "temperature":
         raise InvalidArgumentError(
             f"These predictions carry a {calibration.method} calibration, which cannot be undone. Write the "
-            "model without calibration (--method none), predict with it, and calibrate on these predictions."
+            "model without calibration (`method` none), predict with it, and calibrate on these predictions.",
+            parameter="method",
         )
     offset = np.asarray(calibration.offset or (0.0,))
     return np.asarray((logits - offset) / calibration.scale[0])
@@ -114,7 +115,7 @@ def cross_fitted(
         truth: As for `fit_calibration`.
         groups: Lesion of each row, shape (N,).
         folds: How many.
-        seed: Of the dealing.
+        seed: Seed of the random assignment to folds.
         **options: As for `fit_calibration`.
 
     Raises:

@@ -69,10 +69,10 @@ def fit_conformal(
     limits: list[float] = []
     counts: list[int] = []
     for label in range(len(labels)):
-        mine = np.sort(score[of_label[true] == of_label[label]])
-        rank = math.ceil((len(mine) + 1) * coverage - 1e-9)
-        limits.append(float(mine[rank - 1]) if rank <= len(mine) else math.inf)
-        counts.append(len(mine))
+        selected = np.sort(score[of_label[true] == of_label[label]])
+        rank = math.ceil((len(selected) + 1) * coverage - 1e-9)
+        limits.append(float(selected[rank - 1]) if rank <= len(selected) else math.inf)
+        counts.append(len(selected))
     return ConformalSets(coverage, group, labels.codes, tuple(limits), tuple(counts), model)
 
 
@@ -134,8 +134,8 @@ def coverage_by(
     for name, values in {"all": ["all"] * len(index), **groups}.items():
         column = np.asarray(values)
         for value in sorted(set(column.tolist())):
-            mine = column == value
-            n, covered = int(mine.sum()), int(hit[mine].sum())
+            selected = column == value
+            n, covered = int(selected.sum()), int(hit[selected].sum())
             low, high = clopper_pearson(covered, n)
             rows.append(
                 {
@@ -145,7 +145,7 @@ def coverage_by(
                     "covered": covered,
                     "coverage": covered / n,
                     "interval": [float(low), float(high)],
-                    "mean_size": float(inside[mine].sum(axis=1).mean()),
+                    "mean_size": float(inside[selected].sum(axis=1).mean()),
                 }
             )
     return rows

@@ -1,4 +1,4 @@
-"""What a sample can promise about an operating point: grades of evidence, and the claim in words.
+"""Guarantees of an operating point: grades of evidence, sample sizes, and the claim in words.
 
 Sources: Angelopoulos et al., "Conformal risk control", ICLR 2024 (expected grade); the exact binomial bound
 of Clopper & Pearson 1934, which for a monotone rate holds for the chosen threshold too (Angelopoulos et

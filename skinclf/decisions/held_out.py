@@ -1,4 +1,4 @@
-"""Labelled predictions to tune and calibrate on, and the model that made them."""
+"""Held-out predictions with reference labels, and the model that made them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skinclf.tables.predictions import Joined, join, malignant_codes, read_label
 #: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
 #: would print them.
 PREDICTIONS = "predictions_val.csv"
-_SEED_PREDICTIONS = "val_probs.npz"
+_DEVATREYA_PREDICTIONS = "val_probs.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class HeldOutPredictions:
 
     Attributes:
         joined: Predictions with their labels.
-        spec: The model's contract, or None when nobody said which model it is.
+        spec: The model's contract, or None when the model is unknown.
         model: Name and fingerprint of the model, from its contract or the run's manifest; None when unknown.
         folder: The model's folder on this machine, or None.
         predictions: The table's file.
@@ -87,7 +87,7 @@ def read_held_out(
     Args:
         predictions: Predictions table; its run manifest beside it names the model.
         labels: Labels table or folder; None when the predictions carry the labels.
-        run_dir: Folder with `predictions_val.csv` or the binary seed's `val_probs.npz`.
+        run_dir: Folder with `predictions_val.csv` or devatreya's `val_probs.npz`.
         model: The model that made the predictions. With neither `predictions` nor `run_dir` its own are
             used, and None means the built-in model.
         split: Only labels of this split.
@@ -107,7 +107,8 @@ def read_held_out(
         if not predictions.is_file():
             raise InvalidArgumentError(
                 f"{spec.name} comes without held-out predictions ({PREDICTIONS}). Predict labelled images, "
-                "then give --predictions and --labels."
+                "then give `predictions` and `labels`.",
+                parameter="predictions",
             )
     elif model is not None:
         from skinclf.models.load import load_spec
@@ -127,7 +128,8 @@ def read_held_out(
     except InvalidArgumentError as error:
         if labels is None:
             raise InvalidArgumentError(
-                f"{error} The labels of these predictions are needed: --labels."
+                f"{error} The labels of these predictions are needed: `labels`.",
+                parameter="labels",
             ) from None
         raise
     return HeldOutPredictions(
@@ -146,17 +148,20 @@ def _model_folder(model: str | None) -> tuple[ModelSpec, Path]:
     loaded = load_model(model)
     if loaded.folder is None:
         raise InvalidArgumentError(
-            f"{loaded.spec.name} is no bundle and comes without held-out predictions; give --predictions and "
-            "--labels."
+            f"{loaded.spec.name} is no bundle and comes without held-out predictions; give `predictions` and "
+            "`labels`.",
+            parameter="predictions",
         )
     return loaded.spec, loaded.folder
 
 
 def _of_run(folder: Path) -> Path:
-    for name in (PREDICTIONS, _SEED_PREDICTIONS):
+    for name in (PREDICTIONS, _DEVATREYA_PREDICTIONS):
         if (folder / name).is_file():
             return folder / name
-    raise InvalidArgumentError(f"{folder}: expected {PREDICTIONS} or {_SEED_PREDICTIONS} in this folder.")
+    raise InvalidArgumentError(
+        f"{folder}: expected {PREDICTIONS} or {_DEVATREYA_PREDICTIONS} in this folder."
+    )
 
 
 def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
@@ -184,24 +189,27 @@ def _refuse_other_model(made_by: Mapping[str, Any] | None, spec: ModelSpec, pred
         )
 
 
-def label_sets(wish: str, models: Sequence[str]) -> ConformalSets:
+def label_sets(conformal: str, models: Sequence[str]) -> ConformalSets:
     """Label sets from a file, or fitted at a rate on the predictions that travel with the model.
 
     Args:
-        wish: Path of a file that `skinclf conformal` wrote, or a coverage such as `0.9`.
-        models: What `--model` names; the rate needs at most one.
+        conformal: Path of a file of label sets, or a coverage such as `0.9`.
+        models: Names of the models; a coverage needs at most one.
 
     Raises:
-        InvalidArgumentError: Neither a file nor a rate, or a rate for several models.
+        InvalidArgumentError: `conformal` is neither a file nor a coverage, or a coverage is given for several models.
     """
     from skinclf.decisions.conformal import fit_conformal, read_conformal
 
     try:
-        coverage = float(wish)
+        coverage = float(conformal)
     except ValueError:
-        return read_conformal(Path(wish))
+        return read_conformal(Path(conformal))
     if len(models) > 1:
-        raise InvalidArgumentError("No held-out predictions travel with an ensemble; give --conformal FILE.")
+        raise InvalidArgumentError(
+            "No held-out predictions travel with an ensemble; give a file of label sets as `conformal`.",
+            parameter="conformal",
+        )
     held_out = read_held_out(model=models[0] if models else None)
     table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
     if table.codes is None or table.probabilities is None or codes is None or spec is None:

@@ -1,4 +1,4 @@
-"""`OperatingPoint`: what deciding at one threshold means, every figure with its interval.
+"""`OperatingPoint`: sensitivity, specificity, predictive values and likelihood ratios at a threshold, with intervals.
 
 Proportions have exact (Clopper-Pearson) intervals; where several images show one lesion, with the
 effective number of images (Korn & Graubard 1998). Likelihood ratios, and predictive values at a stated
@@ -49,7 +49,7 @@ class OperatingPoint:
         prevalence: Stated share of positives in the population, or None.
         ppv_at_prevalence: PPV there (Bayes), or None.
         npv_at_prevalence: NPV there, or None.
-        confidence: Of every interval.
+        confidence: Confidence level of every interval.
         unit: What was decided on.
         combine: How a lesion's images were combined, for the unit lesion.
         lesions: Number of lesions when images share some, else None.
@@ -110,7 +110,7 @@ def describe(
     Args:
         sample: From `decision_sample`.
         threshold: Compared as float32.
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals, in (0, 1).
         prevalence: Share of positives in the population that PPV and NPV are wanted for.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Giving a bundle a new calibration, with the evidence for it."""
+"""Recalibration of a bundle, with metrics before and after."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Recalibrated:
         positive: Whether each is malignant, shape (N,).
         group: Indices of the malignant labels.
         metrics: Before and after: name to estimate.
-        folds: Of the cross-fit.
+        folds: Number of parts of the cross-fit.
     """
 
     spec: ModelSpec
@@ -58,7 +58,7 @@ class Recalibrated:
 
 
 def recalibrate(
-    held: HeldOutPredictions,
+    held_out: HeldOutPredictions,
     *,
     method: Choice = "temperature",
     folds: int = 5,
@@ -72,26 +72,26 @@ def recalibrate(
     itself is fitted on all rows.
 
     Args:
-        held: Predictions of a known model, with its present calibration (as `predict` writes them).
+        held_out: Labelled predictions of a known model, with its present calibration (as `predict` writes them).
         method: `temperature`, `vector`, `isotonic` (a curve for P(malignant)), or `none` to remove one.
-        folds: Of the cross-fit.
-        replicates: Of the lesion bootstrap of every figure.
-        confidence: Of the intervals.
-        seed: Of folds and bootstrap.
+        folds: Number of parts of the cross-fit.
+        replicates: Number of resamples of the lesion bootstrap of every figure.
+        confidence: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the folds and of the bootstrap.
 
     Raises:
         InvalidArgumentError: The model or its classes are unknown, or the data do not allow a fit.
     """
-    spec, table = held.spec, held.joined.predictions
+    spec, table = held_out.spec, held_out.joined.predictions
     if spec is None:
-        raise InvalidArgumentError("A calibration belongs to a model; name it with --model.")
+        raise InvalidArgumentError("A calibration belongs to a model; name it as `model`.", parameter="model")
     group = spec.labels.malignant_indices
     if not group or len(group) == len(spec.labels):
         raise InvalidArgumentError(f"{spec.name} does not say which labels are malignant.")
     probabilities = table.in_order(spec.labels)
-    positive = held.joined.labels.truth(None, spec.labels).astype(np.bool_)
-    truth = _label_indices(held.joined.labels.codes, spec)
-    groups = held.groups() or table.ids
+    positive = held_out.joined.labels.truth(None, spec.labels).astype(np.bool_)
+    truth = _label_indices(held_out.joined.labels.codes, spec)
+    groups = held_out.groups() or table.ids
     logits = logits_from(probabilities, spec.calibration)
     target: npt.NDArray[Any] | None = positive if truth is None and method == "isotonic" else truth
     calibration, after = None, softmax(logits, axis=1)
@@ -118,8 +118,8 @@ def recalibrate(
     metrics = {"before": summary(probabilities), "after": summary(after)}
     evidence = {
         "method": method,
-        "images": len(held.joined),
-        "predictions": held.predictions.name,
+        "images": len(held_out.joined),
+        "predictions": held_out.predictions.name,
         "folds": folds,
         "ece_bins": cm.BINS,
         "confidence": confidence,
@@ -170,9 +170,9 @@ def calibration_summary(
         positive: Whether each row is malignant, shape (N,).
         group: Indices of the malignant labels.
         groups: Lesion of each row, shape (N,).
-        replicates: Of the bootstrap.
-        confidence: Of the intervals.
-        seed: Of the bootstrap.
+        replicates: Number of resamples of the bootstrap.
+        confidence: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the bootstrap.
 
     Returns:
         `nll`, `brier`, `ece_top_label`, `ece_classwise` over all classes; `malignant_nll`,

@@ -1,4 +1,4 @@
-"""The units that a decision is made on: images, or lesions whose images are combined."""
+"""Units of decision: images, or lesions whose images are combined."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class DecisionSample:
             lesions = int(self.clusters.max()) + 1
             raise InvalidArgumentError(
                 f"{what} counts independent units, but {self.truth.size} images show {lesions} lesions. "
-                "Decide once per lesion: unit 'lesion' (on the command line, --group-by lesion_id)."
+                "Decide once per lesion: `unit` 'lesion', `group_by` lesion_id.",
+                parameter="group_by",
             )
 
 

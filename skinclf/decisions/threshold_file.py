@@ -208,7 +208,7 @@ class Threshold:
         """Write the file, whole or not at all.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
         text = json.dumps(self.data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         write_text(path, text)

@@ -1,4 +1,4 @@
-"""Choosing an operating point: exact over all distinct scores, with a stated grade of evidence."""
+"""Threshold selection: exact over all distinct scores, with a stated grade of evidence."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def tune_threshold(
         grade: For a target sensitivity or specificity: reached on these data (`empirical`), on average over
             samples of this size (`expected`, conformal risk control), or in the population with `confidence`
             (`guaranteed`, exact binomial bound). The last two hold for units drawn like these, no others.
-        confidence: Of intervals and of the guarantee.
+        confidence: Confidence level of intervals and of the guarantee, in (0, 1).
         groups: Lesion of each image, shape (N,).
         unit: Decide per `image` or once per `lesion`.
         combine: How a lesion's images combine: `max` or `mean` of their scores.
@@ -236,10 +236,10 @@ def _by_rate(curve: Curve, criterion: CriterionName, target: float, grade: Grade
     if misses < 0:
         needed = positives_needed(target, grade=grade, confidence=confidence)
         kind = "positives" if rate_is_sensitivity else "negatives"
-        how = "on average" if grade == "expected" else f"with {confidence:.0%} confidence"
+        meaning = "on average" if grade == "expected" else f"with {confidence:.0%} confidence"
         enough = f"It takes at least {needed:,}, none of them wrong" if needed else "No number would suffice"
         raise InsufficientDataError(
-            f"A {criterion} of {target:g} cannot be claimed {how} from {n} {kind}: even without an error "
+            f"A {criterion} of {target:g} cannot be claimed {meaning} from {n} {kind}: even without an error "
             f"they are too few. {enough}."
         )
     wrong = curve.tp[0] - curve.tp if rate_is_sensitivity else curve.fp

@@ -1,4 +1,4 @@
-"""From labelled predictions to a threshold file: the point, its table, its picture, and costs."""
+"""Threshold tuning on held-out predictions: operating point, table of targets, classes, costs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Tuned:
 
 
 def tune(
-    held: HeldOutPredictions,
+    held_out: HeldOutPredictions,
     *,
     criterion: Criterion,
     positive: Sequence[str] | None = None,
@@ -115,15 +115,15 @@ def tune(
     """Choose an operating point on labelled predictions.
 
     Args:
-        held: From `read_held_out`.
+        held_out: Labelled predictions, from `read_held_out`.
         criterion: What the threshold is chosen by.
         positive: Positive class codes; None means the malignant ones.
         group_by: Column of lesions (or patients) to decide on; None decides per image.
         combine: How their images combine.
         grade: See `tune_threshold`.
-        confidence: Of intervals and of the guarantee.
+        confidence: Confidence level of intervals and of the guarantee, in (0, 1).
         prevalence: Share of positives in the population that is meant.
-        name: Of the operating point.
+        name: Name of the operating point; None makes it from the criterion.
         per_class: Also tune each class against the rest, by the same criterion.
         cost_matrix: Table of costs; the costs of deciding by it are recorded.
 
@@ -131,8 +131,8 @@ def tune(
         InvalidArgumentError: Unusable data or options.
         InsufficientDataError: The data cannot support the target.
     """
-    truth, score = held.joined.binary(positive, held.label_set)
-    groups = held.groups(group_by)
+    truth, score = held_out.joined.binary(positive, held_out.label_set)
+    groups = held_out.groups(group_by)
     unit: Unit = "image" if group_by is None else "lesion"
     sampling: SampleOptions = {
         "grade": grade,
@@ -150,8 +150,8 @@ def tune(
     extra: dict[str, Any] = {"roc_auc": auc.to_dict()}
     classes: dict[str, OperatingPoint] = {}
     if per_class:
-        codes, values = _multiclass(held, "--per-class")
-        classes = tune_class_thresholds(held.joined.labels.codes or (), values, codes, **choice)
+        codes, values = _multiclass(held_out, "per_class")
+        classes = tune_class_thresholds(held_out.joined.labels.codes or (), values, codes, **choice)
         extra["classes"] = {
             code: {
                 "threshold": p.threshold,
@@ -162,14 +162,14 @@ def tune(
             for code, p in classes.items()
         }
     if cost_matrix is not None:
-        extra["cost_matrix"] = _costs(held, cost_matrix, groups, confidence)
+        extra["cost_matrix"] = _costs(held_out, cost_matrix, groups, confidence)
     threshold = Threshold.of(
         point,
         name=name or criterion.name(grade),
-        positive=held.positive_codes(positive),
-        model=held.model,
+        positive=held_out.positive_codes(positive),
+        model=held_out.model,
         data=data_identity(
-            held.joined, truth, score, predictions=held.predictions.name, labels=held.labels.name
+            held_out.joined, truth, score, predictions=held_out.predictions.name, labels=held_out.labels.name
         ),
         table=table,
         extra=extra,
@@ -185,23 +185,27 @@ def _auc(sample: DecisionSample, confidence: float) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _multiclass(held: HeldOutPredictions, option: str) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
-    table = held.joined.predictions
-    if table.codes is None or table.probabilities is None or held.joined.labels.codes is None:
-        raise InvalidArgumentError(f"{option} needs a probability per class and labels that name classes.")
+def _multiclass(
+    held_out: HeldOutPredictions, parameter: str
+) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+    table = held_out.joined.predictions
+    if table.codes is None or table.probabilities is None or held_out.joined.labels.codes is None:
+        raise InvalidArgumentError(
+            f"`{parameter}` needs a probability per class and labels that name classes."
+        )
     return table.codes, table.probabilities
 
 
 def _costs(
-    held: HeldOutPredictions, path: Path, groups: Sequence[str] | None, confidence: float
+    held_out: HeldOutPredictions, path: Path, groups: Sequence[str] | None, confidence: float
 ) -> dict[str, Any]:
     """Mean cost per image of deciding by cost, and of deciding for the most probable class."""
-    codes, values = _multiclass(held, "--cost-matrix")
+    codes, values = _multiclass(held_out, "cost_matrix")
     costs = read_costs(path, codes)
-    unknown = sorted(set(held.joined.labels.codes or ()) - set(codes))
+    unknown = sorted(set(held_out.joined.labels.codes or ()) - set(codes))
     if unknown:
         raise InvalidArgumentError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
-    truth = np.asarray([codes.index(code) for code in held.joined.labels.codes or ()])
+    truth = np.asarray([codes.index(code) for code in held_out.joined.labels.codes or ()])
     clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
 
     def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float]:

@@ -45,11 +45,11 @@ def compare(
     Args:
         a: The model under test.
         b: The other, labelled by the same reference.
-        thresholds: Of either model.
-        names: Of either model.
+        thresholds: Thresholds of both models.
+        names: Names of both models.
         count: Bootstrap replicates, the same draws of lesions for both.
-        seed: Of the replicates.
-        confidence: Of the intervals.
+        seed: Seed of the bootstrap.
+        confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
         Counts, `mcnemar` (answers of all classes; flags among positives and negatives), `delong` on the

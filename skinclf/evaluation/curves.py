@@ -88,8 +88,8 @@ def curves(panel: MetricSet, *, count: int, seed: int, confidence: float) -> dic
     Args:
         panel: What is measured.
         count: Bootstrap replicates.
-        seed: Of the replicates.
-        confidence: Of bands and intervals.
+        seed: Seed of the bootstrap.
+        confidence: Confidence level of bands and intervals, in (0, 1).
 
     Returns:
         `roc` and `pr` (`classes` by code, and `binary`), `reliability` (`top_label`, `binary`), `decision`,
@@ -109,9 +109,11 @@ def curves(panel: MetricSet, *, count: int, seed: int, confidence: float) -> dic
         for k, code in enumerate(cases.labels.codes):
             result["roc"]["classes"][code] = roc_points(cases.truth == k, cases.probabilities[:, k])
             result["pr"]["classes"][code] = pr_points(cases.truth == k, cases.probabilities[:, k])
-        sure, right = _confidence(panel), panel.predicted == cases.truth
-        result["reliability"]["top_label"] = reliability(sure, right, bins=panel.bins, confidence=confidence)
-        risk = metrics.risk_coverage(~right, sure, COVERAGES, np.ones((1, len(cases))))[0]
+        top_probability, right = _confidence(panel), panel.predicted == cases.truth
+        result["reliability"]["top_label"] = reliability(
+            top_probability, right, bins=panel.bins, confidence=confidence
+        )
+        risk = metrics.risk_coverage(~right, top_probability, COVERAGES, np.ones((1, len(cases))))[0]
         result["risk_coverage"] = {"coverage": COVERAGES, "risk": risk, **bands["risk"]}
     if cases.positive is not None and cases.score is not None:
         y, p = cases.positive, cases.score.astype(np.float64).clip(0, 1)
@@ -178,7 +180,7 @@ def _along(false: Floats, hits: Floats) -> Floats:
 
 def _precision(hits: Floats, false: Floats) -> Floats:
     """Precision at the first cut that reaches the recalls of the grid, one row per replicate."""
-    called, recall = metrics.ratio(hits, hits + false), metrics.ratio(hits, hits[:, -1:])
+    precision, recall = metrics.ratio(hits, hits + false), metrics.ratio(hits, hits[:, -1:])
     # Nothing found has no precision; the first real cut stands for it.
-    cuts = [np.clip(np.searchsorted(r, GRID - 1e-12), 1, len(r) - 1) for r in recall]
-    return np.stack([p[cut] for p, cut in zip(called, cuts, strict=True)])
+    indices = [np.clip(np.searchsorted(r, GRID - 1e-12), 1, len(r) - 1) for r in recall]
+    return np.stack([p[index] for p, index in zip(precision, indices, strict=True)])

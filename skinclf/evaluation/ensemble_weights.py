@@ -49,12 +49,12 @@ class Ensemble:
         chosen: Whether the weights were chosen on these very images.
         figure: Key of `FIGURES`.
         values: The figure of each member.
-        value: Of the average, with its interval.
+        value: Value of the average, with its interval.
         best: Name of the member with the best figure.
         best_value: Its figure, with its interval.
         difference: The average's figure minus the best member's, paired.
         cases: The averaged predictions.
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals, in (0, 1).
     """
 
     names: tuple[str, ...]
@@ -110,7 +110,7 @@ def read_members(
         predictions: At least two predictions tables with the same classes.
         labels: Reference, as for `skinclf.evaluate`.
         split: Only rows of this split of the labels.
-        label_set: Of the predictions; None recognises it by their columns.
+        label_set: Label set of the predictions; None recognises it by their columns.
         group_by: Column that says which images belong together; None uses the lesions when known.
 
     Raises:
@@ -201,10 +201,10 @@ def measure(
         names: What the members are called.
         weights: At least 0 each; None chooses them on these images.
         figure: Key of `FIGURES`.
-        rounds: Of the choice.
-        replicates: Of the lesion-cluster bootstrap, the same draws for both.
-        seed: Of the bootstrap.
-        confidence: Of the intervals.
+        rounds: Number of rounds of the forward selection.
+        replicates: Number of resamples of the lesion-cluster bootstrap, the same draws for both.
+        seed: Seed of the bootstrap.
+        confidence: Confidence level of the intervals, in (0, 1).
 
     Raises:
         InvalidArgumentError: Unusable weights, or labels that do not give the figure.
@@ -219,7 +219,7 @@ def measure(
     draws = [panel.replicates(count=replicates, seed=seed)[key] for panel in panels]
     now = [_figure(average, figure), values[best]]
     low, high = percentile_interval(draws[0] - draws[1], confidence=confidence)
-    mine, other = (
+    own, other = (
         estimates({key: value}, {key: drawn}, confidence=confidence)[key]
         for value, drawn in zip(now, draws, strict=True)
     )
@@ -229,7 +229,7 @@ def measure(
         chosen=weights is None,
         figure=figure,
         values=tuple(values),
-        value=mine,
+        value=own,
         best=names[best],
         best_value=other,
         difference=Estimate(now[0] - now[1], float(low), float(high)),

@@ -1,4 +1,4 @@
-"""`evaluate`: from predictions and reference labels to metrics with intervals, and a report."""
+"""Evaluation of predictions against reference labels: metrics with intervals, comparison, leakage checks."""
 
 from __future__ import annotations
 

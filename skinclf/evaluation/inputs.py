@@ -1,4 +1,4 @@
-"""What an evaluation starts from: tables, the run manifest beside them, and a threshold fixed beforehand."""
+"""Inputs of an evaluation: tables, the run manifest beside them, and a threshold fixed beforehand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from skinclf.tables.predictions import (
     stem,
 )
 
-#: `Threshold.source` when nobody chose one.
+#: `Threshold.source` when none was chosen.
 DEFAULT = "default"
 _MODEL = ("name", "revision", "architecture", "license", *BOUND)
 
@@ -40,7 +40,7 @@ class Source:
     Attributes:
         table: The rows.
         file: File name; `table` when it came from memory.
-        sha256: Of the file, or None.
+        sha256: SHA-256 of the file, or None.
         manifest: The run manifest `<file>.run.json` beside it, or empty.
     """
 

@@ -119,7 +119,8 @@ def label_predictions(
     elif truth is None:
         raise InvalidArgumentError(
             f"The labels say 0 or 1, but nothing says which of {', '.join(known.codes)} are malignant; name "
-            "them, for example --positive mel,bcc."
+            "them as `positive`, for example mel,bcc.",
+            parameter="positive",
         )
     groups, grouped = _groups(joined, group_by)
     return LabelledPredictions(
@@ -148,13 +149,13 @@ def label_set_of(predictions: PredictionTable) -> LabelSet:
             return taxonomy
     try:
         flagged = malignant_codes(codes)
-    except InvalidArgumentError:  # nobody declared them: the two-class view is then left out
+    except InvalidArgumentError:  # malignancy is not declared: the two-class view is left out
         return LabelSet("custom", tuple(Label(code, code) for code in codes))
     return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
 
 
 def malignant_of(labels: LabelSet) -> tuple[str, ...]:
-    """Codes of the malignant classes; none when nobody declared them or all are alike."""
+    """Codes of the malignant classes; none when malignancy is not declared or all classes are alike."""
     index = labels.malignant_indices
     return () if index is None or len(index) in {0, len(labels)} else tuple(labels.codes[i] for i in index)
 

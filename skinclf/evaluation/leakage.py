@@ -1,4 +1,4 @@
-"""Whether images under test were seen before, as image or as lesion: by training, tuning or calibration."""
+"""Leakage checks: images and lesions under test that trained, tuned or calibrated the model."""
 
 from __future__ import annotations
 
@@ -89,8 +89,10 @@ def find_overlaps(
         compare(str(path), *_named_in(columns, path, split))
     if threshold is not None and threshold.data.get("data"):
         shared = threshold.seen(images=tested.ids, lesions=sorted(lesions))
-        mine = tuple(name for name in shared if name in lesions)
-        found.append(Overlap(threshold.source, mine, tuple(name for name in shared if name not in lesions)))
+        lesions_seen = tuple(name for name in shared if name in lesions)
+        found.append(
+            Overlap(threshold.source, lesions_seen, tuple(name for name in shared if name not in lesions))
+        )
     return found
 
 
@@ -121,6 +123,7 @@ def refuse(overlaps: Iterable[Overlap], *, allow: bool = False) -> list[str]:
         raise LeakageError(
             " ".join(sentences)
             + " Figures on data that were seen before flatter the model: evaluate on other data, or go on "
-            "with --allow-leakage, which the report will say."
+            "with `allow_leakage`, which the report will say.",
+            parameter="allow_leakage",
         )
     return sentences

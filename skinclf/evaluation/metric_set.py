@@ -1,4 +1,4 @@
-"""The panel of metrics of one set of cases: values, bootstrap replicates, and intervals from both.
+"""`MetricSet`: all metrics of labelled predictions, with bootstrap replicates and intervals.
 
 Names are dotted: `multiclass.mcc`, `class.<code>.roc_auc`, `binary.pr_auc`. Values come from scikit-learn
 (`skinclf.metrics.point_estimates`), replicates from the vectorised counterparts that tests hold to them.
@@ -78,9 +78,9 @@ class MetricSet:
             if not self.brief:
                 f1 = pv.class_f1(cases.truth, self.predicted, len(cases.labels))
                 for k, code in enumerate(cases.labels.codes):
-                    mine = cases.truth == k
-                    error = cm.expected_calibration_error(p[:, k], mine, bins=self.bins)
-                    ranked = pv.ranking_values(mine, p[:, k])
+                    is_class = cases.truth == k
+                    error = cm.expected_calibration_error(p[:, k], is_class, bins=self.bins)
+                    ranked = pv.ranking_values(is_class, p[:, k])
                     result |= _named(f"class.{code}", {"f1": float(f1[k]), "ece": float(error[0]), **ranked})
                 result |= _named(
                     "multiclass", pv.confidence_values(p, cases.truth, self.predicted, bins=self.bins)

@@ -1,4 +1,4 @@
-"""The parts of `metrics.json`, each a plain mapping; `docs/metrics.md` describes them for readers."""
+"""Sections of `metrics.json`, each a plain mapping; `docs/metrics.md` describes them."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def per_class(panel: MetricSet, found: Mapping[str, Estimate], *, confidence: fl
     if cases.truth is None:
         return []
     for k, label in enumerate(cases.labels):
-        mine, called = cases.truth == k, panel.predicted == k
+        is_class, is_predicted = cases.truth == k, panel.predicted == k
         rows.append(
             {
                 "code": label.code,
-                "support": int(mine.sum()),
-                "lesions": int(np.unique(cases.groups[mine]).size) if cases.grouped else None,
-                "recall": share(cases, called, mine, confidence=confidence),
-                "precision": share(cases, mine, called, confidence=confidence),
-                "specificity": share(cases, ~called, ~mine, confidence=confidence),
+                "support": int(is_class.sum()),
+                "lesions": int(np.unique(cases.groups[is_class]).size) if cases.grouped else None,
+                "recall": share(cases, is_predicted, is_class, confidence=confidence),
+                "precision": share(cases, is_class, is_predicted, confidence=confidence),
+                "specificity": share(cases, ~is_predicted, ~is_class, confidence=confidence),
                 **_strip(found, f"class.{label.code}."),
             }
         )
@@ -185,15 +185,15 @@ def selective(panel: MetricSet, threshold: float, *, confidence: float) -> list[
     cases, rows = panel.cases, []
     if cases.truth is None:
         return []
-    sure = cases.probabilities[np.arange(len(cases)), panel.predicted]
-    order = np.argsort(-sure, kind="stable")
+    top_probability = cases.probabilities[np.arange(len(cases)), panel.predicted]
+    order = np.argsort(-top_probability, kind="stable")
     for coverage in COVERAGES:
         kept = np.zeros(len(cases), np.bool_)
         kept[order[: max(1, round(coverage * len(cases)))]] = True
         row = {
             "coverage": coverage,
             "n": int(kept.sum()),
-            "lowest_confidence": float(sure[kept].min()),
+            "lowest_confidence": float(top_probability[kept].min()),
             "accuracy": share(cases, panel.predicted == cases.truth, kept, confidence=confidence),
         }
         rows.append(row | _rates(cases, threshold, kept, confidence=confidence))
@@ -242,9 +242,9 @@ def errors(panel: MetricSet, threshold: float) -> dict[str, list[dict[str, Any]]
     """The errors that deserve a look: `confident`, `missed` and `false_alarms`, the worst first."""
     cases = panel.cases
     lists: dict[str, list[dict[str, Any]]] = {"confident": [], "missed": [], "false_alarms": []}
-    sure = cases.probabilities[np.arange(len(cases)), panel.predicted]
+    top_probability = cases.probabilities[np.arange(len(cases)), panel.predicted]
     if cases.truth is not None:
-        lists["confident"] = _worst(panel, panel.predicted != cases.truth, -sure)
+        lists["confident"] = _worst(panel, panel.predicted != cases.truth, -top_probability)
     if cases.positive is not None and cases.score is not None:
         flagged = cases.score >= np.float32(threshold)
         lists["missed"] = _worst(panel, cases.positive & ~flagged, cases.score)

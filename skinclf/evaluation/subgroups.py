@@ -1,4 +1,4 @@
-"""Who the images show: rows grouped by a column of the labels table."""
+"""Subgroups: rows grouped by a column of the labels table."""
 
 from __future__ import annotations
 

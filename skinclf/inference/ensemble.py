@@ -29,7 +29,7 @@ class _PrepareAll:
         """Decode for every member.
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: The image cannot be read.
         """
         return tuple(array for prepare in self.members for array in prepare(source))
 

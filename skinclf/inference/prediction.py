@@ -1,4 +1,4 @@
-"""`Prediction`: what skinclf says about one image."""
+"""`Prediction`: probabilities, class and decision for one image."""
 
 from __future__ import annotations
 

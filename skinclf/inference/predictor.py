@@ -1,4 +1,4 @@
-"""`Predictor`: the front door of the SDK."""
+"""`Predictor`: classification of images, folders and streams with one model or an ensemble."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class LoadPixels:
         """Decode and resize one image.
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: The image cannot be read.
         """
         return (self.preprocess.pixels(load_picture(source, draft=self.preprocess.draft_size)),)
 

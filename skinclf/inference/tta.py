@@ -42,7 +42,7 @@ class LoadViews:
         """Decode one image, and resize all of it and its centre.
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: The image cannot be read.
         """
         image = load_image(source, draft=self.preprocess.draft_size)
         rows, cols = image.shape[:2]

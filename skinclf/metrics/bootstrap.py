@@ -29,7 +29,7 @@ def cluster_weights(groups: npt.ArrayLike, *, replicates: int, seed: int) -> Ite
     Args:
         groups: Cluster of each row, shape (N,); `numpy.arange(N)` for independent rows.
         replicates: How many.
-        seed: Of the random numbers; equal seeds give equal replicates, as paired comparisons need.
+        seed: Seed of the random numbers; equal seeds give equal replicates, as paired comparisons need.
 
     Yields:
         How often each row counts, shape (chunk, N), float32 whole numbers.
@@ -55,7 +55,7 @@ def bootstrap_replicates(
         statistic: Computes many replicates at once from row weights; NaN where undefined.
         groups: Cluster of each row, shape (N,).
         replicates: How many.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Raises:
         InvalidArgumentError: No rows or no replicates.
@@ -109,7 +109,7 @@ def cluster_bootstrap(
         statistic: Takes row weights (B, N) float32, gives (B,) or (B, M); see `roc_auc_statistic`.
         groups: Cluster of each row, shape (N,).
         replicates: How many.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         confidence: Nominal coverage; approached as the number of clusters grows.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word.
+"""Calibration metrics: ECE, Brier score, log loss, slope and intercept.
 
 Every function takes `weights` of shape (B, N), how often each row counts in each of B bootstrap
 replicates, and gives one value per replicate; `None` counts each row once and gives B = 1.

@@ -57,25 +57,25 @@ def from_confusion(matrix: Floats) -> dict[str, Floats]:
     """
     total = matrix.sum((-2, -1))
     hit = np.diagonal(matrix, axis1=-2, axis2=-1)
-    support, called = matrix.sum(-1), matrix.sum(-2)
+    support, predicted_count = matrix.sum(-1), matrix.sum(-2)
     rest = total[..., None] - support
-    precision, recall = ratio(hit, called), ratio(hit, support)
+    precision, recall = ratio(hit, predicted_count), ratio(hit, support)
     present = support > 0
     by_class = {
         "precision": precision,
         "recall": recall,
-        "specificity": ratio(rest - called + hit, rest),
-        "f1": ratio(2 * hit, support + called),
+        "specificity": ratio(rest - predicted_count + hit, rest),
+        "f1": ratio(2 * hit, support + predicted_count),
     }
     result = dict(by_class)
     for name in ("precision", "recall", "f1"):
         values = np.where(present, np.nan_to_num(by_class[name]), 0.0)
         result[f"macro_{name}"] = ratio(values.sum(-1), present.sum(-1))
         result[f"weighted_{name}"] = ratio((values * support).sum(-1), total)
-    agree, chance = hit.sum(-1), (support * called).sum(-1)
+    agree, chance = hit.sum(-1), (support * predicted_count).sum(-1)
     result["accuracy"] = ratio(agree, total)
     result["balanced_accuracy"] = result["macro_recall"]
-    spread = np.sqrt((total**2 - (called**2).sum(-1)) * (total**2 - (support**2).sum(-1)))
+    spread = np.sqrt((total**2 - (predicted_count**2).sum(-1)) * (total**2 - (support**2).sum(-1)))
     result["mcc"] = ratio(agree * total - chance, spread)
     result["kappa"] = ratio(agree * total - chance, total**2 - chance)
     return result
@@ -186,9 +186,9 @@ def net_benefit(truth: Bools, score: Floats, thresholds: Floats, weights: RowWei
 
     TP/n - FP/n * t/(1 - t). Source: Vickers and Elkin, Med. Decis. Making 2006.
     """
-    called = (score[:, None] >= thresholds[None, :]).astype(np.float64)
-    hits = weights @ (called * truth[:, None])
-    false = weights @ (called * ~truth[:, None])
+    predicted_count = (score[:, None] >= thresholds[None, :]).astype(np.float64)
+    hits = weights @ (predicted_count * truth[:, None])
+    false = weights @ (predicted_count * ~truth[:, None])
     return np.asarray((hits - false * (thresholds / (1 - thresholds))) / weights.sum(1, keepdims=True))
 
 

@@ -37,7 +37,7 @@ def proportion(success: Bools, groups: npt.NDArray[np.intp] | None = None, *, co
     Args:
         success: Shape (N,); N = 0 gives NaN with the interval 0 to 1.
         groups: Cluster of each, or None for independent ones.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval, in (0, 1).
     """
     n, hits = success.size, int(success.sum())
     if n == 0:

@@ -21,7 +21,7 @@ def check_confidence(confidence: float) -> float:
     """The confidence itself, when it lies strictly between 0 and 1.
 
     Raises:
-        InvalidArgumentError: It does not.
+        InvalidArgumentError: `confidence` does not lie between 0 and 1.
     """
     if not 0 < confidence < 1:
         raise InvalidArgumentError(f"confidence lies between 0 and 1, such as 0.95; received {confidence}.")

@@ -67,7 +67,7 @@ class DeLong:
         difference: `auc_a - auc_b`.
         low: Lower end of the interval of the difference.
         high: Upper end.
-        standard_error: Of the difference.
+        standard_error: Standard error of the difference.
         z: Difference over its standard error; None when that is 0.
         p_value: Two-sided; 1 when the scores rank the images alike, None when the standard error is 0
             and the areas still differ.

@@ -1,4 +1,4 @@
-"""The panel's values: each metric once, from scikit-learn, NaN where undefined (never 0 for want of data)."""
+"""Point estimates of the metrics from scikit-learn; NaN where a metric is undefined."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def probability_values(
     """Calibration of one probability: `brier`, `log_loss`, `ece`, `slope`, `intercept`, `observed_expected`.
 
     Args:
-        probability: Of the positive class, shape (N,).
+        probability: Probability of the positive class, shape (N,).
         truth: Shape (N,), bool.
         bins: Equal-width bins of the expected calibration error.
     """

@@ -1,4 +1,4 @@
-"""Which device to use: what was asked for, or the best one there is."""
+"""Device selection: the named device, or the best one available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_device_name(device: str) -> str:
     """The name itself, if it has a valid form.
 
     Raises:
-        InvalidArgumentError: It has not.
+        InvalidArgumentError: The name has another form.
     """
     if not _FORM.fullmatch(device):
         raise InvalidArgumentError(f"Device {device!r}: expected auto, cpu, cuda, cuda:N or mps.")
@@ -43,9 +43,10 @@ def resolve_device(device: str = "auto") -> str:
         if index >= count:
             raise DeviceError(
                 f"Device {device!r} is not available: torch {torch.__version__} sees {count} CUDA devices. "
-                "Use --device cpu, or install a CUDA build of torch and a driver."
+                "Use the `device` cpu, or install a CUDA build of torch and a driver.",
+                parameter="device",
             )
         return f"cuda:{index}"
     if device == "mps" and not mps:
-        raise DeviceError("Device 'mps' is not available here. Use --device cpu.")
+        raise DeviceError("Device 'mps' is not available here. Use the `device` cpu.", parameter="device")
     return device

@@ -1,4 +1,4 @@
-"""Networks in 8-bit integers that travel in a bundle, beside the float32 weights, for OpenVINO.
+"""Quantised (int8) networks of a bundle, beside the float32 weights, for OpenVINO.
 
 What they compute depends on the images that set their ranges, so they are made on purpose and once
 (`skinclf.conversion.quantize`), never from the images of a run. The bundle's contract holds their hashes and what
@@ -35,7 +35,7 @@ def quantized_network(model: LoadedModel) -> Path:
     if model.folder is None or not quantized_files(spec):
         raise ModelError(
             f"{spec.name}: this model has no int8 network. Make a bundle that has one: "
-            "skinclf models quantize MODEL BUNDLE --images FOLDER (extra `int8`)."
+            "`skinclf.conversion.quantize` (extra int8)."
         )
     record = spec.precisions[KEY]["quantized"]
     if other := ModelIdentity.from_dict(record["made_from"]).differences(spec.identity):

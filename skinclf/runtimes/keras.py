@@ -1,4 +1,4 @@
-"""TensorFlow: runs a Keras file itself (extra `tensorflow`), for people who want the original."""
+"""TensorFlow runtime: a Keras file run by its own framework (extra `tensorflow`)."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ def _load(file: str, name: str) -> Any:
     except ImportError:
         raise ModelError(
             f"{name}: Keras {keras.__version__} cannot load this file ({reason}). If Keras 2 wrote it, "
-            "install tf_keras, or use --runtime torch."
+            "install tf_keras, or use the `runtime` torch.",
+            parameter="runtime",
         ) from None
     try:
         return tf_keras.models.load_model(file, compile=False)
@@ -170,5 +171,6 @@ def _device(device: str, tf: Any) -> tuple[str, str]:
     if kind in {"auto", "cuda"} and number < len(gpus):
         return f"cuda:{number}", f"/GPU:{number}"
     raise DeviceError(
-        f"Device {device!r}: TensorFlow {tf.__version__} sees {len(gpus)} GPUs. Use --device cpu."
+        f"Device {device!r}: TensorFlow {tf.__version__} sees {len(gpus)} GPUs. Use the `device` cpu.",
+        parameter="device",
     )

@@ -155,6 +155,7 @@ def _export(model: LoadedModel) -> bytes:
     except Exception as error:
         raise ModelError(
             f"{model.spec.name}: the network cannot be exported to ONNX ({type(error).__name__}: {error}). "
-            "Use --runtime torch."
+            "Use the `runtime` torch.",
+            parameter="runtime",
         ) from None
     return buffer.getvalue()

@@ -56,7 +56,8 @@ class OpenVinoRuntime(Runtime):
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision != "fp32" and self.precision.upper() not in able:
             raise InvalidArgumentError(
-                f"This processor has no {self.precision} arithmetic; use --precision fp32."
+                f"This processor has no {self.precision} arithmetic; use the `precision` fp32.",
+                parameter="precision",
             )
         quantised = self.precision == "int8"
         graph = core.read_model(quantized_network(model)) if quantised else network_graph(core, model)
@@ -90,7 +91,7 @@ def need_openvino() -> Any:
     """The package, without the usage statistics that it sends when it is imported.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: OpenVINO is not installed.
     """
     try:
         with no_statistics():
@@ -161,7 +162,8 @@ def _convert(model: LoadedModel) -> Any:
     except Exception as error:
         raise ModelError(
             f"{model.spec.name}: OpenVINO cannot convert this network ({type(error).__name__}: {error}). "
-            "Use --runtime torch."
+            "Use the `runtime` torch.",
+            parameter="runtime",
         ) from None
     return _with_scaling(graph, preprocess)
 

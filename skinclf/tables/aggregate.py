@@ -1,4 +1,4 @@
-"""One row per lesion or patient from the predictions of several images."""
+"""Aggregation of predictions: one row per lesion or patient."""
 
 from __future__ import annotations
 

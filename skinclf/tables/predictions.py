@@ -124,7 +124,7 @@ class PredictionTable:
 def read_predictions(path: Path | str) -> PredictionTable:
     """Read a predictions table.
 
-    Understood are skinclf's own (CSV, JSON lines, Parquet), both forms of the binary seed's CSV, ISIC
+    Understood are skinclf's own (CSV, JSON lines, Parquet), both forms of devatreya's CSV, ISIC
     submissions (one column per class) and `val_probs.npz` (whose images are called 0, 1, 2, ...).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reference labels from the tables and folders in which people keep them."""
+"""Reference labels read from tables (CSV, one-hot, ISIC, NPZ) and class folders."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
         labels: Asked first; then the known taxonomies.
 
     Raises:
-        InvalidArgumentError: Nobody says whether a code is malignant.
+        InvalidArgumentError: It is unknown whether a code is malignant.
     """
     flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
     flags |= {x.code: x.malignant for x in labels or ()}
@@ -99,7 +99,8 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
     if unknown:
         raise InvalidArgumentError(
             f"Nothing says whether {', '.join(unknown)} counts as malignant; name the positive classes, "
-            "for example --positive mel,bcc."
+            "for example `positive` mel,bcc.",
+            parameter="positive",
         )
     return tuple(code for code in codes if flags[code])
 

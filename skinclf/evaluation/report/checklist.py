@@ -1,4 +1,4 @@
-"""Which topics of the reporting guidelines a report answers, in our own words.
+"""Checklist of reporting guidelines: the topics that a report answers.
 
 The guidelines are TRIPOD+AI (Collins et al., BMJ 2024), CLAIM (Mongan et al. 2020, updated 2024) and STARD-AI
 (2025); their own texts are what counts.

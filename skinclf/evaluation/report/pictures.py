@@ -1,4 +1,4 @@
-"""Small pictures of the images that a report talks about."""
+"""Thumbnails of the images named in a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, quiet axes, few words.
+"""Style of the figures: colours that colour-blind readers can tell apart, axes, sizes.
 
 Colours are Okabe and Ito's (2008). Warm hues and solid lines are malignant classes, cool hues and
 dashed lines benign ones, so that no meaning hangs on hue alone.

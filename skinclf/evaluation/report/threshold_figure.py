@@ -1,4 +1,4 @@
-"""The picture of an operating point: both rates against the threshold, and the point on the ROC curve."""
+"""Figure of an operating point: both rates against the threshold, and the point on the ROC curve."""
 
 from __future__ import annotations
 

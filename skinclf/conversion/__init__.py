@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 __all__ = [
     "VerifyReport",
     "convert_model",
-    "measure_precision",
     "quantize_model",
     "verify_model",
 ]
 
 if TYPE_CHECKING:
     from skinclf.conversion.convert import convert_model
-    from skinclf.conversion.measure_precision import measure_precision
     from skinclf.conversion.quantize import quantize_model
     from skinclf.conversion.verify import VerifyReport, verify_model
 else:
@@ -23,8 +21,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "skinclf.conversion.convert": ["VerifyReport", "convert_model", "verify_model"],
-            "skinclf.conversion.measure_precision": ["measure_precision"],
+            "skinclf.conversion.convert": ["convert_model"],
             "skinclf.conversion.quantize": ["quantize_model"],
+            "skinclf.conversion.verify": ["VerifyReport", "verify_model"],
         },
     )

@@ -12,20 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SDK = ROOT / "skinclf"
 TRAINING = ROOT / "training" / "skinclf_training"
-#: Folders and modules whose files are checked.
-COVERED = [
-    *(SDK / name for name in ("__init__.py", "errors.py", "_utils", "images", "jobs")),
-]
+#: Folders that are not checked yet: take one out when it is done, add none.
+UNFINISHED = (SDK / "models", TRAINING)
 
-OPTION = re.compile(r"(?<![\w-])--[a-z]")
+#: Options of the command line; `--nproc-per-node` is one of torchrun.
+OPTION = re.compile(r"(?<![\w-])--(?!nproc-per-node)[a-z][a-z-]+")
 EXIT_CODE = re.compile(r"exit[_ ]code", re.IGNORECASE)
 PERSON = re.compile(r"\b(?:nobody|somebody|whoever|anybody)\b", re.IGNORECASE)
 GENITIVE = re.compile(r"^\s+\**\w+: Of\b.*", re.MULTILINE)
-PRONOUN = re.compile(r"^\s+\w*(?:Error|Exception|Interrupt): (?:It|They) .*", re.MULTILINE)
+PRONOUN = re.compile(r"^\s+\w*(?:Error|Exception|Interrupt): (?:It|They) (?!is unknown).*", re.MULTILINE)
 
 
 def _files() -> list[Path]:
-    return sorted(file for path in COVERED for file in ([path] if path.is_file() else path.rglob("*.py")))
+    files = sorted(file for package in (SDK, TRAINING) for file in package.rglob("*.py"))
+    return [file for file in files if not any(file.is_relative_to(folder) for folder in UNFINISHED)]
 
 
 def _found(pattern: re.Pattern[str], strings: Iterator[tuple[str, int, str]]) -> list[str]:
@@ -50,8 +50,8 @@ def _docstrings() -> Iterator[tuple[str, int, str]]:
 
 
 def test_files_are_found():
-    assert len(_files()) > 20
-    assert all(path.exists() for path in COVERED)
+    assert len(_files()) > 50
+    assert all(path.exists() for path in UNFINISHED)
 
 
 def test_no_option_of_the_command_line_is_named():

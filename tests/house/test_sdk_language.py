@@ -17,7 +17,8 @@ UNFINISHED = (SDK / "models", TRAINING)
 
 #: Options of the command line; `--nproc-per-node` is one of torchrun.
 OPTION = re.compile(r"(?<![\w-])--(?!nproc-per-node)[a-z][a-z-]+")
-EXIT_CODE = re.compile(r"exit[_ ]code", re.IGNORECASE)
+#: Exit codes of the command line; those of worker processes are no concern of it.
+EXIT_CODE = re.compile(r"\bexit_code\b|\bSystemExit\b|\bsys\.exit\b|\bexit code \d", re.IGNORECASE)
 PERSON = re.compile(r"\b(?:nobody|somebody|whoever|anybody)\b", re.IGNORECASE)
 GENITIVE = re.compile(r"^\s+\**\w+: Of\b.*", re.MULTILINE)
 PRONOUN = re.compile(r"^\s+\w*(?:Error|Exception|Interrupt): (?:It|They) (?!is unknown).*", re.MULTILINE)
@@ -79,7 +80,7 @@ def test_raises_sections_have_a_subject():
     ("pattern", "text"),
     [
         (OPTION, "run it again with --resume."),
-        (EXIT_CODE, "the exit code"),
+        (EXIT_CODE, "error.exit_code"),
         (PERSON, "Nobody knows."),
         (GENITIVE, "    confidence: Of the intervals."),
         (PRONOUN, "    OutputError: It could not."),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skinclf.errors import OutputError
+from skinclf_cli.errors import with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,9 +39,9 @@ def stderr() -> Console:
 
 
 def message(text: str) -> None:
-    """Print a message to stderr, unless `-q`."""
+    """Print a message to stderr, unless `-q`; parameters of the library are printed as options."""
     if verbosity() >= 0:
-        stderr().print(text, markup=False)
+        stderr().print(with_options(text, _command()), markup=False)
 
 
 def out(text: str) -> None:
@@ -92,11 +93,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
 
 
+def _command() -> click.Command | None:
+    context = click.get_current_context(silent=True)
+    return context.command if context else None
+
+
+class _OptionFormatter(logging.Formatter):
+    """Log lines in which parameters of the library are options of the command that runs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_options(super().format(record), _command())
+
+
 def setup_logging(level: int) -> None:
     """Send the library's log to stderr: warnings by default, errors with `-q`, more with `-v`."""
     logger = logging.getLogger("skinclf")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OptionFormatter("%(message)s"))
     logger.handlers[:] = [handler]
     if level < 1:
         # Deprecation notices of torch and its dependencies are for developers, not for users of the command.

@@ -1,4 +1,4 @@
-"""Exit codes, and the library's errors in the words of the command line.
+"""Exit codes, and the library's messages in the words of the command line.
 
 The library names its parameters in backticks (`preprocess`, or with a value, `runtime="torch"`). Here each of them that
 is a parameter of the running command becomes its option (`--preprocess`, `--runtime torch`).
@@ -29,6 +29,8 @@ EXIT_CODES: Mapping[type[SkinclfError], int] = MappingProxyType(
 
 _NAMED = re.compile(r"`(?P<name>[a-z_][a-z0-9_]*)(?:=(?P<value>\"[^\"`]*\"|'[^'`]*'|[^\s`\"']+))?`")
 
+_QUOTES = "\"'"
+
 
 class LibraryError(click.ClickException):
     """An error of the library, as click shows it.
@@ -58,25 +60,26 @@ def render(error: SkinclfError, command: click.Command | None = None) -> str:
     Returns:
         The message. A parameter that the error carries and its message does not name follows as a sentence.
     """
-    text = str(error)
+    text = with_options(str(error), command)
+    option = None if command is None else option_names(command).get(error.parameter or "")
+    if option is None or re.search(rf"{re.escape(option)}(?![\w-])", text):
+        return text
+    return f"{text} See {option}."
+
+
+def with_options(text: str, command: click.Command | None) -> str:
+    """A message of the library in which parameters are options of a command; as it is without a command."""
     if command is None:
         return text
     names = option_names(command)
 
     def replace(match: re.Match[str]) -> str:
-        name, value = match["name"], match["value"]
-        option = names.get(name)
+        option, value = names.get(match["name"]), match["value"]
         if option is None:
             return match[0]
-        if value is None or value in {"True", "..."}:
-            return option
-        return f"{option} {value.strip(chr(34) + chr(39))}"
+        return option if value in {None, "True", "..."} else f"{option} {value.strip(_QUOTES)}"
 
-    text = _NAMED.sub(replace, text)
-    option = names.get(error.parameter or "")
-    if option is None or re.search(rf"{re.escape(option)}(?![\w-])", text):
-        return text
-    return f"{text} See {option}."
+    return _NAMED.sub(replace, text)
 
 
 def option_names(command: click.Command) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -127,6 +128,21 @@ def test_quiet_on_either_side(monkeypatch, capsys, args):
     assert (captured.out, captured.err) == ("data\n", "")
     assert run(["say"]) == 0
     assert capsys.readouterr().err == "hello\n"
+
+
+def test_log_lines_and_messages_of_the_library_name_options(monkeypatch, capsys):
+    @click.command()
+    @click.option("--precision")
+    def say(precision):
+        logging.getLogger("skinclf").warning('No bf16 here; use `precision="fp32"`.')
+        module.console.message("Measured with `precision`.")
+
+    monkeypatch.setattr(module.LazyGroup, "get_command", lambda *_: module.prepare(say))
+    assert run(["say"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "No bf16 here; use --precision fp32.",
+        "Measured with --precision.",
+    ]
 
 
 def test_options_come_from_the_environment_too(monkeypatch, capsys):

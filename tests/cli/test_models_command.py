@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.hub_server import HubServer, hub_environment, use_hub
 
-from skinclf.conversion import convert
+from skinclf.conversion import convert, verify
 from skinclf.conversion.verify import Check, VerifyReport
 from skinclf.models.hub import fetch as hub
 from skinclf.models.options import HubOptions, ModelOptions
@@ -131,7 +131,7 @@ def test_verify_reports_and_fails_when_a_sample_differs(monkeypatch, capsys, dif
         asked.update(model=model, **options)
         return VerifyReport("tiny", "torch", (Check("golden/x.png", "keras 3", difference, 1e-5),))
 
-    monkeypatch.setattr(convert, "verify_model", verify_model)
+    monkeypatch.setattr(verify, "verify_model", verify_model)
     assert run(["models", "verify", "user/repo", "--revision", "v1", "--offline"]) == code
     assert word in capsys.readouterr().out
     assert (asked["model"], asked["hub"]) == ("user/repo", HubOptions(revision="v1", offline=True))

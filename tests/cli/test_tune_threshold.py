@@ -187,7 +187,7 @@ def test_the_run_manifest_names_the_model(bundle, here, tmp_path, capsys):
     capsys.readouterr()
     other = with_manifest(bundle, tmp_path / "q.csv", weights_sha256="cd" * 32)
     assert run([*GOAL, "--predictions", str(other), "--model", str(bundle)]) == 1
-    assert "other weights_sha256" in capsys.readouterr().err
+    assert "other weights. Give the --model" in capsys.readouterr().err
 
 
 def test_lesions_guarantee_and_prevalence(bundle, here, capsys):

@@ -20,6 +20,10 @@ ENTRIES = {"skinclf": 13, "skinclf_cli": 14, "skinclf_training": 14}
 #: Folders that may hold more, each with its reason.
 LARGER = {
     "skinclf": (15, "the rooms themselves, with the errors, the labels and the version below them"),
+    "skinclf/models": (
+        14,
+        "the parts of a model's contract; their own order is a contract of the import linter",
+    ),
     "cli/skinclf_cli/commands": (20, "one module for each command"),
 }
 #: Folders of tests that belong to no room of `skinclf`.
@@ -57,7 +61,9 @@ def test_folders_stay_readable():
 
 
 def test_exceptions_are_needed():
-    assert all(len(entries(ROOT / name)) > max(ENTRIES.values()) for name in LARGER)
+    for name in LARGER:
+        package = next(p.name for p in PACKAGES if (ROOT / name).is_relative_to(p))
+        assert len(entries(ROOT / name)) > ENTRIES[package], name
 
 
 def test_every_folder_of_code_is_a_package():

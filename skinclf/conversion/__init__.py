@@ -23,8 +23,9 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "skinclf.conversion.convert": ["VerifyReport", "convert_model", "verify_model"],
+            "skinclf.conversion.convert": ["convert_model"],
             "skinclf.conversion.measure_precision": ["measure_precision"],
             "skinclf.conversion.quantize": ["quantize_model"],
+            "skinclf.conversion.verify": ["VerifyReport", "verify_model"],
         },
     )

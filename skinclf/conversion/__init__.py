@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 __all__ = [
     "VerifyReport",
     "convert_model",
+    "measure_precision",
     "quantize_model",
     "verify_model",
 ]
 
 if TYPE_CHECKING:
     from skinclf.conversion.convert import convert_model
+    from skinclf.conversion.measure_precision import measure_precision
     from skinclf.conversion.quantize import quantize_model
     from skinclf.conversion.verify import VerifyReport, verify_model
 else:
@@ -22,6 +24,7 @@ else:
         __name__,
         {
             "skinclf.conversion.convert": ["convert_model"],
+            "skinclf.conversion.measure_precision": ["measure_precision"],
             "skinclf.conversion.quantize": ["quantize_model"],
             "skinclf.conversion.verify": ["VerifyReport", "verify_model"],
         },

@@ -24,7 +24,7 @@ from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import Golden, ModelSpec
 from skinclf.runtimes.create import create_runtime
 
-#: Largest difference of a probability that another framework, and the same one elsewhere, may show.
+#: Largest absolute difference of a probability between frameworks, or between machines.
 TOLERANCE = 1e-5
 _GOLDEN = "golden/sample.png"
 _SEED = 20
@@ -40,7 +40,7 @@ def convert_model(
     options: ModelOptions = ModelOptions(),
     hub: HubOptions = HubOptions(),
 ) -> ModelSpec:
-    """Write a model as a bundle: the same float32 tensors, and a configuration that says everything.
+    """Write a model as a bundle: the same float32 tensors, and a complete configuration.
 
     The golden sample is computed by the framework that runs the file itself (Keras, ONNX Runtime) when that
     is installed, else by skinclf; `Golden.source` says which. The bundle is written only when skinclf agrees.
@@ -51,8 +51,8 @@ def convert_model(
         name: Name of the bundle; None keeps the model's.
         sample: Picture for the golden sample; None draws a synthetic lesion.
         card: Text of `README.md`.
-        options: As for `load_model`.
-        hub: As for `load_model`.
+        options: Facts that the model's files lack, as for `load_model`.
+        hub: Revision, cache and token for the Hugging Face Hub.
 
     Returns:
         The spec as written.

@@ -47,16 +47,18 @@ def measure_precision(
         images: Paths; unreadable ones are left out. They should look like those that will be predicted, and
             play no part in quantisation.
         precision: `bf16`, `fp16` or `int8`.
-        runtime: See `create_runtime`.
-        device: See `create_runtime`.
-        progress: Called with the number of images done.
+        runtime: Runtime, as for `create_runtime`.
+        device: Device, as for `create_runtime`.
+        progress: Function of the number of images done.
 
     Raises:
         InvalidArgumentError: The precision is not a reduced one, or there are too few readable images.
         SkinclfError: The model cannot run that way.
     """
     if precision not in REDUCED:
-        raise InvalidArgumentError(f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.")
+        raise InvalidArgumentError(
+            f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.", parameter="precision"
+        )
     reduced = create_runtime(model, runtime=runtime, device=device, precision=precision)
     exact = create_runtime(model, runtime=reduced.name, device=reduced.device, precision="fp32")
     pairs = zip(

@@ -20,7 +20,7 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.models.precision import PrecisionLoss, with_record
 from skinclf.runtimes.int8 import GRAPH, KEY, NUMBERS, made_from
 
-#: Images that set the ranges, when nothing is said (NNCF's own default).
+#: Default number of images that set the ranges (NNCF's own default).
 CALIBRATION = 300
 
 
@@ -40,8 +40,8 @@ def quantize_model(
         model: The model; anything with a torch network.
         images: Paths of images like those that will be predicted.
         folder: New or empty folder for the bundle.
-        calibration: How many images set the ranges, at most half of them.
-        progress: Called with what is being done and the number of images done.
+        calibration: Number of images that set the ranges; at most half of `images` are used.
+        progress: Function of the current step (text) and the number of images it has done.
 
     Returns:
         What is lost, as the bundle's contract records it.
@@ -112,7 +112,7 @@ def _copy(model: LoadedModel, folder: Path) -> LoadedModel:
 def _quantize(
     nncf: Any, model: LoadedModel, images: Sequence[str], report: Callable[[int], None]
 ) -> tuple[Any, int]:
-    """The quantised graph, and how many images could be read for it."""
+    """The quantised graph, and the number of images that could be read for it."""
     import openvino as ov
 
     from skinclf.runtimes.openvino import network_graph
@@ -144,6 +144,6 @@ def _save(graph: Any, folder: Path) -> dict[str, str]:
         (folder / GRAPH).parent.mkdir(exist_ok=True)
         try:
             ov.save_model(graph, folder / GRAPH, compress_to_fp16=False)
-        except RuntimeError as error:  # how OpenVINO reports a full disk
+        except RuntimeError as error:  # OpenVINO's error for a full disk
             raise OSError(error) from None
     return {name: sha256_file(folder / name) for name in (GRAPH, NUMBERS)}

@@ -23,9 +23,9 @@ class Check:
 
     Attributes:
         file: Image inside the bundle.
-        source: Which framework computed what was expected.
+        source: Framework that computed the expected probabilities.
         difference: Largest absolute difference of a probability.
-        tolerance: Largest that is allowed.
+        tolerance: Largest difference allowed.
     """
 
     file: str
@@ -41,12 +41,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a replay found.
+    """Results of a replay.
 
     Attributes:
-        name: The model.
-        runtime: Which runtime ran it.
-        checks: One for each golden sample.
+        name: Name of the model.
+        runtime: Name of the runtime that ran it.
+        checks: Results, one for each golden sample.
     """
 
     name: str
@@ -72,11 +72,11 @@ def verify_model(
 
     Args:
         model: Anything that `load_model` takes, or a loaded model; it must be a bundle.
-        runtime: Which runtime to test.
-        device: Where it runs.
-        progress: Called with the file before each replay.
-        options: As for `load_model`.
-        hub: As for `load_model`.
+        runtime: Runtime to test, as for `create_runtime`.
+        device: Device, as for `create_runtime`.
+        progress: Function of the golden sample's file name, called before each replay.
+        options: Facts that the model's files lack, as for `load_model`.
+        hub: Revision, cache and token for the Hugging Face Hub.
 
     Raises:
         ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
@@ -86,7 +86,7 @@ def verify_model(
     spec = loaded.spec
     if loaded.folder is None or not spec.golden:
         raise ModelError(
-            f"{spec.name}: no golden sample to replay. `skinclf models convert` makes a bundle that has one."
+            f"{spec.name}: no golden sample to replay. `skinclf.conversion.convert_model` makes a bundle that has one."
         )
     engine = create_runtime(loaded, runtime=runtime, device=device)
     checks = []
@@ -94,8 +94,8 @@ def verify_model(
         if progress is not None:
             progress(golden.file)
         image = load_image(loaded.folder / golden.file)
-        scores = engine.run(np.stack([spec.preprocess.pixels(image)]))
-        found = probabilities(scores, spec.activation)[0].astype(np.float64)
+        raw = engine.run(np.stack([spec.preprocess.pixels(image)]))
+        found = probabilities(raw, spec.activation)[0].astype(np.float64)
         difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
         checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
     return VerifyReport(spec.name, engine.name, tuple(checks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
 
 
 class Annotation(ABC):
-    """Further columns from probabilities."""
+    """Further columns of the table, computed from probabilities.
+
+    Attributes:
+        columns: Name to `float`, `int`, `bool` or `str`.
+        fingerprint: What decides the values, in JSON types.
+    """
 
     columns: Mapping[str, type]
     fingerprint: Mapping[str, Any]
@@ -46,7 +52,9 @@ class Referral(Annotation):
 
     def __init__(self, below: float) -> None:
         if not 0 < below <= 1:
-            raise InvalidArgumentError(f"Refer below a probability between 0 and 1; received {below}.")
+            raise InvalidArgumentError(
+                f"`refer_below` is a probability in (0, 1]; received {below}.", parameter="refer_below"
+            )
         self._below = np.float32(below)
         self.fingerprint: Mapping[str, Any] = {"refer_below": below}
 
@@ -86,6 +94,6 @@ class AnnotatedScorer(Scorer):
         return self._base.stage(batch)
 
     def score(self, batch: Pixels) -> ScoredBatch:
-        scores = self._base.score(batch)
-        extra = {k: v for a in self._annotations for k, v in a(scores.probabilities).items()}
-        return ScoredBatch(scores.probabilities, {**scores.columns, **extra}, scores.embeddings)
+        scored = self._base.score(batch)
+        extra = {k: v for a in self._annotations for k, v in a(scored.probabilities).items()}
+        return replace(scored, columns={**scored.columns, **extra})

@@ -27,14 +27,14 @@ from skinclf.images.decode import ImageSource
 from skinclf.inference.scorer import Pixels, Prepare, Slot, failure
 
 logger = logging.getLogger("skinclf")
-#: More workers than this become processes, unless it is said otherwise.
+#: More workers than this become processes, unless `processes` decides.
 MAX_THREADS = 6
 MAX_WORKERS = 16
 _START_SECONDS = 120.0
 
 
 def default_workers() -> int:
-    """Decode workers when nothing is said: one per core that this process may use, at most 16."""
+    """Default number of decode workers: one per core that this process may use, at most `MAX_WORKERS`."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(MAX_WORKERS, usable)
 
@@ -43,7 +43,7 @@ def fill(prepare: Prepare, source: ImageSource, targets: Pixels) -> ImageError |
     """Decode one image into its slots; a failure of the image is returned, not raised.
 
     Raises:
-        SkinclfError: Something that is not the image's fault, such as a missing extra.
+        SkinclfError: The failure is not the image's, such as a missing extra.
     """
     try:
         pixels = prepare(source)
@@ -67,7 +67,7 @@ class Buffer:
     memory: SharedMemory | None = None
 
     def at(self, index: int) -> Pixels:
-        """The places of one image."""
+        """Views of the slots of one image."""
         # Ellipsis keeps a view where the slot is a scalar.
         return tuple(a[index, ...] for a in self.arrays)
 
@@ -77,10 +77,10 @@ class Buffer:
             array[index] = 0
 
     def release(self) -> None:
-        """Let go of the memory."""
+        """Free the memory."""
         self.arrays = ()
         if self.memory is not None:
-            with suppress(BufferError):  # somebody still holds a view; the memory goes with it
+            with suppress(BufferError):  # a view is still in use; the memory goes with it
                 self.memory.close()
 
 
@@ -106,10 +106,10 @@ class Decoder:
     """A pool of decode workers.
 
     Args:
-        prepare: What they run.
-        layout: The arrays that it returns.
-        workers: How many; 0 decodes in the calling thread.
-        processes: Whether they are processes instead of threads; None: beyond `MAX_THREADS`, and not
+        prepare: Function that decodes one image (`Scorer.prepare`).
+        layout: Arrays that `prepare` returns.
+        workers: Number of workers; 0 decodes in the calling thread.
+        processes: Whether the workers are processes instead of threads; None: beyond `MAX_THREADS`, and not
             for the first few images, which are decoded before a process has started.
     """
 
@@ -195,7 +195,7 @@ class _Child:
             code = self.stop()
             raise SkinclfError(
                 f"A decode process did not start (exit code {code}). Scripts that use worker processes need "
-                "the `if __name__ == '__main__':` guard; or use threads."
+                "the `if __name__ == '__main__':` guard; or use threads (`processes=False`)."
             )
 
     def decode(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:

@@ -66,12 +66,12 @@ class Batch(Generic[K]):
     Attributes:
         keys: What the caller gave each input, in order.
         errors: For each input its failure, or None.
-        scores: Row i belongs to input i (rows of failed inputs are meaningless); None when all failed.
+        scored: Row i belongs to input i (rows of failed inputs are meaningless); None when all failed.
     """
 
     keys: list[K]
     errors: list[ImageError | None]
-    scores: ScoredBatch | None
+    scored: ScoredBatch | None
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ def stream(
         scorer: Turns images into probabilities.
         batch_size: Images per call of the network.
         workers: Decode workers; 0 does everything in the calling thread.
-        processes: Whether the workers are processes; None: threads up to `decoding.MAX_THREADS`.
+        processes: Whether the workers are processes; None: threads up to `decode_workers.MAX_THREADS`.
         continued: These inputs are part of a larger run, so that even a single one takes a whole batch.
         times: Where waiting is counted.
 
@@ -157,9 +157,9 @@ def _pipeline(
         if len(scoring) == 2 or not decoding or depth == 1:
             job = scoring.popleft()
             with times.add("network"):
-                scores = job.scoring.result() if job.scoring else None
+                scored = job.scoring.result() if job.scoring else None
             free.append(job.buffer)
-            yield Batch(job.keys, job.errors, scores)
+            yield Batch(job.keys, job.errors, scored)
 
 
 def _decode(

@@ -63,14 +63,18 @@ class EnsembleScorer(Scorer):
             InvalidArgumentError: Fewer than two members, unusable weights, or no declared crosswalk.
         """
         if len(members) < 2:
-            raise InvalidArgumentError(f"An ensemble has at least two members; received {len(members)}.")
+            raise InvalidArgumentError(
+                f"An ensemble has at least two members; received {len(members)}.", parameter="model"
+            )
         share = np.asarray(weights if weights is not None else [1.0] * len(members), np.float64)
         if share.shape != (len(members),) or not np.isfinite(share).all() or (share <= 0).any():
             raise InvalidArgumentError(
-                f"An ensemble needs one positive weight per member; received {weights}."
+                f"An ensemble needs one positive weight per member; received {weights}.", parameter="weights"
             )
         if average not in {"probability", "logit"}:
-            raise InvalidArgumentError(f"Average {average!r}: expected probability or logit.")
+            raise InvalidArgumentError(
+                f"Average {average!r}: expected probability or logit.", parameter="average"
+            )
         self._members, self._average = tuple(members), average
         self._share = share / share.sum()
         target = labels or _common(members)

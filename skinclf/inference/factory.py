@@ -52,7 +52,7 @@ def make_scorer(
             parameter="tta",
         )
     if weights is not None and len(models) == 1:
-        raise InvalidArgumentError("Weights are for ensembles; one model was given.")
+        raise InvalidArgumentError("`weights` are for ensembles; one model was given.", parameter="weights")
     if embeddings and runtime == "auto":
         runtime = "torch"  # the one that can give them
     scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from skinclf.inference.ensemble import Average
 
 K = TypeVar("K")
-#: What a model may be given as.
+#: Types that name or hold a model.
 Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
 
 _SINGLE = (str, bytes, bytearray, os.PathLike)
@@ -66,55 +65,51 @@ class Predictor:
         """Load a model and put it on its device.
 
         Args:
-            model: None for the built-in model; a registered name, a Hub repository (`user/repo`), a
-                bundle folder, a model file, a model already loaded, or a `Scorer` (several networks, say),
-                which brings its own runtime. A sequence of them is an ensemble.
-            options: What the model's files do not say: labels, preprocessing, malignant classes, architecture.
+            model: Model to use: None (the built-in one), a registered name, a Hub repository (`user/repo`), a bundle
+                folder, a model file, a loaded model, or a `Scorer`, which brings its own runtime. A sequence of
+                models is an ensemble.
+            options: Facts that the model's files lack: labels, preprocessing, malignant classes, architecture.
             hub: Revision, cache and token for the Hugging Face Hub.
-            device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
-            runtime: `auto` or one of `skinclf.runtimes.RUNTIMES`.
+            device: `auto`, `cpu`, `cuda[:n]` or `mps`; a named device must be available.
+            runtime: `auto` or another one of `skinclf.runtimes.RUNTIMES`.
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
-            batch_size: Images per run of the network; None: 16 on a CPU (more on one with many cores), 128 on
-                an accelerator. Halved by itself when memory does not hold it.
-            workers: Decode workers; 0 does everything in the calling thread; None: one per core, at most 16.
+            batch_size: Images per call of the network; None: 16 on a CPU (more on one with many cores), 128 on an
+                accelerator. Halved when memory runs out.
+            workers: Number of decode workers; 0 decodes in the calling thread; None: one per core, at most 16.
             processes: Whether workers are processes, which scale to many cores and survive an image that
                 kills its decoder; None: beyond 6 workers. Scripts then need the `__main__` guard.
-            embeddings: Also give what enters the network's last layer (`Prediction.embedding`).
+            embeddings: Whether to return the inputs of the last layer too (`Prediction.embedding`).
             tta: Test-time augmentation: `none`, `flips`, `d4` or `d4+zoom`; see `skinclf.inference.tta`.
-            average: How an ensemble is averaged, `probability` or `logit`.
-            weights: One positive number per member of an ensemble.
-            conformal: Label sets to add; see `skinclf.decisions.conformal`.
-            refer_below: Mark images whose most probable class is less probable than this.
-            threshold: Threshold on the probability of malignancy in [0, 1]; None takes the model's own.
+            average: Mean of an ensemble: of `probability`, or of `logit`.
+            weights: Weights of an ensemble, one positive number per member; None weighs members equally.
+            conformal: Label sets that add the columns `label_set` and `label_set_size`.
+            refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
+                less probable.
+            threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
 
         Raises:
             ModelError: The model cannot be loaded.
-            DeviceError: The device is not there.
-            InvalidArgumentError: An argument has an unusable value.
+            DeviceError: The device is not available.
+            InvalidArgumentError: An argument lies outside its range, or arguments exclude one another.
         """
         if batch_size is not None and batch_size < 1:
-            raise InvalidArgumentError(f"batch_size is at least 1; received {batch_size}.")
+            raise InvalidArgumentError(
+                f"`batch_size` is at least 1; received {batch_size}.", parameter="batch_size"
+            )
         if workers is not None and workers < 0:
-            raise InvalidArgumentError(f"workers is at least 0; received {workers}.")
+            raise InvalidArgumentError(f"`workers` is at least 0; received {workers}.", parameter="workers")
         if threshold is not None and not 0 <= threshold <= 1:
-            raise InvalidArgumentError(f"threshold is between 0 and 1; received {threshold}.")
-        given = list(model) if isinstance(model, (list, tuple)) else [model]
-        if len(given) == 1 and not isinstance(given[0], (str, os.PathLike, LoadedModel, NoneType)):
-            scorer: Scorer = given[0]  # type: ignore[assignment]  # what is left of the union
+            raise InvalidArgumentError(
+                f"`threshold` is between 0 and 1; received {threshold}.", parameter="threshold"
+            )
+        several = isinstance(model, Sequence) and not isinstance(model, str)
+        given: list[Model] = list(model) if several else [model]  # type: ignore[arg-type, list-item]
+        if len(given) == 1 and isinstance(given[0], Scorer):
+            scorer = given[0]
         else:
             from skinclf.inference.factory import make_scorer
-            from skinclf.models.load import load_model
 
-            loaded = [
-                m
-                if isinstance(m, LoadedModel)
-                else load_model(
-                    m if m is None else os.fspath(m),  # type: ignore[arg-type]  # a Scorer is no member
-                    options=options,
-                    hub=hub,
-                )
-                for m in given
-            ]
+            loaded = [_loaded(m, options, hub) for m in given]
             scorer = make_scorer(
                 loaded,
                 device=device,
@@ -127,7 +122,7 @@ class Predictor:
                 conformal=conformal,
                 refer_below=refer_below,
             )
-        self._scorer: Scorer = scorer
+        self._scorer = scorer
         self._batch_size = batch_size
         self._workers = default_workers() if workers is None else workers
         self._processes = processes
@@ -141,7 +136,7 @@ class Predictor:
 
     @property
     def scorer(self) -> Scorer:
-        """What turns images into probabilities."""
+        """Scorer that turns images into probabilities."""
         return self._scorer
 
     @property
@@ -161,7 +156,7 @@ class Predictor:
         """The same loaded model with another threshold in [0, 1].
 
         Raises:
-            InvalidArgumentError: The threshold lies outside.
+            InvalidArgumentError: `threshold` lies outside [0, 1].
         """
         return Predictor(
             self._scorer,
@@ -173,12 +168,12 @@ class Predictor:
 
     @property
     def batch_size(self) -> int | None:
-        """Images per run of the network, if it was stated."""
+        """Images per call of the network; None where the scorer's default applies."""
         return self._batch_size
 
     @property
     def workers(self) -> int:
-        """Decode workers."""
+        """Number of decode workers."""
         return self._workers
 
     @overload
@@ -255,12 +250,12 @@ class Predictor:
 
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
-        scores = batch.scores
-        if scores is None:
+        scored = batch.scored
+        if scored is None:
             return [self._failed(name, error) for name, error in zip(batch.keys, batch.errors, strict=True)]
-        rows = scores.probabilities.tolist()
-        finite = np.isfinite(scores.probabilities.sum(axis=1)).tolist()
-        extra = {name: values.tolist() for name, values in scores.columns.items()}
+        rows = scored.probabilities.tolist()
+        finite = np.isfinite(scored.probabilities.sum(axis=1)).tolist()
+        extra = {name: values.tolist() for name, values in scored.columns.items()}
         result = []
         for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
             if error is not None or not finite[i]:
@@ -272,7 +267,7 @@ class Predictor:
                 tuple(rows[i]),
                 self._threshold,
                 extra={key: values[i] for key, values in extra.items()},
-                embedding=None if scores.embeddings is None else scores.embeddings[i],
+                embedding=None if scored.embeddings is None else scored.embeddings[i],
             )
             result.append(prediction if self._band is None else self._marked(prediction, self._band))
         return result
@@ -286,6 +281,20 @@ class Predictor:
         if error is None:
             error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
         return Prediction(name, self.spec.labels, None, self._threshold, error.code, str(error))
+
+
+def _loaded(model: Model, options: ModelOptions, hub: HubOptions) -> LoadedModel:
+    if isinstance(model, LoadedModel):
+        return model
+    if isinstance(model, Scorer):
+        raise InvalidArgumentError(
+            "A scorer cannot be a member of a sequence of models; join scorers by "
+            "`skinclf.inference.ensemble.EnsembleScorer`.",
+            parameter="model",
+        )
+    from skinclf.models.load import load_model
+
+    return load_model(None if model is None else os.fspath(model), options=options, hub=hub)
 
 
 def _name(source: Any, number: int) -> str:

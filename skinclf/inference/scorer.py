@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import ImageError, ModelError
+from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource, load_picture
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.precision import reduced_fingerprint, reduced_info
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
-from skinclf.runtimes.base import Runtime
+from skinclf.runtimes.base import Runtime, no_embeddings
 
 #: What one image becomes: one array for each slot of the scorer's `layout`.
 Pixels: TypeAlias = tuple[npt.NDArray[Any], ...]
@@ -51,7 +51,7 @@ class ScoredBatch:
     embeddings: npt.NDArray[np.float32] | None = None
 
     def take(self, rows: Sequence[int]) -> ScoredBatch:
-        """The rows asked for, in that order."""
+        """Selected rows, in the given order."""
         at = np.asarray(rows, np.intp)
         vectors = None if self.embeddings is None else self.embeddings[at]
         return ScoredBatch(self.probabilities[at], {k: v[at] for k, v in self.columns.items()}, vectors)
@@ -191,10 +191,7 @@ class ModelScorer(NetworkScorer):
             ModelError: The runtime gives no embeddings.
         """
         if embeddings and not runtime.gives_embeddings:
-            raise ModelError(
-                f"The {runtime.name} runtime gives no embeddings; use the `runtime` torch.",
-                parameter="runtime",
-            )
+            raise no_embeddings(runtime)
         super().__init__(spec, runtime, LoadPixels(spec.preprocess))
         self._embeddings = embeddings
 
@@ -212,7 +209,12 @@ class ModelScorer(NetworkScorer):
 
 
 def failure(error: Exception, source: object) -> ImageError:
-    """Any error of one image as an `ImageError`, so that it costs one row and not the run."""
+    """The `ImageError` that records an unexpected error of one image, so that it costs one row and not the run.
+
+    Args:
+        error: Error of decoding.
+        source: Input that was decoded.
+    """
     if isinstance(error, ImageError):
         return error
     name = source if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__

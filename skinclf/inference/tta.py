@@ -74,13 +74,14 @@ class TtaScorer(NetworkScorer):
         """
         if views not in VIEWS:
             raise InvalidArgumentError(
-                f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}."
+                f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}.", parameter="tta"
             )
         self._turns, self._zoom = VIEWS[views]
         p = spec.preprocess
         if p.height != p.width and any(turn % 2 for turn, _ in self._turns):
             raise InvalidArgumentError(
-                f"Test-time augmentation {views!r} turns the input, which is {p.height} x {p.width}; use 'flips'."
+                f"Test-time augmentation {views!r} turns an input of {p.height} x {p.width}; use `tta='flips'`.",
+                parameter="tta",
             )
         super().__init__(spec, runtime, LoadViews(p) if self._zoom else LoadPixels(p))
         self._views = views
@@ -115,16 +116,18 @@ class TtaScorer(NetworkScorer):
 def spread(
     values: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], labels: LabelSet
 ) -> npt.NDArray[np.float32]:
-    """Standard deviation over views or members, shape (N,), float32.
+    """Standard deviation over views or members of the probability of malignancy, shape (N,), float32.
+
+    Where no class is declared malignant, that of the probability of the class with the largest mean.
 
     Args:
         values: Probabilities, shape (V, N, K).
         mean: Their average, shape (N, K).
-        labels: Say which classes are malignant.
+        labels: Labels in output order, with their malignant flags.
     """
     indices = labels.malignant_indices
     if indices is not None:
-        scores = values[:, :, list(indices)].sum(axis=2)
+        scalars = values[:, :, list(indices)].sum(axis=2)
     else:
-        scores = np.take_along_axis(values, mean.argmax(axis=1)[None, :, None], axis=2)[:, :, 0]
-    return np.asarray(scores.std(axis=0, dtype=np.float64), np.float32)
+        scalars = np.take_along_axis(values, mean.argmax(axis=1)[None, :, None], axis=2)[:, :, 0]
+    return np.asarray(scalars.std(axis=0, dtype=np.float64), np.float32)

@@ -97,7 +97,7 @@ class Job:
             fresh = Batch(
                 [batch.keys[i][0] for i in new],
                 [batch.errors[i] for i in new],
-                None if batch.scores is None else batch.scores.take(new),
+                None if batch.scored is None else batch.scored.take(new),
             )
             predictions = iter(self.predictor.predictions(fresh))
             outcomes = [next(predictions) if row is None else row for _, row in batch.keys]

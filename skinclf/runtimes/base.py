@@ -52,9 +52,7 @@ class Runtime(ABC):
         Raises:
             ModelError: The runtime gives no embeddings.
         """
-        raise ModelError(
-            f"The {self.name} runtime gives no embeddings; use the `runtime` torch.", parameter="runtime"
-        )
+        raise no_embeddings(self)
 
     def stage(self, pixels: npt.NDArray[Any]) -> StagedPixels:
         """Copy a batch to the device ahead of `run`; by default the batch itself.
@@ -73,3 +71,10 @@ class Runtime(ABC):
         A multiple of 16, so that an image's place in its batch cannot show (see `skinclf.inference.engine`).
         """
         return 128 if self.device != "cpu" else 16 * max(1, -(-self.streams // 4))
+
+
+def no_embeddings(runtime: Runtime) -> ModelError:
+    """The error for a runtime that gives no embeddings, naming the one that does."""
+    return ModelError(
+        f"The {runtime.name} runtime gives no embeddings; use `runtime='torch'`.", parameter="runtime"
+    )

@@ -34,9 +34,13 @@ def create_runtime(
         ModelError: The runtime was named and cannot run this model.
     """
     if runtime not in RUNTIMES:
-        raise InvalidArgumentError(f"Runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}.")
+        raise InvalidArgumentError(
+            f"Runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}.", parameter="runtime"
+        )
     if precision not in PRECISIONS:
-        raise InvalidArgumentError(f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.")
+        raise InvalidArgumentError(
+            f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.", parameter="precision"
+        )
     if runtime != "auto":
         return _make(runtime, model, device, precision)
     *others, last = _candidates(model, device, precision)

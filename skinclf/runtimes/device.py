@@ -18,7 +18,9 @@ def check_device_name(device: str) -> str:
         InvalidArgumentError: The name has another form.
     """
     if not _FORM.fullmatch(device):
-        raise InvalidArgumentError(f"Device {device!r}: expected auto, cpu, cuda, cuda:N or mps.")
+        raise InvalidArgumentError(
+            f"Device {device!r}: expected auto, cpu, cuda, cuda:N or mps.", parameter="device"
+        )
     return device
 
 
@@ -43,10 +45,10 @@ def resolve_device(device: str = "auto") -> str:
         if index >= count:
             raise DeviceError(
                 f"Device {device!r} is not available: torch {torch.__version__} sees {count} CUDA devices. "
-                "Use the `device` cpu, or install a CUDA build of torch and a driver.",
+                "Use `device='cpu'`, or install a CUDA build of torch and a driver.",
                 parameter="device",
             )
         return f"cuda:{index}"
     if device == "mps" and not mps:
-        raise DeviceError("Device 'mps' is not available here. Use the `device` cpu.", parameter="device")
+        raise DeviceError("Device 'mps' is not available here. Use `device='cpu'`.", parameter="device")
     return device

@@ -29,13 +29,13 @@ def quantized_network(model: LoadedModel) -> Path:
     """The graph of a bundle's quantised network, checked against the contract.
 
     Raises:
-        ModelError: There is none, it is damaged, or it was made from other weights.
+        ModelError: The model has no quantised network, the network is damaged, or it was made from other weights.
     """
     spec = model.spec
     if model.folder is None or not quantized_files(spec):
         raise ModelError(
             f"{spec.name}: this model has no int8 network. Make a bundle that has one: "
-            "`skinclf.conversion.quantize` (extra int8)."
+            "`skinclf.conversion.quantize_model` (extra int8)."
         )
     record = spec.precisions[KEY]["quantized"]
     if other := ModelIdentity.from_dict(record["made_from"]).differences(spec.identity):
@@ -48,5 +48,5 @@ def quantized_network(model: LoadedModel) -> Path:
 
 
 def made_from(spec: ModelSpec) -> dict[str, str | None]:
-    """What a quantised network is bound to: weights and preprocessing."""
+    """Weights and preprocessing that a quantised network is bound to, as the contract records them."""
     return {"weights_sha256": spec.weights_sha256, "preprocess": spec.preprocess.fingerprint}

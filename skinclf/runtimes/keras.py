@@ -43,10 +43,13 @@ class KerasRuntime(Runtime):
             InvalidArgumentError: Another precision was asked for.
         """
         if precision not in {"auto", "fp32"}:
-            raise InvalidArgumentError(f"Precision {precision!r}: the keras runtime knows auto and fp32.")
+            raise InvalidArgumentError(
+                f"Precision {precision!r}: the keras runtime knows auto and fp32.", parameter="precision"
+            )
         if model.artifact is None or model.spec.architecture == "onnx":
             raise ModelError(
-                f"{model.spec.name}: not a Keras file; the keras runtime runs .h5 and .keras alone."
+                f"{model.spec.name}: not a Keras file; the keras runtime runs only .h5 and .keras files.",
+                parameter="runtime",
             )
         tf = import_tensorflow("The keras runtime")
         self.precision = "fp32"
@@ -60,7 +63,6 @@ class KerasRuntime(Runtime):
         self._gives = _last_activation(self._model)
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`."""
         x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
         with self._tf.device(self._place), _whole_float32(self._tf):
             result = self._model(self._tf.constant(np.ascontiguousarray(x)), training=False)
@@ -69,10 +71,10 @@ class KerasRuntime(Runtime):
         values = np.asarray(result, np.float64).reshape(len(x), -1)
         if values.shape[1] not in {self._outputs, 1}:
             raise ModelError(f"The Keras model gives {values.shape[1]} outputs; expected {self._outputs}.")
-        return self._scores(values).astype(np.float32)
+        return self._raw(values).astype(np.float32)
 
-    def _scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """What the spec calls raw scores, from what the file's last layer gives."""
+    def _raw(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Raw outputs (logits, where the spec has an activation) from the values of the file's last layer."""
         if self._activation == "identity" or self._gives not in {"softmax", "sigmoid"}:
             return values
         p = np.clip(values, _TINY, 1.0)
@@ -85,7 +87,7 @@ def import_tensorflow(what: str) -> Any:
     """TensorFlow, imported so that it lives together with torch.
 
     Args:
-        what: Who needs it, for the message.
+        what: Part of skinclf that needs TensorFlow, for the message.
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
@@ -127,7 +129,7 @@ def _load(file: str, name: str) -> Any:
     except ImportError:
         raise ModelError(
             f"{name}: Keras {keras.__version__} cannot load this file ({reason}). If Keras 2 wrote it, "
-            "install tf_keras, or use the `runtime` torch.",
+            "install tf_keras, or use `runtime='torch'`.",
             parameter="runtime",
         ) from None
     try:
@@ -171,6 +173,6 @@ def _device(device: str, tf: Any) -> tuple[str, str]:
     if kind in {"auto", "cuda"} and number < len(gpus):
         return f"cuda:{number}", f"/GPU:{number}"
     raise DeviceError(
-        f"Device {device!r}: TensorFlow {tf.__version__} sees {len(gpus)} GPUs. Use the `device` cpu.",
+        f"Device {device!r}: TensorFlow {tf.__version__} sees {len(gpus)} GPUs. Use `device='cpu'`.",
         parameter="device",
     )

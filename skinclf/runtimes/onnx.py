@@ -39,7 +39,8 @@ class OnnxRuntime(Runtime):
             raise MissingExtraError("onnx", "The ONNX Runtime runtime") from None
         if precision not in {"auto", "fp32"}:
             raise InvalidArgumentError(
-                f"Precision {precision!r}: the onnxruntime runtime knows auto and fp32."
+                f"Precision {precision!r}: the onnxruntime runtime knows auto and fp32.",
+                parameter="precision",
             )
         self.precision = "fp32"
         self._preprocess = model.spec.preprocess
@@ -65,27 +66,26 @@ class OnnxRuntime(Runtime):
         self._widths = {model.spec.num_outputs, 1 if one else model.spec.num_outputs}
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`."""
         x = self._preprocess.normalize(pixels)
         if self._channels_last:
             x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         if self._fixed is None:
-            return self._scores(x)
+            return self._raw(x)
         # A graph with a fixed batch gets padded pieces of that size.
         pieces = []
         for start in range(0, len(x), self._fixed):
             piece = x[start : start + self._fixed]
             padding = [(0, self._fixed - len(piece))] + [(0, 0)] * 3
-            pieces.append(self._scores(np.pad(piece, padding))[: len(piece)])
+            pieces.append(self._raw(np.pad(piece, padding))[: len(piece)])
         return np.concatenate(pieces)
 
-    def _scores(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        scores = np.asarray(self._session.run(None, {self._input: x})[0], np.float32).reshape(len(x), -1)
-        if scores.shape[1] not in self._widths:
+    def _raw(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        raw = np.asarray(self._session.run(None, {self._input: x})[0], np.float32).reshape(len(x), -1)
+        if raw.shape[1] not in self._widths:
             raise ModelError(
-                f"The ONNX graph gives {scores.shape[1]} outputs; the labels ask for {max(self._widths)}."
+                f"The ONNX graph gives {raw.shape[1]} outputs; the labels ask for {max(self._widths)}."
             )
-        return scores
+        return raw
 
 
 def _provider(device: str, available: list[str]) -> tuple[str, Any]:
@@ -113,7 +113,7 @@ def _provider(device: str, available: list[str]) -> tuple[str, Any]:
             cuda = {"device_id": int(index or 0), "use_tf32": 0}  # TF32 is its default, and no float32
             options = cuda if name == "CUDAExecutionProvider" else {}
             return names[name], (name, options)
-    raise DeviceError(f"Device {device!r}: ONNX Runtime has only {', '.join(available)}.")
+    raise DeviceError(f"Device {device!r}: ONNX Runtime has only {', '.join(available)}.", parameter="device")
 
 
 def _exported(model: LoadedModel) -> bytes:
@@ -155,7 +155,7 @@ def _export(model: LoadedModel) -> bytes:
     except Exception as error:
         raise ModelError(
             f"{model.spec.name}: the network cannot be exported to ONNX ({type(error).__name__}: {error}). "
-            "Use the `runtime` torch.",
+            "Use `runtime='torch'`.",
             parameter="runtime",
         ) from None
     return buffer.getvalue()

@@ -45,18 +45,21 @@ class OpenVinoRuntime(Runtime):
         """
         ov = need_openvino()
         if device not in {"auto", "cpu"}:
-            raise DeviceError(f"The openvino runtime runs on the CPU; received device {device!r}.")
+            raise DeviceError(
+                f"The openvino runtime runs on the CPU; received `device` {device!r}.", parameter="device"
+            )
         self.device = "cpu"
         self.precision = "fp32" if precision == "auto" else precision
         if self.precision not in _HINTS:
             raise InvalidArgumentError(
-                f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}."
+                f"Precision {precision!r}: the openvino runtime knows auto, {', '.join(_HINTS)}.",
+                parameter="precision",
             )
         core = ov.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision != "fp32" and self.precision.upper() not in able:
             raise InvalidArgumentError(
-                f"This processor has no {self.precision} arithmetic; use the `precision` fp32.",
+                f"This processor has no {self.precision} arithmetic; use `precision='fp32'`.",
                 parameter="precision",
             )
         quantised = self.precision == "int8"
@@ -72,11 +75,10 @@ class OpenVinoRuntime(Runtime):
         self._dtype = model.spec.preprocess.pixel_dtype
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`."""
-        scores = np.empty((len(pixels), self._outputs), np.float32)
+        raw = np.empty((len(pixels), self._outputs), np.float32)
 
         def keep(request: Any, index: int) -> None:
-            scores[index] = request.get_output_tensor(0).data
+            raw[index] = request.get_output_tensor(0).data
 
         pixels = np.ascontiguousarray(pixels, dtype=self._dtype)
         self._queue.set_callback(keep)
@@ -84,11 +86,11 @@ class OpenVinoRuntime(Runtime):
             # Shared, not copied: the slice is a view that outlives the request (wait_all below).
             self._queue.start_async({0: pixels[index : index + 1]}, index, share_inputs=True)
         self._queue.wait_all()
-        return scores
+        return raw
 
 
 def need_openvino() -> Any:
-    """The package, without the usage statistics that it sends when it is imported.
+    """The package `openvino`, imported without its usage statistics.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -103,10 +105,14 @@ def need_openvino() -> Any:
 
 @contextmanager
 def no_statistics() -> Iterator[None]:
-    """While OpenVINO or NNCF is imported: the package that reports their use is not found, so they go without."""
+    """Import of OpenVINO or NNCF without the package that reports their use to a server."""
+    # Both packages send usage statistics by default, and neither has an argument or a variable that prevents it: the
+    # one switch is a file in the user's home. Medical images are classified on machines that must stay silent, so
+    # `openvino_telemetry`, which is optional to both, is not found while they are imported. None is how the import
+    # system marks a module that must not be found.
     name = "openvino_telemetry"
     before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's word for "not there"
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -124,7 +130,7 @@ def network_graph(core: Any, model: LoadedModel) -> Any:
         model: A model with a torch network.
 
     Returns:
-        An `openvino.Model`: input (N, H, W, 3) RGB 0 to 255 in the dtype of `Preprocess.pixels`, output raw scores.
+        An `openvino.Model`: input (N, H, W, 3) RGB 0 to 255 in the dtype of `Preprocess.pixels`, raw outputs.
 
     Raises:
         ModelError: The network cannot be converted.
@@ -153,7 +159,7 @@ def _convert(model: LoadedModel) -> Any:
     example = torch.zeros(1, 3, preprocess.height, preprocess.width)
     try:
         with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # OpenVINO still traces, of which torch disapproves
+            warnings.simplefilter("ignore")  # OpenVINO traces, which torch warns about
             graph = ov.convert_model(
                 network,
                 example_input=example,
@@ -162,7 +168,7 @@ def _convert(model: LoadedModel) -> Any:
     except Exception as error:
         raise ModelError(
             f"{model.spec.name}: OpenVINO cannot convert this network ({type(error).__name__}: {error}). "
-            "Use the `runtime` torch.",
+            "Use `runtime='torch'`.",
             parameter="runtime",
         ) from None
     return _with_scaling(graph, preprocess)

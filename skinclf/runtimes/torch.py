@@ -32,9 +32,9 @@ class TorchRuntime(Runtime):
 
         Args:
             model: A model with a torch network.
-            device: See `resolve_device`.
+            device: Device, as for `resolve_device`.
             precision: `auto` (float32), `fp32`, `bf16` or `fp16` (by autocast).
-            compiled: Use `torch.compile` (CUDA graphs on CUDA); pays off in long runs only.
+            compiled: Whether to use `torch.compile` (CUDA graphs on CUDA); pays off in long runs only.
 
         Raises:
             ModelError: The model has no torch network.
@@ -61,16 +61,12 @@ class TorchRuntime(Runtime):
         self._bgr = model.spec.preprocess.color == "bgr"
 
     def stage(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | torch.Tensor:
-        """Copy a batch to a CUDA device, beside what the network computes there; elsewhere there is nothing to do.
+        """Copy a batch to a CUDA device, on a stream of its own; on other devices the batch itself.
 
-        Safe to call from another thread than `run`. Returns when the copy is complete, so that the host's buffer
-        is free for the next batch.
+        Returns when the copy is complete, so that the host's buffer is free for the next batch.
 
         Args:
-            pixels: See `Runtime.run`.
-
-        Returns:
-            What `run` and `embed` take in place of the pixels.
+            pixels: As for `run`.
         """
         if self._copies is None:
             return pixels
@@ -80,31 +76,27 @@ class TorchRuntime(Runtime):
         return staged
 
     def run(self, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
-        """See `Runtime.run`."""
-        return self._scores(self._network, pixels)
+        return self._outputs(self._network, pixels)
 
     def embed(
         self, pixels: npt.NDArray[Any] | torch.Tensor
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Raw scores as `run` gives them, and what enters the last linear layer.
+        """Raw outputs and the inputs of the last linear layer, shapes (N, `spec.num_outputs`) and (N, D), float32.
 
         Args:
-            pixels: See `run`.
-
-        Returns:
-            Shapes (N, `spec.num_outputs`) and (N, D), float32.
+            pixels: As for `run`.
 
         Raises:
             ModelError: The network has no linear layer.
         """
         with _LastLinear() as last:
-            scores = self._scores(self._eager, pixels)
+            raw = self._outputs(self._eager, pixels)
         if last.input is None:
             raise ModelError("This network has no linear layer at its end, so it has no embeddings.")
         vectors: npt.NDArray[np.float32] = last.input.to("cpu", torch.float32).flatten(1).numpy()
-        return scores, vectors
+        return raw, vectors
 
-    def _scores(self, network: Any, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
+    def _outputs(self, network: Any, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
             if not isinstance(pixels, torch.Tensor):
                 pixels = torch.from_numpy(pixels).to(self._device)
@@ -116,8 +108,8 @@ class TorchRuntime(Runtime):
             if self._bgr:
                 x = x.flip(1)
             x = torch.addcmul(self._shift, x.to(torch.float32), self._scale)
-            scores = network(x.contiguous(memory_format=torch.channels_last))
-        result: npt.NDArray[np.float32] = scores.to("cpu", torch.float32).numpy()
+            raw = network(x.contiguous(memory_format=torch.channels_last))
+        result: npt.NDArray[np.float32] = raw.to("cpu", torch.float32).numpy()
         return result
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -143,7 +135,7 @@ def _whole_float32() -> Iterator[None]:
 
 
 class _LastLinear(TorchFunctionMode):
-    """Notes what enters the last linear layer that runs, whatever module it belongs to."""
+    """Record of the input of the last linear layer that runs, whatever module it belongs to."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def outcomes(sources, scorer=None, *, batch_size=4, workers=2, processes=None, *
     ):
         for i, key in enumerate(batch.keys):
             error = batch.errors[i]
-            result.append((key, error.code if error else batch.scores.probabilities[i]))
+            result.append((key, error.code if error else batch.scored.probabilities[i]))
     return result
 
 
@@ -72,8 +72,8 @@ def test_a_blank_slot_is_neither_decoded_nor_scored(image_dir):
     inputs = [("a", paths[0]), ("skip", None), ("c", paths[2])]
     (batch,) = stream(inputs, FakeScorer(), batch_size=4, workers=0)
     plain = dict(outcomes(paths, batch_size=4, workers=0))
-    assert np.array_equal(batch.scores.probabilities[0], plain[str(paths[0])])
-    assert np.array_equal(batch.scores.probabilities[2], plain[str(paths[2])])
+    assert np.array_equal(batch.scored.probabilities[0], plain[str(paths[0])])
+    assert np.array_equal(batch.scored.probabilities[2], plain[str(paths[2])])
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -11,9 +11,10 @@ from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.scorer import ModelScorer
 from skinclf.labels import HAM10000, ISIC2019, MALIGNANT, LabelSet, parse_labels
 from skinclf.models.spec import ModelSpec
+from skinclf.runtimes.base import Runtime
 
 
-class Fixed:
+class Fixed(Runtime):
     name, device, precision = "torch", "cpu", "fp32"
 
     def __init__(self, row: list[float]) -> None:

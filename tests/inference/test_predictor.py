@@ -158,7 +158,7 @@ def test_embeddings(loaded, image_dir, predictor):
 
 def test_embeddings_of_a_runtime_that_has_none(loaded):
     pytest.importorskip("openvino")
-    with pytest.raises(ModelError, match="--runtime torch"):
+    with pytest.raises(ModelError, match="`runtime='torch'`"):
         Predictor(loaded, runtime="openvino", device="cpu", embeddings=True)
 
 

@@ -11,11 +11,12 @@ from skinclf.inference.tta import VIEWS, ZOOM, TtaScorer
 from skinclf.labels import HAM10000, LabelSet, parse_labels
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
+from skinclf.runtimes.base import Runtime
 
 SIZE = 16
 
 
-class Corner:
+class Corner(Runtime):
     """A fake network that looks at one corner: the answer depends on how the image is turned."""
 
     name, device, precision = "torch", "cpu", "fp32"

@@ -20,8 +20,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: Name of the network: a timm name, `simple_cnn`, or `skinclf/...` (see `skinclf.models.architectures.build`); for
-            TensorFlow the name of a function of `keras.applications`, or `simple_cnn`.
+        architecture: Name of the network: a timm name, `simple_cnn`, or `skinclf/...` (see
+            `skinclf.models.architectures.build`); for TensorFlow the name of a function of `keras.applications`, or
+            `simple_cnn`.
         head: Steps between the pooled features and the last layer, such as `dropout=0.5`, `dense=256`, `relu`,
             `batchnorm`; empty for the architecture's own classifier.
         init: Safetensors file with starting weights, or None; a classifier of another shape is dropped.
@@ -92,7 +93,8 @@ class DataConfig:
         batch_size: Number of images per step.
         val_batch_size: Number of images per validation step.
         workers: Number of threads that decode the store.
-        sampler: Order of an epoch: `shuffle` (every image once) or `weighted` (as many draws with replacement, classes equally likely).
+        sampler: Order of an epoch: `shuffle` (every image once) or `weighted` (as many draws with replacement,
+            classes equally likely).
         drop_last: Whether to leave out an incomplete last batch of an epoch.
     """
 
@@ -121,7 +123,8 @@ class AugmentConfig:
         shear: Largest shear angle in degrees.
         shift: Largest shift as a share of the crop's side.
         flip: Whether to mirror with probability one half.
-        interpolation: Filter of the resampling: `bilinear`, or `bicubic`, whose crops are about as sharp as validation pictures.
+        interpolation: Filter of the resampling: `bilinear`, or `bicubic`, whose crops are about as sharp as
+            validation pictures.
         brightness: Largest relative change of brightness.
         contrast: Largest relative change of contrast.
         saturation: Largest relative change of saturation.
@@ -203,8 +206,8 @@ class Phase:
 
     Attributes:
         epoch: First epoch, counted from 0.
-        trainable: Part that is trained: `all`, `head`, `last=N` (the last N layers of the backbone, with the head), or `stages=N` (the
-            last N of its stages, with the head). Frozen layers keep their running statistics too.
+        trainable: Part that is trained: `all`, `head`, `last=N` (the last N layers of the backbone, with the head),
+            or `stages=N` (the last N of its stages, with the head). Frozen layers keep their running statistics too.
         lr: Factor on all learning rates.
         body_lr: Further factor on the learning rate of the backbone.
     """
@@ -225,7 +228,8 @@ class OptimConfig:
         lr: Peak learning rate of the backbone.
         head_lr: Peak learning rate of the classifier.
         weight_decay: Weight decay of `adamw`; not applied to vectors (biases, normalisation).
-        schedule: Learning-rate schedule: `cosine` (after warm-up), `constant`, `plateau` (on `select`), `warm_restarts` or `onecycle`.
+        schedule: Learning-rate schedule: `cosine` (after warm-up), `constant`, `plateau` (on `select`),
+            `warm_restarts` or `onecycle`.
         warmup_epochs: Epochs of linear warm-up of `cosine`; share `warmup_epochs / epochs` of `onecycle`.
         min_lr: Final learning rate of `cosine` as a share of the peak (`plateau`, `warm_restarts`: the floor).
         factor: Factor of `plateau` on the learning rate.
@@ -233,8 +237,8 @@ class OptimConfig:
         restart_epochs: Epochs of the first cycle of `warm_restarts`.
         restart_factor: Ratio of the lengths of successive cycles.
         phases: Freezing schedule; empty trains everything throughout.
-        batchnorm: Batch normalisation of the backbone: `train`; `frozen` freezes all of it; `frozen_affine` updates only
-            the statistics.
+        batchnorm: Batch normalisation of the backbone: `train`; `frozen` freezes all of it; `frozen_affine` updates
+            only the statistics.
         clip: Largest gradient norm, 0 for none.
         accumulate: Number of batches whose gradients are accumulated for a step; the rest of an epoch is a step too.
         ema: Decay of the exponential moving average of weights that is validated and exported; 0 for none.

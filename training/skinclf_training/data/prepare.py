@@ -68,7 +68,8 @@ def prepare(
             and val.
         use_split: Table or folder whose split is kept, see `skinclf_training.data.reading.split_files.read_split`.
         allow_shared_lesions: Whether an existing split may have lesions in several parts.
-        distance: Largest number of bits, of 256, by which near-duplicates differ, see `skinclf_training.data.near_duplicates`.
+        distance: Largest number of bits, of 256, by which near-duplicates differ, see
+            `skinclf_training.data.near_duplicates`.
         merge_duplicates: Whether near-duplicates of different lesions stay in one part.
         progress: Function that is called with (checked, total) at intervals.
 

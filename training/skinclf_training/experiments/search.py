@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from skinclf.errors import InvalidArgumentError, MismatchError, SkinclfError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
+from skinclf_training.experiments.backends import framework
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page, write_tables
 from skinclf_training.experiments.search_space import Space
 
@@ -63,10 +64,11 @@ def search(
             `report.html`.
         space: Keys that vary, with their values.
         trials: Number of finished trials in the end, pruned and failed ones included; None for all points of a grid.
-        sampler: Method that proposes parameters: `tpe` (tree-structured Parzen estimator, Bergstra et al. 2011; its first ten trials are
-            random), `random`, or `grid` (every combination, in order).
-        pruner: Rule that stops a trial early: `median` stops a trial whose best figure so far is worse than the median of those before at the
-            same epoch (after five whole trials, and not in the first quarter of the epochs); `none` never.
+        sampler: Method that proposes parameters: `tpe` (tree-structured Parzen estimator, Bergstra et al. 2011; its
+            first ten trials are random), `random`, or `grid` (every combination, in order).
+        pruner: Rule that stops a trial early: `median` where its best figure so far is worse than the median of
+            earlier trials at the same epoch (after five whole trials, and not in the first quarter of the epochs);
+            `none` never.
         seed: Random seed of the sampler; the runs use `config.seed`.
         keep: Trials whose checkpoints are kept: the `best` so far, or `all`.
 
@@ -244,21 +246,11 @@ def _train(
         pruned = epoch < config.optim.epochs and trial.should_prune()
         return pruned
 
-    # What an interrupted trial had shown before, in case it was stopped by the very last row.
+    # Rows of an interrupted trial, which the pruner may have stopped at its last row.
     for row in (rows := read_history(run)):
         if on_epoch(row):
             return rows, True
-    return _trainer(config)(config, prepared, run, on_epoch=on_epoch), pruned
-
-
-def _trainer(config: Config) -> Callable[..., list[dict[str, float]]]:
-    if config.framework == "tensorflow":
-        from skinclf_training.keras.trainer import train as train_keras
-
-        return train_keras
-    from skinclf_training.torch.trainer import train
-
-    return train
+    return framework(config.framework).train(config, prepared, run, on_epoch=on_epoch), pruned
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

@@ -32,7 +32,8 @@ def build_loss(
         to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
 
     Raises:
-        InvalidArgumentError: The configuration or the weights are invalid (`skinclf_training.recipes.losses.build_loss`).
+        InvalidArgumentError: The configuration or the weights are invalid
+            (`skinclf_training.recipes.losses.build_loss`).
     """
     build_torch_loss(config, torch.from_numpy(weights), classes)  # checks configuration and weights
     factors = tf.constant(weights)

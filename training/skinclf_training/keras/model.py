@@ -88,7 +88,8 @@ def set_trainable(built: Built, trainable: str, batchnorm: str) -> list[Any]:
 
     Args:
         built: Model.
-        trainable: Part that is trained: `all`, `head` or `last=N`, the last N layers of the backbone, those without weights included.
+        trainable: Part that is trained: `all`, `head` or `last=N`, the last N layers of the backbone, those without
+            weights included.
         batchnorm: Batch normalisation of trained layers: `train`, `frozen`, or `frozen_affine` (only statistics are
             updated).
 

@@ -24,8 +24,8 @@ class Teachers:
 
     Args:
         config: Configuration with `teachers`, `temperature` and `size`.
-        labels: Labels of the student; a teacher has the same in any order, or a declared crosswalk leads from all of its
-            own to all of these. Probabilities of merged labels are added.
+        labels: Labels of the student; a teacher has the same in any order, or a declared crosswalk leads from all of
+            its own to all of these. Probabilities of merged labels are added.
         device: Device of the pixels.
 
     Raises:

@@ -105,7 +105,9 @@ def _take_torchvision(network: nn.Module, variant: str | None) -> None:
     """Load torchvision's ImageNet weights for an EfficientNet with its names, without their classifier."""
     bodies = [module for module in network.modules() if isinstance(module, EfficientNet)]
     if variant is None or not bodies:
-        raise InvalidArgumentError("model.pretrained: there are no published ImageNet weights of this network.")
+        raise InvalidArgumentError(
+            "model.pretrained: there are no published ImageNet weights of this network."
+        )
     from torchvision.models import get_model_weights
 
     try:

@@ -30,9 +30,9 @@ _NAME = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)")
 def transplant(network: nn.Module, path: Path) -> tuple[str, ...]:
     """Initialise an EfficientNet-B0 from a file with the weights of a MobileNetV2 (both as timm names them).
 
-    Wider layers keep their further channels at their random initial values, and the old channels do not read them; kernels
-    lie in the middle of larger ones; the gates of squeeze-and-excitation start at one half; a block without a
-    counterpart starts as the identity. A classifier of the same shape is copied too.
+    Wider layers keep their further channels at their random initial values, and the old channels do not read them;
+    kernels lie in the middle of larger ones; the gates of squeeze-and-excitation start at one half; a block without
+    a counterpart starts as the identity. A classifier of the same shape is copied too.
 
     Args:
         network: timm's `efficientnet_b0`, changed in place.

@@ -176,7 +176,7 @@ def test_no_card_without_limitations(evaluated, tmp_path):
 def test_no_card_for_data_that_nobody_described(evaluated, metrics):
     spec = read_spec(evaluated / "bundle")
     for training in ({}, {"data": "my clinic"}):
-        with pytest.raises(InvalidArgumentError, match="--about"):
+        with pytest.raises(InvalidArgumentError, match="`about`"):
             find_about(spec.replace(training=training))
 
 

@@ -242,7 +242,7 @@ def test_isic_scc_is_malignant_and_not_melanoma() -> None:
 
 def test_crosswalks_that_lose_something_must_be_asked_for() -> None:
     with pytest.raises(
-        InvalidArgumentError, match=r"'scc' \(2 rows\).*--drop-class.*--from-labels isic2019 \(scc"
+        InvalidArgumentError, match=r"'scc' \(2 rows\).*drop_classes.*from_labels=isic2019. \(scc"
     ):
         to_taxonomy(records("nv", "scc", "scc"), HAM10000)
     assert translate(("NV", "SCC", "AK"), HAM10000, source=ISIC2019) == ["nv", "akiec", "akiec"]

@@ -71,7 +71,7 @@ def test_no_lesion_ids_need_a_word(tmp_path: Path) -> None:
     metadata, dirs = make_data(tmp_path)
     rows = [{"image_id": r["image_id"], "label": r["dx"]} for r in ham_rows(metadata)]
     bare = write_csv(tmp_path / "labels.csv", rows)
-    with pytest.raises(InvalidArgumentError, match=r"no lesion ids.*--image-level"):
+    with pytest.raises(InvalidArgumentError, match=r"no lesion ids.*`image_level`"):
         prepare(bare, dirs, tmp_path / "out", shares=SHARES)
     manifest = prepare(bare, dirs, tmp_path / "out", shares=SHARES, image_level=True)
     assert manifest["images_without_lesion_id"] == manifest["lesions"] == 63

@@ -257,7 +257,7 @@ def test_grid_by_loss_smaller_is_better(prepared: Prepared, tmp_path: Path) -> N
     assert len(list((tmp_path / "grid" / "trials").glob("*/checkpoints/best.ckpt"))) == 4
     with pytest.raises(InvalidArgumentError, match="the grid has 4 points"):
         run(prepared, tmp_path / "grid", config=config, space=space, sampler="grid", trials=5)
-    with pytest.raises(InvalidArgumentError, match="needs --trials"):
+    with pytest.raises(InvalidArgumentError, match="needs `trials`"):
         run(prepared, tmp_path / "none", trials=None)
     with pytest.raises(InvalidArgumentError, match=r"optim\.devices 2"):
         run(prepared, tmp_path / "none", config=read_config({**TINY, "optim": {"devices": 2}}))

@@ -24,11 +24,11 @@ _GREY = 127.5
 
 
 def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """Cut one random training crop from every image, or hand over to a preset.
+    """Augment every image with one random crop, or with the steps of a preset.
 
     Args:
         images: Shape (N, H, W, 3), uint8, RGB.
-        config: What to draw.
+        config: Configuration of the augmentation.
         rng: Source of all random numbers.
 
     Returns:
@@ -84,7 +84,7 @@ def mix(
 def _box(
     size: npt.NDArray[np.float64], bounds: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Corners of a rectangle about a uniform centre, cut off at the picture's edge."""
+    """Corners of a rectangle about a uniform centre, clipped to the picture."""
     centre = rng.uniform(0, bounds)
     low = np.clip(np.rint(centre - size / 2), 0, bounds).astype(np.int64)
     high = np.clip(np.rint(centre + size / 2), 0, bounds).astype(np.int64)

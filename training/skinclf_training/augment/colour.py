@@ -1,10 +1,10 @@
-"""Random changes of colour of one picture, as data: words that `augment_presets` is written in.
+"""Colour augmentation: random changes of one picture, as data: the steps of `presets`.
 
 Every step takes a picture of shape (3, H, W), float32, RGB, 0 to 255, and a generator that all its random
 numbers come from; ranges are uniform. Levels are 255ths of full brightness. Results may leave 0 to 255:
-`augment_presets.augment_one` cuts them off.
+`presets.augment_one` clips them.
 """
-# ruff: noqa: D102  # what calling a step does is said by its class, and by the lines above
+# ruff: noqa: D102  # the docstring of a class describes its call
 
 from __future__ import annotations
 
@@ -168,5 +168,5 @@ def _either(limit: float, rng: np.random.Generator) -> float:
 
 
 def _rows(x: Tensor) -> npt.NDArray[np.float32]:
-    """Shape (H, W, 3), as OpenCV has pictures."""
+    """Picture in the layout of OpenCV, shape (H, W, 3)."""
     return np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy())

@@ -1,4 +1,4 @@
-"""Random changes of size and shape of one picture, as data: words that `augment_presets` is written in.
+"""Geometric augmentation: random changes of one picture, as data: the steps of `presets`.
 
 Every step takes a picture of shape (3, H, W), float32, RGB, 0 to 255, and a generator that all its random
 numbers come from; ranges are uniform. Lengths are shares of the picture's side unless an attribute says
@@ -8,7 +8,7 @@ Where torchvision has the operation, its function does it; torchvision's own ran
 because they draw from one global generator, which neither threads nor a resumed run could rely on. Warps are
 own code: torchvision only fills with a constant, Keras and Albumentations repeat or mirror the border.
 """
-# ruff: noqa: D102  # what calling a step does is said by its class, and by the lines above
+# ruff: noqa: D102  # the docstring of a class describes its call
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Affine:
         scale: Above 1 enlarges.
         shear: Largest shear angle either way, degrees.
         fill: What lies beyond the border: black, the nearest pixel, or the mirrored picture.
-        interpolation: Of the one resampling.
+        interpolation: Filter of the one resampling.
     """
 
     rotate: float = 0.0

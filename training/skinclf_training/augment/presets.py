@@ -73,7 +73,7 @@ def apply(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Te
     Args:
         images: Shape (N, H, W, 3), uint8, RGB.
         config: `preset` and `size`.
-        rng: Source of the images' seeds.
+        rng: Source of the random seed of each image.
 
     Returns:
         Shape (N, 3, size, size), float32, values 0 to 255.
@@ -92,11 +92,11 @@ def apply(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Te
 
 
 def augment_one(image: Tensor, steps: tuple[Step, ...], rng: np.random.Generator) -> Tensor:
-    """Take one image through some steps; values are cut off at 0 and 255 after each.
+    """Apply steps to one image; values are clipped to 0 and 255 after each.
 
     Args:
         image: Shape (H, W, 3), uint8, RGB.
-        steps: From `preset_steps`.
+        steps: Steps of `preset_steps`.
         rng: Source of all random numbers.
 
     Returns:
@@ -109,14 +109,14 @@ def augment_one(image: Tensor, steps: tuple[Step, ...], rng: np.random.Generator
 
 
 def preset_steps(name: str, size: int) -> tuple[Step, ...]:
-    """The steps of a preset.
+    """Steps of a preset.
 
     Args:
-        name: One of `PRESETS`.
+        name: Key of `PRESETS`.
         size: Side of the result in pixels.
 
     Raises:
-        InvalidArgumentError: There is no such preset.
+        InvalidArgumentError: The preset is unknown.
     """
     if name not in PRESETS:
         raise InvalidArgumentError(

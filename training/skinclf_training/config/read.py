@@ -1,4 +1,4 @@
-"""Reading a training configuration: a YAML file checked against the schema, and printable in full.
+"""Training configurations read from YAML and checked against the schema.
 
 A file states what differs from the defaults; an unknown key is an error, never ignored.
 """
@@ -51,11 +51,11 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration.
 
     Args:
-        source: A YAML file, or the name of one that comes with skinclf.
-        overrides: `key.sub=value`, values in YAML.
+        source: Path of a YAML file, or name of a configuration that comes with skinclf.
+        overrides: Changes in the form `key.sub=value`, with values in YAML.
 
     Raises:
-        InvalidArgumentError: No such configuration, or it does not fit the schema.
+        InvalidArgumentError: The configuration does not exist or does not fit the schema.
     """
     path = Path(source)
     if path.suffix not in {".yaml", ".yml"}:
@@ -74,17 +74,23 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InvalidArgumentError(f"--set {text!r}: expected key.sub=value.")
+            raise InvalidArgumentError(
+                f"`overrides` holds {text!r}; expected key.sub=value.", parameter="overrides"
+            )
         node = data
         *parents, last = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise InvalidArgumentError(f"--set {text!r}: {parent!r} holds no keys.")
+                raise InvalidArgumentError(
+                    f"`overrides` holds {text!r}, but {parent!r} holds no keys.", parameter="overrides"
+                )
         try:
             node[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InvalidArgumentError(f"--set {text!r}: not valid YAML: {error}.") from None
+            raise InvalidArgumentError(
+                f"`overrides` holds {text!r}, whose value is not valid YAML: {error}.", parameter="overrides"
+            ) from None
     return read_config(data)
 
 
@@ -92,7 +98,7 @@ def read_config(data: Mapping[str, Any]) -> Config:
     """Check a mapping against the schema.
 
     Raises:
-        InvalidArgumentError: An unknown key or a value of the wrong type, named by its full path.
+        InvalidArgumentError: A key is unknown or a value has the wrong type; the message names its full path.
     """
     result: Config = _build(Config, data, "")
     return result

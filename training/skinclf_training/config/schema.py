@@ -1,6 +1,6 @@
-"""What a training configuration may say: frozen dataclasses with their defaults, one for each concern.
+"""Schema of training configurations: frozen dataclasses with defaults, one for each concern.
 
-Both frameworks read the same words; what only one of them can do is refused by the other, by name.
+Both frameworks read the same keys; a key that only one of them supports is refused by the other, by name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        architecture: timm name, `simple_cnn`, or `skinclf/...` (see `skinclf.models.architectures.build`); for
-            TensorFlow the name of a class of `keras.applications`, or `simple_cnn`.
+        architecture: Name of the network: a timm name, `simple_cnn`, or `skinclf/...` (see
+            `skinclf.models.architectures.build`); for TensorFlow the name of a function of `keras.applications`, or
+            `simple_cnn`.
         head: Steps between the pooled features and the last layer, such as `dropout=0.5`, `dense=256`, `relu`,
             `batchnorm`; empty for the architecture's own classifier.
         init: Safetensors file with starting weights, or None; a classifier of another shape is dropped.
         transplant: Safetensors file of a MobileNetV2 that starts an EfficientNet-B0, or None.
-        pretrained: Take ImageNet weights from the framework's source (needs the network once).
-        drop_rate: Dropout before the classifier, where `head` is empty.
-        drop_path_rate: Stochastic depth, 0 for none.
+        pretrained: Whether to start from ImageNet weights of the framework's source (needs network access once).
+        drop_rate: Dropout rate before the classifier, where `head` is empty.
+        drop_path_rate: Rate of stochastic depth, 0 for none.
         args: Further arguments of the architecture.
     """
 
@@ -44,16 +45,16 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessConfig:
-    """How images reach the network at validation and ever after; training pictures share steps and scaling.
+    """Preprocessing at validation and prediction; training pictures share its steps and scaling.
 
     Attributes:
-        scaling: `tf`, `torch`, `unit`, `caffe` or `raw`.
-        height: Rows.
-        width: Columns.
-        fit: `squash`, `crop` or `pad`.
+        scaling: Scaling of pixel values: `tf`, `torch`, `unit`, `caffe` or `raw`.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
+        fit: Fit to the input size: `squash`, `crop` or `pad`.
         crop_pct: Share of the shorter side that `crop` keeps.
         interpolation: Filter of the resize.
-        library: Whose resize semantics: `pillow`, `opencv` or `tensorflow`.
+        library: Library whose resize is reproduced: `pillow`, `opencv` or `tensorflow`.
         steps: Enhancements before the resize, each `{name: ..., <parameter>: ...}` (see `skinclf.images.enhance`).
     """
 
@@ -67,7 +68,7 @@ class PreprocessConfig:
     steps: tuple[dict[str, Any], ...] = ()
 
     def build(self) -> Preprocess:
-        """The `Preprocess` that travels with the weights."""
+        """The `Preprocess` that is stored with the weights."""
         return scaling(
             self.scaling,
             height=self.height,
@@ -84,16 +85,17 @@ class PreprocessConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """The decoded store that training pictures are cut from, and the order they come in.
+    """Decoded store of training pictures, and the order of batches.
 
     Attributes:
-        store_height: Rows of a stored image.
-        store_width: Columns of a stored image.
-        batch_size: Images per step.
-        val_batch_size: Images per validation step.
-        workers: Threads that decode the store once.
-        sampler: `shuffle` (every image once) or `weighted` (as many draws with replacement, classes equally likely).
-        drop_last: Leave out an epoch's incomplete last batch.
+        store_height: Height of a stored image in pixels.
+        store_width: Width of a stored image in pixels.
+        batch_size: Number of images per step.
+        val_batch_size: Number of images per validation step.
+        workers: Number of threads that decode the store.
+        sampler: Order of an epoch: `shuffle` (every image once) or `weighted` (as many draws with replacement,
+            classes equally likely).
+        drop_last: Whether to leave out an incomplete last batch of an epoch.
     """
 
     store_height: int = 240
@@ -113,25 +115,26 @@ class AugmentConfig:
     (`skinclf_training.augment.presets`), beside which only `size` and the mixing keys count.
 
     Attributes:
-        preset: `batch`, `none`, `light`, `medium`, `heavy`, or a published project's list.
+        preset: Name of a list of changes: `batch`, `none`, `light`, `medium`, `heavy`, or that of a published project.
         size: Side of the square crop in pixels.
-        rotate: Largest turn in degrees, either way.
-        scale: Zoom range; above 1 enlarges. Drawn log-uniformly.
+        rotate: Largest rotation in degrees, either way.
+        scale: Range of the zoom, drawn log-uniformly; above 1 enlarges.
         aspect: Largest stretch of one side against the other, 0.1 for 10 %.
         shear: Largest shear angle in degrees.
         shift: Largest shift as a share of the crop's side.
-        flip: Mirror with probability one half.
-        interpolation: `bilinear`, or `bicubic`, whose crops are about as sharp as the pictures validated on.
-        brightness: Largest relative change.
-        contrast: Largest relative change.
-        saturation: Largest relative change.
-        hue: Largest turn of the hue as a share of the full circle.
-        cutout: Probability of greying out one rectangle.
-        cutout_size: Range of its sides as a share of the crop's side.
-        mixup: Alpha of the Beta distribution, 0 for none.
-        mixup_prob: Probability that a batch is mixed.
-        cutmix: Alpha of the Beta distribution, 0 for none.
-        cutmix_prob: Probability that a batch is cut and mixed, where it was not mixed up.
+        flip: Whether to mirror with probability one half.
+        interpolation: Filter of the resampling: `bilinear`, or `bicubic`, whose crops are about as sharp as
+            validation pictures.
+        brightness: Largest relative change of brightness.
+        contrast: Largest relative change of contrast.
+        saturation: Largest relative change of saturation.
+        hue: Largest rotation of the hue as a share of the full circle.
+        cutout: Probability that one rectangle is greyed out.
+        cutout_size: Range of the sides of that rectangle as a share of the crop's side.
+        mixup: Alpha of the Beta distribution of mixup, 0 for none.
+        mixup_prob: Probability of mixup for a batch.
+        cutmix: Alpha of the Beta distribution of cutmix, 0 for none.
+        cutmix_prob: Probability of cutmix for a batch without mixup.
     """
 
     preset: str = "batch"
@@ -157,15 +160,16 @@ class AugmentConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """What is minimised.
+    """Loss function.
 
     Attributes:
-        kind: `cross_entropy`, `focal`, or `bce` (two classes, one sigmoid output).
-        class_weights: `none`, `balanced` (inverse frequency), `sqrt` (its root), `pos_weight` (negatives / positives).
-        label_smoothing: Share given to all classes alike.
+        kind: Loss: `cross_entropy`, `focal`, or `bce` (two classes, one sigmoid output).
+        class_weights: Weights of classes: `none`, `balanced` (inverse frequency), `sqrt` (its root) or `pos_weight`
+            (negatives / positives).
+        label_smoothing: Share of the target that is spread evenly over all classes.
         gamma: Focusing exponent of the focal loss.
-        alpha: One factor on the whole focal loss (it balances nothing).
-        focal_pt: The p_t of the focal loss from the `unweighted` or (one published project) `weighted` entropy.
+        alpha: Factor on the whole focal loss (it balances no classes).
+        focal_pt: Source of p_t in the focal loss: the `unweighted` or (one published project) `weighted` entropy.
     """
 
     kind: Literal["cross_entropy", "focal", "bce"] = "cross_entropy"
@@ -178,14 +182,15 @@ class LossConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig:
-    """Learning from the answers of other models to the very same augmented pictures.
+    """Knowledge distillation from other models, on the same augmented pictures.
 
     Attributes:
-        teachers: Bundles with the same labels, or with a declared crosswalk to them; their probabilities average.
-        weight: Share of the loss that is the divergence from the teachers; the rest is `loss`. 0 for none.
-        temperature: Divides both sides' logits; its square multiplies the divergence (Hinton et al. 2015).
+        teachers: Bundles with the same labels, or with a declared crosswalk to them; their probabilities are averaged.
+        weight: Share of the divergence from the teachers in the loss, 0 for none; the rest is `loss`.
+        temperature: Divisor of the logits of both sides; its square multiplies the divergence (Hinton et al. 2015).
         size: Side in pixels at which teachers see the crop, 0 for that of `augment.size`.
-        student_size: Side at which the student sees it, 0 for that of `augment.size`; teachers may see more detail.
+        student_size: Side in pixels at which the student sees the crop, 0 for that of `augment.size`; teachers may see
+            more detail.
     """
 
     teachers: tuple[str, ...] = ()
@@ -197,14 +202,14 @@ class DistillConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Which part of the network learns from an epoch on.
+    """Part of the network that is trained from an epoch on.
 
     Attributes:
         epoch: First epoch, counted from 0.
-        trainable: `all`, `head`, `last=N` (the last N layers of the backbone, with the head), or `stages=N` (the
-            last N of its stages, with the head). What is frozen keeps its running statistics too.
+        trainable: Part that is trained: `all`, `head`, `last=N` (the last N layers of the backbone, with the head),
+            or `stages=N` (the last N of its stages, with the head). Frozen layers keep their running statistics too.
         lr: Factor on all learning rates.
-        body_lr: Further factor on those of the backbone.
+        body_lr: Further factor on the learning rate of the backbone.
     """
 
     epoch: int = 0
@@ -215,35 +220,37 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """The optimiser, its schedule, and the arithmetic.
+    """Optimiser, learning-rate schedule and numerical precision.
 
     Attributes:
-        epochs: Passes over the training part.
-        optimizer: `adamw`, `adam` or `sgd` (Nesterov momentum 0.9).
-        lr: Peak learning rate of the body.
+        epochs: Number of passes over the training part.
+        optimizer: Optimiser: `adamw`, `adam` or `sgd` (Nesterov momentum 0.9).
+        lr: Peak learning rate of the backbone.
         head_lr: Peak learning rate of the classifier.
-        weight_decay: Of `adamw`; not applied to vectors (biases, normalisation).
-        schedule: `cosine` (after warm-up), `constant`, `plateau` (on `select`), `warm_restarts` or `onecycle`.
-        warmup_epochs: Linear warm-up of `cosine`; share `warmup_epochs / epochs` of `onecycle`.
+        weight_decay: Weight decay of `adamw`; not applied to vectors (biases, normalisation).
+        schedule: Learning-rate schedule: `cosine` (after warm-up), `constant`, `plateau` (on `select`),
+            `warm_restarts` or `onecycle`.
+        warmup_epochs: Epochs of linear warm-up of `cosine`; share `warmup_epochs / epochs` of `onecycle`.
         min_lr: Final learning rate of `cosine` as a share of the peak (`plateau`, `warm_restarts`: the floor).
-        factor: `plateau` multiplies by it.
-        patience: Epochs without a better figure that `plateau` waits, counted as the framework counts them.
-        restart_epochs: Length of the first cycle of `warm_restarts`.
-        restart_factor: Each further cycle is longer by it.
+        factor: Factor of `plateau` on the learning rate.
+        patience: Epochs without a better figure before `plateau` acts, counted as the framework counts them.
+        restart_epochs: Epochs of the first cycle of `warm_restarts`.
+        restart_factor: Ratio of the lengths of successive cycles.
         phases: Freezing schedule; empty trains everything throughout.
-        batchnorm: Of the backbone: `train`; `frozen` keeps all of it; `frozen_affine` lets the statistics follow.
+        batchnorm: Batch normalisation of the backbone: `train`; `frozen` freezes all of it; `frozen_affine` updates
+            only the statistics.
         clip: Largest gradient norm, 0 for none.
-        accumulate: Batches whose gradients are added up before a step; an epoch's rest makes a step of its own.
-        ema: Decay of the averaged weights that are validated and exported; 0 for none.
-        refresh_images: Training images over which batch normalisation is estimated anew for the export; 0 for none.
-        channels_last: Memory layout of activations.
-        compile: Run the network through `torch.compile` (TensorFlow: XLA).
-        tf32: Let float32 matrix products use TF32 on GPUs that have it.
-        deterministic: Refuse operations without a deterministic implementation.
+        accumulate: Number of batches whose gradients are accumulated for a step; the rest of an epoch is a step too.
+        ema: Decay of the exponential moving average of weights that is validated and exported; 0 for none.
+        refresh_images: Number of training images for new batch-normalisation statistics at export; 0 for none.
+        channels_last: Whether activations are stored channels last.
+        compile: Whether the network runs through `torch.compile` (TensorFlow: XLA).
+        tf32: Whether float32 matrix products may use TF32 on GPUs that have it.
+        deterministic: Whether operations without a deterministic implementation are refused.
         precision: Lightning's precision, such as `bf16-mixed` or `32-true`.
         accelerator: Lightning's accelerator: `cpu`, `gpu`, `mps` or `auto`.
-        devices: Processes of data-parallel training (start them with torchrun).
-        checkpoint_steps: Also write `last.ckpt` every so many steps, 0 for epochs only.
+        devices: Number of processes of data-parallel training (started with torchrun).
+        checkpoint_steps: Number of steps between checkpoints within an epoch, 0 for epochs only.
     """
 
     epochs: int = 12
@@ -279,9 +286,9 @@ class StopConfig:
     """Early stopping on the figure of `Config.select`.
 
     Attributes:
-        patience: Epochs without a better figure before training stops, 0 for never. Counted anew in every phase;
-            only the last phase is cut short.
-        min_delta: What counts as better.
+        patience: Epochs without a better figure before training stops, 0 for never. Counted from zero in every phase;
+            only the last phase can end early.
+        min_delta: Smallest improvement that counts as better.
     """
 
     patience: int = 0
@@ -290,12 +297,12 @@ class StopConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """What a run leaves behind beside history and checkpoints.
+    """Outputs of a run beside history and checkpoints.
 
     Attributes:
-        tensorboard: Event files in `tensorboard/`.
-        report: Curves, and evaluation reports of the validation and test parts.
-        keep_epochs: Checkpoints of the latest epochs that are kept beside the last and the best.
+        tensorboard: Whether to write event files to `tensorboard/`.
+        report: Whether to draw curves and evaluate the validation and test parts.
+        keep_epochs: Number of checkpoints of the latest epochs kept beside the last and the best.
     """
 
     tensorboard: bool = False
@@ -305,17 +312,26 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One reproducible run.
+    """Configuration of one reproducible run.
 
     Attributes:
-        name: Names the model.
-        about: One sentence: what the run is, and what it follows.
-        framework: `torch` or `tensorflow`.
-        labels: Taxonomy that the prepared data must have; `any` takes what it has.
-        seed: Of order, augmentation, dropout and the new classifier.
+        name: Name of the model.
+        about: Description in one sentence.
+        framework: Framework: `torch` or `tensorflow`.
+        labels: Taxonomy that the prepared data must have; `any` accepts all.
+        seed: Random seed of order, augmentation, dropout and the new classifier.
         select: Validation figure whose best epoch is exported: `loss` (smaller is better) or `accuracy`,
             `balanced_accuracy`, `macro_auc`, `malignant_auc`, `malignant_pr_auc` (larger is better).
-        threads: Torch's CPU threads, 0 for its own choice.
+        threads: Number of CPU threads of torch, 0 for its default.
+        model: Network.
+        preprocess: Preprocessing at validation and prediction.
+        data: Decoded store and order of batches.
+        augment: Random changes of training images.
+        loss: Loss function.
+        distill: Knowledge distillation.
+        optim: Optimiser, schedule and precision.
+        stop: Early stopping.
+        log: Further outputs.
     """
 
     name: str = "run"

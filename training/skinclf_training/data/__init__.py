@@ -1,1 +1,1 @@
-"""From metadata and image folders to a checked, lesion-grouped split and a decoded store."""
+"""Data preparation: metadata and image folders to a checked, lesion-grouped split and a decoded store."""

@@ -1,4 +1,4 @@
-"""Finding the image of every record, and decoding each once to know that it can be read."""
+"""Check of image files: find the file of every image id, and decode each once."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from skinclf_training.data.near_duplicates import perceptual_hash
 
 log = logging.getLogger("skinclf")
 
-#: Beside a prepared split: what is known of each image, so that it is decoded once only.
+#: File beside a prepared split with the facts of each image, so that it is decoded only once.
 JOURNAL = "check.jsonl"
 _CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What decoding an image tells.
+    """Properties of a decoded image.
 
     Attributes:
-        width: Pixels.
-        height: Pixels.
-        sha256: Of the file, in hexadecimal.
+        width: Width in pixels.
+        height: Height in pixels.
+        sha256: SHA-256 of the file, in hexadecimal.
         similar: Perceptual hash, see `skinclf_training.data.near_duplicates`.
         mean: Mean red, green and blue, 0 to 255.
     """
@@ -48,13 +48,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCheck:
-    """What checking found.
+    """Result of a check.
 
     Attributes:
-        paths: Image id to file, for every image that could be read.
-        facts: Image id to what it is like, for the same.
-        rejected: Image id to the reason, for missing and unreadable ones.
-        decoded: How many were decoded now; the others had been before.
+        paths: File by image id, for readable images.
+        facts: Properties by image id, for readable images.
+        rejected: Reason by image id, for missing and unreadable images.
+        decoded: Number of images decoded in this check; the others were in the journal.
     """
 
     paths: Mapping[str, Path]
@@ -72,7 +72,7 @@ class ImageCheck:
 
     @property
     def sizes(self) -> Counter[str]:
-        """How many images have a size, such as `600x450`."""
+        """Number of images by size, such as `600x450`."""
         return Counter(f"{facts.width}x{facts.height}" for facts in self.facts.values())
 
 
@@ -110,9 +110,9 @@ def check_images(
     Args:
         images: Image ids.
         index: File of every image id.
-        workers: Decoding threads.
-        journal: File that keeps what was found; a later call decodes only what is new or has changed.
-        progress: Called with (done, total) now and then.
+        workers: Number of decoding threads.
+        journal: File that records the results; a later call decodes only what is new or has changed.
+        progress: Function that is called with (done, total) at intervals.
 
     Raises:
         OutputError: The journal cannot be written, or another process is writing it.
@@ -200,7 +200,7 @@ def _plain(found: Facts | str) -> Any:
 
 
 def _read_journal(path: Path) -> dict[_Key, Facts | str]:
-    """What an earlier run found; a last line that a kill cut short is no line."""
+    """Results of earlier checks; an incomplete last line is ignored."""
     known: dict[_Key, Facts | str] = {}
     try:
         lines = path.read_bytes()[: _whole_lines(path)].splitlines()

@@ -1,4 +1,4 @@
-"""`skinclf data check`: what is wrong with a data set, before anything is split or trained."""
+"""Check report of a data set: unreadable images, missing rows, duplicates, label conflicts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def check_data(
     image_dirs: Sequence[Path],
     output: Path,
     *,
-    format: str | None = None,  # noqa: A002 - the option's name
+    format: str | None = None,  # noqa: A002 - name of the option
     workers: int = 4,
     distance: int = DISTANCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Decode every image and compare tables with folders.
 
-    A killed check goes on where it stopped, and `prepare` with the same output folder decodes nothing again.
+    An interrupted check continues where it stopped, and `prepare` with the same output folder decodes nothing again.
 
     Args:
-        metadata: As of `skinclf_training.data.reading.metadata.read_records`.
+        metadata: Tables or folders of labels, as for `skinclf_training.data.reading.metadata.read_records`.
         image_dirs: Folders that hold the images of a table.
-        output: Gets `check.json` and the journal.
-        format: Of the labels; None looks at them.
-        workers: Decoding threads.
-        distance: Bits of 256 by which near-duplicates may differ.
-        progress: Called with (checked, total) now and then.
+        output: Folder for `check.json` and the journal.
+        format: Format of the labels; None detects it.
+        workers: Number of decoding threads.
+        distance: Largest number of bits, of 256, by which near-duplicates differ.
+        progress: Function that is called with (checked, total) at intervals.
 
     Returns:
         Content of `check.json`.

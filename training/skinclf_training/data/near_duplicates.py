@@ -1,9 +1,13 @@
-"""Pictures that look the same although their files, and perhaps their lesion ids, differ.
+"""Near-duplicate pictures, found by a perceptual hash.
 
 The hash is the perceptual one of Zauner ("Implementation and benchmarking of perceptual image hash functions",
 2010) with 16 x 16 instead of 8 x 8 coefficients: of dermoscopic images, nearly all of which show one dark
 blob on light skin, the usual 64 bits tell too few apart (37 pairs of different HAM10000 lesions lie within 2
 bits, 327 within 4).
+
+`imagehash.phash(hash_size=16)` follows the same plan with another resize (Lanczos for box) and an unnormalised
+transform, whose hashes differ; journals and the threshold `DISTANCE` rest on these. It also compares one pair at a
+time, where one product of matrices compares all.
 """
 
 from __future__ import annotations
@@ -22,10 +26,10 @@ _BLOCK = 1024
 
 
 def perceptual_hash(image: npt.NDArray[np.uint8]) -> str:
-    """256 bits that small changes of colour, size and compression hardly move.
+    """Compute a perceptual hash of 256 bits, robust to small changes of colour, size and compression.
 
     Args:
-        image: Shape (H, W, 3), dtype uint8, RGB.
+        image: Picture, shape (H, W, 3), dtype uint8, RGB.
 
     Returns:
         64 hexadecimal digits: whether each low-frequency coefficient of the grey picture's cosine transform
@@ -40,10 +44,10 @@ def perceptual_hash(image: npt.NDArray[np.uint8]) -> str:
 
 
 def near_pairs(hashes: Sequence[str], *, distance: int = DISTANCE) -> list[tuple[int, int, int]]:
-    """Pairs of pictures whose hashes differ in few bits.
+    """Find pairs of pictures whose hashes differ in few bits.
 
     Args:
-        hashes: From `perceptual_hash`.
+        hashes: Hashes of `perceptual_hash`.
         distance: Largest number of differing bits.
 
     Returns:
@@ -64,7 +68,7 @@ def near_pairs(hashes: Sequence[str], *, distance: int = DISTANCE) -> list[tuple
 
 
 def merge_groups(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Join the groups that some pairs link, directly or through others.
+    """Merge groups that pairs connect, directly or through others.
 
     Args:
         groups: Group of every image.

@@ -1,4 +1,4 @@
-"""`skinclf data prepare`: read, check, split, write."""
+"""Prepare a data set: read labels, check images, split by lesion, write."""
 
 from __future__ import annotations
 
@@ -57,20 +57,21 @@ def prepare(
         output: Folder for `split.csv` and `split.json`; with `folds`, for one such folder per fold.
         labels: Taxonomy to train: that of the source, or one that a declared crosswalk leads to.
         shares: Part name to share, see `skinclf_training.data.split.parse_ratios`.
-        seed: Of the split.
+        seed: Random seed of the split.
         max_missing: Largest share of images that may be missing or unreadable.
-        workers: Decoding threads.
-        format: Of the labels; None looks at them.
+        workers: Number of decoding threads.
+        format: Format of the labels, a key of `FORMATS`; None detects it.
         from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
         drop_classes: Classes whose images are left out.
-        image_level: Split by image where no lesion ids are known at all.
-        folds: Write so many splits, in which every image is tested once; `shares` give the ratio of train
+        image_level: Whether to split by image where no lesion ids are known.
+        folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
             and val.
-        use_split: Keep the split of this table or folder, see `skinclf_training.data.reading.split_files.read_split`.
-        allow_shared_lesions: Keep it although lesions are in several parts.
-        distance: Bits of 256 by which near-duplicates may differ, see `skinclf_training.data.near_duplicates`.
-        merge_duplicates: Keep near-duplicates of different lesions in one part.
-        progress: Called with (checked, total) now and then.
+        use_split: Table or folder whose split is kept, see `skinclf_training.data.reading.split_files.read_split`.
+        allow_shared_lesions: Whether an existing split may have lesions in several parts.
+        distance: Largest number of bits, of 256, by which near-duplicates differ, see
+            `skinclf_training.data.near_duplicates`.
+        merge_duplicates: Whether near-duplicates of different lesions stay in one part.
+        progress: Function that is called with (checked, total) at intervals.
 
     Returns:
         The manifest, as written to `split.json`; with `folds`, `{"folds": ..., "splits": [manifest, ...]}`.
@@ -83,13 +84,16 @@ def prepare(
     """
     sources = [metadata] if isinstance(metadata, Path) else list(metadata)
     if folds is not None and use_split is not None:
-        raise InvalidArgumentError("An existing split has no folds: give --folds or --use-split, not both.")
+        raise InvalidArgumentError(
+            "An existing split has no folds: `folds` and `use_split` exclude each other."
+        )
     existing = read_split(use_split) if use_split is not None else None
     read = _read(sources, existing, format)
     if not read.lesions and not image_level:
         raise InvalidArgumentError(
             f"{read.tables[0]}: no lesion ids, and images of one lesion in several parts make every figure too "
-            "good. Add a table that has them with a second --metadata, or split by image with --image-level."
+            "good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
+            parameter="image_level",
         )
     source = parse_labels(from_labels) if from_labels is not None else None
     targets = to_taxonomy(read.records, parse_labels(labels), source=source, drop=drop_classes)
@@ -136,7 +140,7 @@ def prepare(
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """All that is known before the split."""
+    """Labels, images and near-duplicates before the split."""
 
     read: Records
     targets: Targets
@@ -155,7 +159,7 @@ class _Data:
         if poor:
             raise InvalidArgumentError(
                 f"Too few lesions to fill {parts} parts in: {', '.join(poor)}. Leave such a class out with "
-                "--drop-class, or choose another taxonomy with --labels."
+                "`drop_classes`, or choose another taxonomy with `labels`."
             )
 
     def write(
@@ -230,9 +234,13 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
     if sources:
         return read_records(sources, format=format)
     if existing is None:
-        raise InvalidArgumentError("Nothing to prepare: name the labels with --metadata.")
+        raise InvalidArgumentError(
+            "Nothing to prepare: name the table of labels as `metadata`.", parameter="metadata"
+        )
     if existing.lesions and not existing.tables:
-        raise InvalidArgumentError(f"{existing.source}: has no labels; name their table with --metadata.")
+        raise InvalidArgumentError(
+            f"{existing.source}: has no labels; name their table as `metadata`.", parameter="metadata"
+        )
     if not existing.tables:
         return read_records([existing.source], format=format)
     reads = [read_records([table], format=format) for table in existing.tables]
@@ -250,7 +258,10 @@ def _index(records: Sequence[Record], image_dirs: Sequence[Path]) -> Mapping[str
     if own:
         return own
     if not image_dirs:
-        raise InvalidArgumentError("A table names images but not where they are: add --image-dir.")
+        raise InvalidArgumentError(
+            "A table names images but not where they are: name their folder in `image_dirs`.",
+            parameter="image_dirs",
+        )
     return index_images(image_dirs)
 
 
@@ -262,14 +273,15 @@ def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:
     raise InvalidArgumentError(
         f"{len(found.rejected)} of {total} images are missing or unreadable, more than "
         f"the allowed share of {max_missing:g}:\n{listed}{more}\n"
-        "Add their folder with --image-dir or raise --max-missing."
+        "Add their folder to `image_dirs` or raise `max_missing`.",
+        parameter="max_missing",
     )
 
 
 def _keep(
     data: _Data, existing: ExistingSplit, output: Path, common: Mapping[str, Any], *, allow: bool
 ) -> dict[str, Any]:
-    """Write a split as it is, after saying what is wrong with it."""
+    """Write an existing split unchanged; refuse one that shares lesions unless it is allowed."""
     found = existing.parts(data.records)
     inside = [(r, part) for r, part in zip(data.records, found, strict=True) if part is not None]
     records, parts = [r for r, _ in inside], [part for _, part in inside]
@@ -280,8 +292,9 @@ def _keep(
         shares = ", ".join(f"{sum(hits) / len(hits):.1%} of the {p} images" for p, hits in seen.items())
         raise LeakageError(
             f"{existing.source}: {shared} lesions are in several parts; {shares} show a lesion that is in train. "
-            "Figures on such data flatter the model: split anew without --use-split, or keep this one with "
-            "--allow-shared-lesions, which the manifest will say."
+            "Figures on such data flatter the model: split anew without `use_split`, or keep this one with "
+            "`allow_shared_lesions`, which the manifest records.",
+            parameter="allow_shared_lesions",
         )
     extra = {
         "shares": _shares(parts),

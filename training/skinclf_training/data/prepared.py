@@ -28,15 +28,15 @@ FOLDS = "folds.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A prepared data set: which image is where, what it shows, and to which part it belongs.
+    """Prepared data set: files, labels, lesions and parts of its images.
 
     Attributes:
-        folder: Where `split.csv` and `split.json` are.
+        folder: Folder of `split.csv` and `split.json`.
         labels: Taxonomy, in output order.
         images: Image ids.
         lesions: Lesion id of every image.
         targets: Label index of every image, shape (N,), int64.
-        parts: `train`, `val` or `test` of every image.
+        parts: Part of every image: `train`, `val` or `test`.
         paths: File of every image.
         manifest: Content of `split.json`.
         columns: Every column of `split.csv`, as text.
@@ -98,10 +98,11 @@ def write_prepared(
 
 
 def read_prepared(folder: Path) -> Prepared:
-    """Read what `prepare` wrote, and check that it still is what it says.
+    """Read the output of `prepare` and check its hash and files.
 
     Raises:
-        InvalidArgumentError: Not a prepared folder, one of folds, a changed split, or images that have gone.
+        InvalidArgumentError: The folder is not a prepared data set or holds folds, the split was changed, or images
+            are missing.
     """
     if (folder / FOLDS).is_file():
         raise InvalidArgumentError(f"{folder}: holds folds; expected one split, such as {folder / 'fold0'}.")
@@ -111,7 +112,7 @@ def read_prepared(folder: Path) -> Prepared:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise InvalidArgumentError(
-            f"{folder}: not a prepared data set ({error}). Run: skinclf data prepare"
+            f"{folder}: not a prepared data set ({error}). Prepare the data first."
         ) from None
     images, parts = [r["image_id"] for r in rows], [r["split"] for r in rows]
     if split_hash(images, parts) != manifest["split_sha256"]:
@@ -151,7 +152,7 @@ def _paths(folder: Path, rows: Sequence[Mapping[str, str]], manifest: Mapping[st
 
 
 def relative(path: Path, start: Path) -> str:
-    """A path as seen from a folder, so that data and split can move together."""
+    """Path relative to a folder, so that data and split can move together."""
     try:
         return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
     except ValueError:  # another drive of Windows

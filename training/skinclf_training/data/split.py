@@ -1,4 +1,4 @@
-"""One split that is grouped by lesion and stratified by class, and the proof that it is."""
+"""Splits grouped by lesion and stratified by class, and their checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from skinclf.errors import InvalidArgumentError
 
 SPLITS = ("train", "val", "test")
-#: How others call the parts, in lower case.
+#: Other names of the parts, in lower case.
 PART_NAMES: Mapping[str, str] = {
     **{part: part for part in SPLITS},
     "training": "train",
@@ -24,7 +24,7 @@ def parse_ratios(text: str) -> dict[str, float]:
     """Shares of train, val and test from `70/15/15`.
 
     Raises:
-        InvalidArgumentError: Not three positive numbers.
+        InvalidArgumentError: The text does not hold three positive numbers.
     """
     try:
         numbers = [float(part) for part in text.split("/")]
@@ -47,7 +47,7 @@ def grouped_split(
         groups: Group (lesion) of every image.
         labels: Class of every image; a group with several classes counts as its most frequent one.
         shares: Part name to its share; shares sum to 1.
-        seed: Decides the shuffle.
+        seed: Random seed of the shuffle.
 
     Returns:
         Part name of every image, in input order.

@@ -34,11 +34,11 @@ def decoded_store(
 
     Args:
         paths: Image files.
-        preprocess: Its `pixels` gives each row, enhancement steps included, exactly as in prediction; scaling
-            is left to the network.
+        preprocess: Preprocessing whose `pixels` gives each row, enhancement steps included, exactly as in
+            prediction; scaling is left to the network.
         cache: Folder for the store.
-        workers: Decoding threads.
-        progress: Called with (done, total) now and then.
+        workers: Number of decoding threads.
+        progress: Function that is called with (done, total) at intervals.
 
     Returns:
         Shape (N, height, width, 3), dtype uint8, read-only.

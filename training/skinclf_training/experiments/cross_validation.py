@@ -1,7 +1,7 @@
-"""Cross-validation: a run for each fold, and what every image got from the one model that never saw it.
+"""Cross-validation: one run per fold, and the out-of-fold prediction of every image.
 
-The folds are `fold0`, `fold1`, ... of a folder that `skinclf data prepare --folds` wrote; each is a whole run with
-its own bundle, so that one that was killed goes on, and one that is done is not repeated.
+The folds are `fold0`, `fold1`, ... of a folder that `skinclf_training.data.prepare.prepare` wrote with `folds`; each
+is a whole run with its own bundle, so that an interrupted fold continues and a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def is_folds(folder: Path) -> bool:
 
 
 def read_folds(folder: Path) -> list[Prepared]:
-    """The folds that `skinclf data prepare --folds` wrote.
+    """Read the folds that `skinclf_training.data.prepare.prepare` wrote with `folds`.
 
     Raises:
         InvalidArgumentError: A fold is missing or cannot be read.
-        MismatchError: A fold is not the one that was written with the others.
+        MismatchError: A fold does not have the hash that was recorded with the others.
     """
     hashes = json.loads((folder / FOLDS).read_text(encoding="utf-8"))["splits"]
     folds = [read_prepared(folder / f"fold{i}") for i in range(len(hashes))]
@@ -65,26 +65,26 @@ def cross_validate(
     """Train and export every fold, and join the predictions of their test parts.
 
     Args:
-        config: Of every run.
+        config: Configuration of every run.
         folder: Folder of the folds.
-        output: Gets `foldN/` (a run each), `predictions_oof.csv` (each image once, with its fold), `evaluation/` (of
-            all of them together) and `report.md` (also fold by fold).
-        resume: As for `skinclf_training.torch.trainer.train`, of every run.
-        max_steps: The same.
-        golden_image: As for `skinclf_training.torch.export.export_run`.
-        data_name: The same; None takes what the labels tell.
+        output: Output folder of `foldN/` (a run each), `predictions_oof.csv` (each image once, with its fold),
+            `evaluation/` (of all images together) and `report.md` (also fold by fold).
+        resume: Use of existing runs, as for `skinclf_training.torch.trainer.train`.
+        max_steps: Largest number of steps of a run, as for `skinclf_training.torch.trainer.train`.
+        golden_image: Image for the golden samples, as for `skinclf_training.torch.export.export_run`.
+        data_name: Name of the training data; None derives it from the labels.
 
     Returns:
-        `report.md`.
+        Path of `report.md`.
 
     Raises:
-        InvalidArgumentError: The folds cannot be read, or the configuration wants several processes.
+        InvalidArgumentError: The folds cannot be read, or the configuration asks for several processes.
         MismatchError: A run's folder belongs to another configuration or split, or the folds overlap.
     """
     if config.optim.devices != 1:
         raise InvalidArgumentError(
             f"Folds are trained in one process; received optim.devices {config.optim.devices}, expected 1. "
-            f"Or train each fold by itself, with --data {folder / 'fold0'} and so on."
+            f"Or train each fold as a run of its own: {folder / 'fold0'} and so on."
         )
     chosen, folds = framework(config.framework), read_folds(folder)
     runs = [output / fold.folder.name for fold in folds]
@@ -108,7 +108,7 @@ def cross_validate(
 
 
 def _exported(run: Path) -> bool:
-    """Whether the run's predictions are those of its last epoch's history."""
+    """Whether the predictions of a run are at least as recent as its history."""
     predictions, history = run / _TEST, run / "history.json"
     return predictions.is_file() and predictions.stat().st_mtime_ns >= history.stat().st_mtime_ns
 

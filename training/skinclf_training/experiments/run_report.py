@@ -1,6 +1,6 @@
-"""What a run looked like: curves, a diagnosis of its fit in words, and evaluations of its predictions.
+"""Report of a run: learning curves, a diagnosis of the fit, and evaluations of its predictions.
 
-Works on what any run leaves behind (`history.json`, predictions, the bundle), whatever framework trained it.
+It reads `history.json`, the predictions and the bundle, so it works for both frameworks.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ CURVES, REPORT = "curves.png", "report.md"
 #: Folder of each part's evaluation in the run's.
 EVALUATIONS: Mapping[str, str] = {"val": "evaluation_val", "test": "evaluation"}
 Row = Mapping[str, Any]
-#: Accuracy of training minus that of validation, from which on a fit is called so.
+#: Training accuracy minus validation accuracy from which a run counts as mildly overfitting, overfitting, underfitting.
 _MILD, _SEVERE, _UNDER = 0.05, 0.10, -0.02
-#: Share by which a loss must rise above its least to count as rising.
+#: Relative rise of the validation loss above its minimum that is reported.
 _RISE = 0.05
 _FEW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """How training and validation figures went together.
+    """Diagnosis of the fit from training and validation figures.
 
     Attributes:
-        best_epoch: That of the best figure, counted from 1.
-        gap: Accuracy of training minus that of validation at the best epoch.
-        loss_rise: Share by which the last validation loss is above the least one.
-        verdict: `overfitting`, `mild overfitting`, `balanced` or `underfitting`.
-        sentences: For people.
+        best_epoch: Epoch of the best figure, counted from 1.
+        gap: Training accuracy minus validation accuracy at the best epoch.
+        loss_rise: Relative rise of the last validation loss above the minimum.
+        verdict: Verdict: `overfitting`, `mild overfitting`, `balanced` or `underfitting`.
+        sentences: The diagnosis in words.
     """
 
     best_epoch: int
@@ -53,7 +53,7 @@ class Diagnosis:
 
 
 def best_row(rows: Sequence[Row], select: str) -> Row:
-    """The row of the best epoch, the first of equals.
+    """Row of the best epoch; the first one of equal figures.
 
     Raises:
         InvalidArgumentError: No epoch has the figure.
@@ -66,11 +66,11 @@ def best_row(rows: Sequence[Row], select: str) -> Row:
 
 
 def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
-    """Judge the fit of a run by its history.
+    """Diagnose overfitting or underfitting from the history of a run.
 
-    The gap is that of the best epoch, whose weights are exported. Training figures are of augmented pictures,
-    with dropout, during the epoch; they are lower than those of the same pictures as prediction sees them,
-    so that a gap above 0 is a sign even where it is small. The limits of 0.05 and 0.10 are Dermalyze's.
+    The gap is that of the best epoch, whose weights are exported. Training figures are measured during the epoch, on
+    augmented pictures and with dropout; they are lower than on the same pictures at prediction, so a small gap
+    above 0 already indicates overfitting. The limits of 0.05 and 0.10 are Dermalyze's.
 
     Raises:
         InvalidArgumentError: No epoch has the figure.
@@ -113,12 +113,12 @@ def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
 
 
 def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
-    """Loss, accuracy, areas under curves and learning rates by epoch; the best epoch is marked.
+    """Draw loss, accuracy, areas under curves and learning rates by epoch; the best epoch is marked.
 
     Args:
         rows: History, one row per epoch.
         select: Figure that chose the best epoch.
-        path: PNG file.
+        path: PNG file to write.
     """
     from skinclf.evaluation.report import style
 
@@ -170,18 +170,18 @@ def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
 
 
 def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
-    """Evaluate a run's predictions of one part, with the bundle's own threshold.
+    """Evaluate the predictions of one part with the default threshold of the bundle.
 
     Args:
-        run: Folder of a run that was exported.
-        bundle: Its bundle.
-        part: `val` or `test`.
+        run: Folder of an exported run.
+        bundle: Bundle of the run.
+        part: Part: `val` or `test`.
 
     Returns:
-        `metrics.json` in the run's `evaluation/` (or `evaluation_val/`); the report lies beside it.
+        Path of `metrics.json` in `evaluation/` (or `evaluation_val/`) of the run; the report is beside it.
 
     Raises:
-        InvalidArgumentError: The data or predictions of the run are gone, or not those of this bundle.
+        InvalidArgumentError: The data or predictions of the run are missing or belong to another bundle.
     """
     from skinclf.decisions.threshold_file import resolve_threshold
     from skinclf.evaluation.evaluate import evaluate
@@ -191,8 +191,8 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
     spec, own, travelling = read_spec(bundle), run / PREDICTIONS, bundle / PREDICTIONS
     if not own.is_file() or not travelling.is_file() or own.read_bytes() != travelling.read_bytes():
         raise InvalidArgumentError(
-            f"{run}: its predictions were not made by {bundle}. Export the run again, or evaluate the "
-            "bundle with `skinclf predict` and `skinclf evaluate` and give --metrics."
+            f"{run}: its predictions were not made by {bundle}. Export the run again, or evaluate "
+            "predictions of the bundle (`skinclf.evaluate`) and name the file as `metrics`."
         )
     log.info("%s: evaluating its predictions of the %s part", run, part)
     default = spec.default_operating_point
@@ -211,17 +211,17 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
 
 
 def write_run_report(run: Path, bundle: Path) -> Path:
-    """Draw the curves, evaluate validation and test predictions, and put it all on one page.
+    """Draw the curves, evaluate validation and test predictions, and write one page.
 
     Args:
-        run: Folder of a run that was exported.
-        bundle: Its bundle.
+        run: Folder of an exported run.
+        bundle: Bundle of the run.
 
     Returns:
-        `report.md` in the run's folder.
+        Path of `report.md` in the folder of the run.
 
     Raises:
-        InvalidArgumentError: The run or its predictions are not those of the bundle.
+        InvalidArgumentError: The run or its predictions do not belong to the bundle.
     """
     config = load_config(str(run / "config.yaml"))
     rows = json.loads((run / "history.json").read_text(encoding="utf-8"))

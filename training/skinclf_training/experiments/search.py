@@ -1,8 +1,8 @@
-"""`skinclf search`: many training runs over a space of configurations, kept in a database that resumes.
+"""Hyperparameter search: many training runs over a space of configurations, in a database that can be resumed.
 
-Every trial is a whole run in a folder of its own. A trial that was killed is taken up again from its
-checkpoint, and what a trial tries depends on the seed, its number and the trials before it alone: so a search
-that was interrupted tries what an uninterrupted one does.
+Every trial is a whole run in a folder of its own. A trial that was killed continues from its checkpoint, and the
+parameters of a trial depend only on the random seed, its number and the trials before it: an interrupted search
+tries the same parameters as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from skinclf.errors import InvalidArgumentError, MismatchError, SkinclfError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
+from skinclf_training.experiments.backends import framework
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page, write_tables
 from skinclf_training.experiments.search_space import Space
 
@@ -36,7 +37,7 @@ _ASKED, _ERROR = "asked", "error"
 
 
 def direction(figure: str) -> Literal["minimize", "maximize"]:
-    """Which way a validation figure is better."""
+    """Direction in which a validation figure improves."""
     return "minimize" if figure == "loss" else "maximize"
 
 
@@ -52,25 +53,27 @@ def search(
     seed: int = 0,
     keep: Literal["best", "all"] = "best",
 ) -> Outcome:
-    """Run trials until there are as many as asked for, from the start or from where the folder is.
+    """Run trials until `trials` of them have finished, from the start or from the state of the folder.
 
-    The objective is the best epoch's validation figure `config.select`. The test part is not looked at.
+    The objective is the best epoch's validation figure `config.select`. The test part is not used.
 
     Args:
-        config: What every trial starts from.
+        config: Configuration that every trial starts from.
         prepared: Data and split.
-        folder: Gets `study.db`, `trials/NNN` (a run each), `study.json`, `trials.csv`, `best.yaml`, `report.html`.
-        space: What varies.
-        trials: Finished trials in the end, pruned and failed ones included; None for all points of a grid.
-        sampler: `tpe` (tree-structured Parzen estimator, Bergstra et al. 2011; its first ten trials are
-            random), `random`, or `grid` (every combination, in order).
-        pruner: `median` stops a trial whose best figure so far is worse than the median of those before at the
-            same epoch (after five whole trials, and not in the first quarter of the epochs); `none` never.
-        seed: Of the sampler; the runs have `config.seed`.
-        keep: Whose checkpoints stay: those of the `best` trial so far, or of `all`.
+        folder: Output folder of `study.db`, `trials/NNN` (a run each), `study.json`, `trials.csv`, `best.yaml` and
+            `report.html`.
+        space: Keys that vary, with their values.
+        trials: Number of finished trials in the end, pruned and failed ones included; None for all points of a grid.
+        sampler: Method that proposes parameters: `tpe` (tree-structured Parzen estimator, Bergstra et al. 2011; its
+            first ten trials are random), `random`, or `grid` (every combination, in order).
+        pruner: Rule that stops a trial early: `median` where its best figure so far is worse than the median of
+            earlier trials at the same epoch (after five whole trials, and not in the first quarter of the epochs);
+            `none` never.
+        seed: Random seed of the sampler; the runs use `config.seed`.
+        keep: Trials whose checkpoints are kept: the `best` so far, or `all`.
 
     Raises:
-        InvalidArgumentError: Settings that do not go together, a search that runs elsewhere, or no trial that
+        InvalidArgumentError: Options exclude each other, another search is running in the folder, or no trial
             could be trained.
         MismatchError: The folder belongs to another search.
     """
@@ -78,9 +81,10 @@ def search(
     wanted = trials if trials is not None else len(points)
     if wanted < 1 or (points and wanted > len(points)):
         raise InvalidArgumentError(
-            f"--trials {trials}: the grid has {len(points)} points."
+            f"`trials` is {trials}, but the grid has {len(points)} points."
             if points
-            else f"A search by {sampler} needs --trials of at least 1; received {trials}."
+            else f"A search by {sampler} needs `trials` of at least 1; received {trials}.",
+            parameter="trials",
         )
     if config.optim.devices != 1:
         raise InvalidArgumentError(
@@ -113,7 +117,7 @@ def search(
     if outcome.best is None:
         first = outcome.trials[0]
         raise InvalidArgumentError(
-            f"None of {len(outcome.trials)} trials came to a figure; the first one: {first.error or first.state}."
+            f"None of {len(outcome.trials)} trials has a figure; the first one: {first.error or first.state}."
         )
     return outcome
 
@@ -126,16 +130,14 @@ def _alone(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise InvalidArgumentError(
-            f"{folder}: another search is running there; wait, or choose another --output."
+            f"{folder}: another search is running there; wait, or choose another folder."
         ) from None
 
 
 def _open(folder: Path, asked: Mapping[str, Any], way: str) -> optuna.Study:
-    """The folder's study, made or found, if it is this search's."""
+    """The study of the folder, created or opened; refused where it belongs to another search."""
     if not (folder / DATABASE).is_file() and (folder / TRIALS).is_dir():
-        raise InvalidArgumentError(
-            f"{folder}: holds trials without their {DATABASE}; choose another --output."
-        )
+        raise InvalidArgumentError(f"{folder}: holds trials without their {DATABASE}; choose another folder.")
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
     study = optuna.create_study(storage=storage, study_name="skinclf", direction=way, load_if_exists=True)
     before = study.user_attrs.get(_ASKED)
@@ -146,7 +148,7 @@ def _open(folder: Path, asked: Mapping[str, Any], way: str) -> optuna.Study:
     other = [key for key, value in asked.items() if json.dumps(before[key]) != json.dumps(value)]
     if other:
         raise MismatchError(
-            f"{folder}: the search there was started with another {', '.join(other)}; choose another --output."
+            f"{folder}: the search there was started with another {', '.join(other)}; choose another folder."
         )
     return study
 
@@ -159,7 +161,7 @@ def _pruner(kind: Pruner, config: Config) -> optuna.pruners.BasePruner:
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that came to an end of their own: trained, pruned, or failed with a reason."""
+    """Trials that ended: trained, pruned, or failed with a reason."""
     ends = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return [t for t in ends if t.state is not TrialState.FAIL or _ERROR in t.user_attrs]
 
@@ -168,7 +170,7 @@ def _interrupted(study: optuna.Study, space: Space) -> Trial | None:
     """The trial that a killed search left behind."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if set(trial.params) == set(space.distributions):
-            log.info("trial %d was interrupted and goes on", trial.number)
+            log.info("trial %d was interrupted and continues", trial.number)
             # The database's own number of a trial has no public name.
             return Trial(study, trial._trial_id)
         # Killed before all its parameters were drawn: nothing was trained.
@@ -191,7 +193,7 @@ def _next(
 def _run(
     study: optuna.Study, trial: Trial, config: Config, space: Space, prepared: Prepared, run: Path
 ) -> None:
-    """Train one trial and tell the study how it went."""
+    """Train one trial and report its result to the study."""
     log.info("trial %d: %s", trial.number, ", ".join(f"{k} {v}" for k, v in trial.params.items()))
     try:
         resolved = space.config(config, trial.params)
@@ -200,7 +202,9 @@ def _run(
         trial.set_user_attr(_ERROR, f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
         if not isinstance(error, SkinclfError):
-            log.exception("Trial %d failed; the same command goes on with the next one.", trial.number)
+            log.exception(
+                "Trial %d failed; running the search again continues with the next one.", trial.number
+            )
             raise
         log.warning("trial %d failed: %s", trial.number, error)
         return
@@ -242,21 +246,11 @@ def _train(
         pruned = epoch < config.optim.epochs and trial.should_prune()
         return pruned
 
-    # What an interrupted trial had shown before, in case it was stopped by the very last row.
+    # Rows of an interrupted trial, which the pruner may have stopped at its last row.
     for row in (rows := read_history(run)):
         if on_epoch(row):
             return rows, True
-    return _trainer(config)(config, prepared, run, on_epoch=on_epoch), pruned
-
-
-def _trainer(config: Config) -> Callable[..., list[dict[str, float]]]:
-    if config.framework == "tensorflow":
-        from skinclf_training.keras.trainer import train as train_keras
-
-        return train_keras
-    from skinclf_training.torch.trainer import train
-
-    return train
+    return framework(config.framework).train(config, prepared, run, on_epoch=on_epoch), pruned
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

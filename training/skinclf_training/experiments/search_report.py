@@ -1,4 +1,4 @@
-"""What a search has found: tables, the best configuration, figures and a page."""
+"""Results of a search: tables, the best configuration, figures and a page."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class TrialRow:
     """One finished trial.
 
     Attributes:
-        number: Names its folder, `trials/NNN`.
-        state: `complete`, `pruned` or `failed`.
+        number: Number of the trial; its folder is `trials/NNN`.
+        state: State: `complete`, `pruned` or `failed`.
         value: Best figure of its epochs; None unless complete.
-        best_epoch: Epoch of the best figure, from 1.
-        seconds: Of training.
-        params: Key to what was tried; lists and mappings as JSON text.
-        figures: The figure by epoch.
-        error: Why it failed, in words.
+        best_epoch: Epoch of the best figure, counted from 1.
+        seconds: Seconds of training.
+        params: Value by key; lists and mappings as JSON text.
+        figures: Validation figure by epoch.
+        error: Reason of a failure; empty otherwise.
     """
 
     number: int
@@ -52,14 +52,14 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A search so far.
+    """State of a search.
 
     Attributes:
         figure: Validation figure that is the objective.
-        direction: `minimize` or `maximize`.
-        asked: `config`, `space`, `split_sha256`, `sampler`, `pruner` and `seed`.
+        direction: Direction of the objective: `minimize` or `maximize`.
+        asked: Settings of the search: `config`, `space`, `split_sha256`, `sampler`, `pruner` and `seed`.
         trials: Finished trials by number.
-        importance: Key to its share of the figure's variance (fANOVA); empty with fewer than three
+        importance: By key, its share of the figure's variance (fANOVA); empty with fewer than three
             figures, or while the search goes on.
     """
 
@@ -100,10 +100,10 @@ def write_tables(outcome: Outcome, folder: Path, config: Config, space: Space) -
     """Write `study.json`, `trials.csv` and, when a trial is complete, `best.yaml`.
 
     Args:
-        outcome: What was found.
-        folder: Of the search.
-        config: What every trial started from.
-        space: What varied.
+        outcome: State of the search.
+        folder: Folder of the search.
+        config: Configuration that every trial started from.
+        space: Search space.
 
     Raises:
         OutputError: A file cannot be written.
@@ -125,8 +125,8 @@ def write_tables(outcome: Outcome, folder: Path, config: Config, space: Space) -
             folder / "best.yaml",
             f"# Trial {best.number} of {len(outcome.trials)}: {outcome.figure} {best.value:.4f} on the validation "
             f"part at epoch {best.best_epoch}.\n"
-            f"# `skinclf export trials/{best.number:03d} --output BUNDLE` makes a bundle of that very run, "
-            f"`skinclf train --config` trains it anew.\n{text}",
+            f"# `skinclf export` makes a bundle of the run in trials/{best.number:03d}; `skinclf train` with this "
+            f"configuration trains it again.\n{text}",
         )
 
 
@@ -182,12 +182,12 @@ def write_page(outcome: Outcome, folder: Path, space: Space) -> list[Path]:
 
 
 def short(value: Any) -> str:
-    """A parameter as people read it: four digits of a float, anything else as it is."""
+    """Short text of a parameter: four digits of a float, other values unchanged."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _draw(outcome: Outcome, folder: Path, space: Space) -> dict[str, tuple[Path, str]]:
-    """Every figure that the trials allow; name to file and caption. Stale ones are removed."""
+    """Draw every figure that the trials allow, and remove stale ones; file and caption by name."""
     folder.mkdir(parents=True, exist_ok=True)
     figures: Mapping[str, Callable[[Outcome, Path, Space], str | None]] = {
         "history": _history,

@@ -1,4 +1,4 @@
-"""The space of a search: which keys of a configuration vary, and over what."""
+"""Search space: the keys of a configuration that vary, and their values."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.read import read_config
 from skinclf_training.config.schema import Config
 
-#: They say which runs can be compared at all.
+#: Keys in which the runs of one search must agree, or they could not be compared.
 _FIXED = frozenset({"name", "about", "framework", "labels", "select"})
 _FORMS = "{low, high}, {low, high, log: true}, {low, high, step} or {choices: [...]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Keys with what they may be.
+    """Keys of a configuration with their possible values.
 
     Attributes:
-        source: The mapping as it was written.
-        distributions: Key such as `optim.lr` to Optuna's distribution.
+        source: Mapping as it was written.
+        distributions: Optuna's distribution by key, such as `optim.lr`.
     """
 
     source: Mapping[str, Any]
     distributions: Mapping[str, distributions.BaseDistribution]
 
     def config(self, base: Config, params: Mapping[str, Any]) -> Config:
-        """The configuration with Optuna's parameters put in.
+        """The base configuration with the parameters of a trial.
 
         Raises:
-            InvalidArgumentError: They do not fit the schema.
+            InvalidArgumentError: The parameters do not fit the schema.
         """
         return read_config(_changed(base, {key: self.value(key, given) for key, given in params.items()}))
 
     def value(self, key: str, given: Any) -> Any:
-        """What a parameter of Optuna stands for: itself, or the list or mapping that it names."""
+        """Value of a parameter of Optuna: itself, or the list or mapping whose name it is."""
         choices = self.source[key].get("choices")
         return given if choices is None else choices[[_name(choice) for choice in choices].index(given)]
 
@@ -53,7 +53,7 @@ class Space:
         """Every combination as Optuna's parameters, the last key fastest.
 
         Raises:
-            InvalidArgumentError: A range without steps has no end of values.
+            InvalidArgumentError: A range has no step, so that its values cannot be listed.
         """
         axes = [[(key, value) for value in self._values(key)] for key in self.distributions]
         return [dict(point) for point in itertools.product(*axes)]
@@ -72,10 +72,10 @@ class Space:
 
 
 def load_space(path: Path, base: Config) -> Space:
-    """Read a YAML file that maps keys of a configuration to what they may be.
+    """Read a search space from a YAML file.
 
     Raises:
-        InvalidArgumentError: No such file, an unknown key, a value that the key cannot have, or an unknown form.
+        InvalidArgumentError: The file cannot be read, a key is unknown, or a value or its form does not fit.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -87,38 +87,40 @@ def load_space(path: Path, base: Config) -> Space:
 
 
 def read_space(data: Mapping[str, Any], base: Config) -> Space:
-    """Check a space against the schema of configurations.
+    """Check a search space against the schema of configurations.
 
     Args:
-        data: Dotted key to `{low, high}`, `{low, high, log: true}`, `{low, high, step}` or `{choices: [...]}`.
-        base: What the keys not named stay at.
+        data: Values by dotted key: `{low, high}`, `{low, high, log: true}`, `{low, high, step}` or `{choices: [...]}`.
+        base: Configuration that gives the other keys.
 
     Raises:
-        InvalidArgumentError: An unknown key, a value that the key cannot have, or an unknown form.
+        InvalidArgumentError: A key is unknown, or a value or its form does not fit.
     """
-    return Space(dict(data), {str(key): _distribution(str(key), said, base) for key, said in data.items()})
+    return Space(dict(data), {str(key): _distribution(str(key), given, base) for key, given in data.items()})
 
 
-def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistribution:
+def _distribution(key: str, given: Any, base: Config) -> distributions.BaseDistribution:
     where = f"Search space, {key}"
     if key in _FIXED:
         raise InvalidArgumentError(
-            f"{where}: one search compares runs of one {key}; set it with --set instead."
+            f"{where}: one search compares runs of one {key}; state it in the configuration or with `overrides`."
         )
-    known = {"choices"} if isinstance(said, Mapping) and "choices" in said else {"low", "high", "step", "log"}
-    if not isinstance(said, Mapping) or not set(said) <= known or len({"low", "high"} & set(said)) == 1:
-        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {said!r}.")
-    if "choices" in said:
-        return _categorical(where, key, said["choices"], base)
-    if "low" not in said:
-        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {said!r}.")
-    low, high = (_checked(where, key, said[end], base) for end in ("low", "high"))
-    step, log = said.get("step"), said.get("log", False)
+    known = (
+        {"choices"} if isinstance(given, Mapping) and "choices" in given else {"low", "high", "step", "log"}
+    )
+    if not isinstance(given, Mapping) or not set(given) <= known or len({"low", "high"} & set(given)) == 1:
+        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {given!r}.")
+    if "choices" in given:
+        return _categorical(where, key, given["choices"], base)
+    if "low" not in given:
+        raise InvalidArgumentError(f"{where}: expected {_FORMS}; received {given!r}.")
+    low, high = (_checked(where, key, given[end], base) for end in ("low", "high"))
+    step, log = given.get("step"), given.get("log", False)
     if any(isinstance(end, bool) or not isinstance(end, (int, float)) for end in (low, high)):
         raise InvalidArgumentError(f"{where}: low and high are for numbers; list its values as `choices`.")
     if not low < high or (log and low <= 0) or not isinstance(log, bool):
         raise InvalidArgumentError(
-            f"{where}: low is below high, and above 0 where log is true; received {dict(said)}."
+            f"{where}: low is below high, and above 0 where log is true; received {dict(given)}."
         )
     whole = isinstance(low, int)
     if isinstance(step, str):  # YAML 1.1 reads `1e-3` as text
@@ -129,7 +131,7 @@ def _distribution(key: str, said: Any, base: Config) -> distributions.BaseDistri
         if log or not fits or abs((high - low) / step - round((high - low) / step)) > 1e-9:
             raise InvalidArgumentError(
                 f"{where}: a step divides high - low, is whole where the values are, and goes without log; "
-                f"received {dict(said)}."
+                f"received {dict(given)}."
             )
     if whole:
         return distributions.IntDistribution(low, high, log=log, step=step or 1)
@@ -150,12 +152,12 @@ def _categorical(where: str, key: str, choices: Any, base: Config) -> distributi
 
 
 def _name(choice: Any) -> Any:
-    """What Optuna can store: lists and mappings as JSON text."""
+    """Form that Optuna can store: lists and mappings as JSON text."""
     return json.dumps(choice, sort_keys=True) if isinstance(choice, (list, dict)) else choice
 
 
 def _checked(where: str, key: str, value: Any, base: Config) -> Any:
-    """The value as the schema reads it."""
+    """The value after validation by the schema."""
     try:
         config: Any = read_config(_changed(base, {key: value}))
     except InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""Where a run is and what its epochs said: plain numbers, saved with every checkpoint."""
+"""Progress of a Keras run: position and history as plain numbers, saved with every checkpoint."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from skinclf_training.recipes.schedule import Waiting, Watch
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is.
+    """Position and history of a run.
 
     Attributes:
-        epoch: The running epoch, counted from 0.
-        batch: The epoch's next batch.
-        step: Optimiser steps so far.
-        seconds: Of the running epoch.
+        epoch: Running epoch, counted from 0.
+        batch: Number of the next batch of the epoch.
+        step: Number of optimiser steps so far.
+        seconds: Seconds of the running epoch.
         rows: History, one row per epoch.
-        best: For the best checkpoint; lives through all phases.
-        watch: For the learning rate and early stopping; starts anew with every phase.
+        best: Counter of the best checkpoint, over all phases.
+        watch: Plateau and early stopping; restarts with every phase.
         stopped: Whether training ended before its last epoch.
     """
 
@@ -34,11 +34,11 @@ class Progress:
     stopped: bool = False
 
     def close_epoch(self, config: Config, row: dict[str, float]) -> bool:
-        """Take an epoch's row and move on to the next.
+        """Add the row of an epoch and advance to the next epoch.
 
         Args:
-            config: The run.
-            row: The epoch's row of the history.
+            config: Configuration of the run.
+            row: Row of the epoch.
 
         Returns:
             Whether it is the best epoch so far.
@@ -57,5 +57,5 @@ class Progress:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Progress:
-        """Read them back."""
+        """Read the form that `to_dict` writes."""
         return cls(**{**data, "best": Waiting(**data["best"]), "watch": Watch.from_dict(data["watch"])})

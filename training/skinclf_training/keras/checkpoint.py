@@ -1,4 +1,4 @@
-"""Checkpoints of a Keras run: one safetensors file, arrays and a JSON text, whole or not there."""
+"""Checkpoints of a Keras run: one safetensors file of arrays and a JSON text, written atomically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Progress]:
     """Read what `write_checkpoint` wrote.
 
     Raises:
-        ModelError: Not such a file.
+        ModelError: The file is not a checkpoint of a TensorFlow run.
     """
     from safetensors import SafetensorError, safe_open
 

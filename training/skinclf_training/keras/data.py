@@ -1,7 +1,7 @@
-"""Batches for TensorFlow: cut, changed and blended by the torch trainer's own augmentation, ahead of the model.
+"""Batches for TensorFlow, augmented on torch tensors as in PyTorch training, ahead of the model.
 
-Each batch is made from (seed, epoch, number) alone, several at a time in background threads, so that it is the
-same however training got there and whichever thread was first.
+Each batch depends on (seed, epoch, number) only and is made in background threads; neither a resumed run nor the
+order of threads changes it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _AHEAD = 2
 
 
 class Batches:
-    """The training batches of every epoch.
+    """Training batches of every epoch.
 
     Args:
-        config: The run.
+        config: Configuration of the run.
         store: Decoded images, shape (M, H, W, 3), uint8.
         rows: Rows of the store that are trained on.
         targets: Label of every row of the store.
@@ -48,11 +48,11 @@ class Batches:
         return full + (tail > 0 and not self.config.data.drop_last)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Any:
-        """The batches of an epoch as a `tf.data.Dataset`.
+        """Batches of an epoch as a `tf.data.Dataset`.
 
         Args:
-            epoch: Counted from 0; each has an order of its own.
-            first: Number of the first batch, for an epoch that goes on.
+            epoch: Epoch, counted from 0; each has an order of its own.
+            first: Number of the first batch, for a resumed epoch.
 
         Returns:
             Dataset of pixels, (N, size, size, 3) float32, 0 to 255, RGB; and soft targets, (N, K) float32.
@@ -91,7 +91,7 @@ class Batches:
 
 
 def scaled(pixels: Any, config: Config) -> Any:
-    """Pixels 0 to 255, (N, H, W, 3) RGB of any number type, as the network takes them, float32."""
+    """Scale pixels 0 to 255, (N, H, W, 3) RGB of any dtype, to the input of the network, float32."""
     preprocess = config.preprocess.build()
     factor, offset = preprocess.affine()
     values = tf.cast(pixels, tf.float32)

@@ -1,4 +1,4 @@
-"""From a TensorFlow run to `model.keras`, `model.h5`, and a bundle that torch answers alike."""
+"""Export of a TensorFlow run: `model.keras`, `model.h5`, and a bundle with the same probabilities in torch."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ def export_run(
     *,
     golden_image: Path | None = None,
     name: str | None = None,
-    license: str = "CC-BY-NC-4.0",  # noqa: A002 - the bundle's word
+    license: str = "CC-BY-NC-4.0",  # noqa: A002 - key of the bundle
     data_name: str = "HAM10000",
 ) -> Export:
-    """Save the best epoch as Keras files in the run's folder, and as a bundle.
+    """Save the best epoch as Keras files in the folder of the run, and as a bundle.
 
-    The bundle is what skinclf's own importer makes of `model.keras`, in float32. It is written only when its
-    probabilities are those of Keras; what follows is as in torch.
+    The bundle is `model.keras` converted by skinclf's own importer, in float32. It is written only when its
+    probabilities agree with those of Keras; calibration and predictions follow as in torch.
 
     Args:
-        run: Folder of a run.
-        prepared: The data it was trained on.
+        run: Folder of the run.
+        prepared: Data and split of the run.
         output: Folder of the bundle.
-        golden_image: Recorded with its probabilities; None draws a synthetic picture.
-        name: Of the model; None takes the configuration's.
-        license: Of the weights; follows from the data.
-        data_name: Of the training data, for the record.
+        golden_image: Image for the golden sample; None draws a synthetic picture.
+        name: Name of the model; None takes that of the configuration.
+        license: Licence of the weights, which follows from the data.
+        data_name: Name of the training data, for the record.
 
     Raises:
         InvalidArgumentError: The run has no best checkpoint yet.
-        MismatchError: The data is not what the run was trained on.
+        MismatchError: The run was trained on another split.
         ModelError: The bundle's probabilities differ from those of Keras.
     """
     config, facts = read_run(run, prepared)
@@ -85,7 +85,7 @@ def export_run(
 
 
 def restore_model(config: Config, run: Path) -> tuple[Any, int]:
-    """The best epoch's model with its sigmoid or softmax, in float32; and that epoch, counted from 1.
+    """Restore the model of the best epoch with its sigmoid or softmax, in float32; and the epoch, counted from 1.
 
     Raises:
         ModelError: The checkpoint does not fit the architecture beside it.
@@ -105,10 +105,10 @@ def restore_model(config: Config, run: Path) -> tuple[Any, int]:
 
 
 def save_model(model: Any, path: Path) -> Path:
-    """Save a model in the format of the file's ending, whole or not at all."""
+    """Save a model in the format of the file extension, whole or not at all."""
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with _without_advice():
+        with _without_warning():
             model.save(partial)
         partial.replace(path)
     finally:
@@ -117,8 +117,8 @@ def save_model(model: Any, path: Path) -> Path:
 
 
 @contextmanager
-def _without_advice() -> Iterator[None]:
-    """Keras calls HDF5 legacy and says so at every save; it is what the projects published."""
+def _without_warning() -> Iterator[None]:
+    """Silence the warning of Keras that HDF5 is a legacy format; the projects published in it."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -131,10 +131,10 @@ def _without_advice() -> Iterator[None]:
 def check_agreement(
     model: Any, config: Config, network: nn.Module, spec: ModelSpec, paths: list[Path]
 ) -> float:
-    """The largest difference of a probability between Keras and torch on some images.
+    """Largest difference of a probability between Keras and torch on some images.
 
     Raises:
-        ModelError: It is more than `TOLERANCE`.
+        ModelError: The difference exceeds `TOLERANCE`.
     """
     worst = 0.0
     for start in range(0, len(paths), _BATCH):

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras for the modules beside it, and the settings that a run asks of them."""
+"""Import of TensorFlow and Keras, and their settings of a run: device, precision, supported keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skinclf.runtimes.keras import import_tensorflow
 from skinclf_training.config.schema import Config
 
 tf: Any = import_tensorflow("Training in TensorFlow")
-import keras  # noqa: E402 - after TensorFlow, in the order that lives together with torch
+import keras  # noqa: E402 - after TensorFlow: the import order that works together with torch
 
 __all__ = ["check_supported", "device", "keras", "policy", "tf", "using_policy"]
 
@@ -21,10 +21,10 @@ _POLICIES = {"32-true": "float32", "bf16-mixed": "mixed_bfloat16", "16-mixed": "
 
 
 def check_supported(config: Config) -> None:
-    """Refuse what only torch can do, by name.
+    """Check that a configuration uses no key that only PyTorch training supports.
 
     Raises:
-        InvalidArgumentError: Each such key of the configuration is named.
+        InvalidArgumentError: A key is not supported; the message names all such keys.
     """
     m, o = config.model, config.optim
     refused = {
@@ -41,17 +41,17 @@ def check_supported(config: Config) -> None:
     }
     if names := [name for name, asked in refused.items() if asked]:
         raise InvalidArgumentError(
-            f"Training in TensorFlow does not know {', '.join(names)}; leave it at its default "
+            f"Training in TensorFlow does not support {', '.join(names)}; leave it at its default "
             "or use framework: torch."
         )
 
 
 def device(config: Config) -> str:
-    """TensorFlow's name of the device to train on; a GPU's memory then grows as needed.
+    """TensorFlow's name of the device to train on; GPU memory is set to grow as needed.
 
     Raises:
-        DeviceError: A GPU is asked for, and TensorFlow sees none.
-        InvalidArgumentError: TensorFlow has no such accelerator.
+        DeviceError: A GPU is requested, and TensorFlow sees none.
+        InvalidArgumentError: The accelerator is not one of TensorFlow.
     """
     wanted = config.optim.accelerator
     if wanted not in {"auto", "cpu", "gpu"}:
@@ -70,10 +70,10 @@ def device(config: Config) -> str:
 
 
 def policy(config: Config, place: str) -> str:
-    """Keras' dtype policy of a run; float16 needs a GPU, and is float32 without one, as the projects had it."""
+    """Dtype policy of Keras for a run; without a GPU, float16 becomes float32, as in the published projects."""
     name = _POLICIES[config.optim.precision]
     if name == "mixed_float16" and "GPU" not in place:
-        log.info("Precision 16-mixed: computing in float32, for float16 helps on GPUs alone.")
+        log.info("Precision 16-mixed: computing in float32, since float16 is faster on GPUs only.")
         return "float32"
     return name
 

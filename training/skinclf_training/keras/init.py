@@ -1,4 +1,4 @@
-"""Starting weights from a Keras file, read by skinclf's own importer: no code of the file ever runs."""
+"""Starting weights from a Keras file, read by skinclf's own importer without running code of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("skinclf")
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A layer with weights, on either side: its name, its class, and its arrays' shapes by variable."""
+    """Layer with weights, of the model or the file: name, class, and shapes of its arrays by variable."""
 
     name: str
     kind: str
@@ -33,18 +33,18 @@ class _Slot:
 
 
 def start_from(built: Built, path: Path) -> InitReport:
-    """Copy a file's weights into a model; the head is dropped where it has another shape.
+    """Copy the weights of a file into a model; a head of another shape is skipped.
 
-    Layers are matched by their order, class and shapes, and by name wherever Keras did not number the name
-    itself: a backbone saved alone, nested or flat under any head will do.
+    Layers are matched by order, class and shapes, and by name unless Keras numbered the name itself: the backbone
+    may be saved alone, nested, or flat under any head.
 
     Args:
-        built: The model.
-        path: `.keras`, a whole-model `.h5`, or weights of the model or of its backbone.
+        built: Model that receives the weights.
+        path: File: `.keras`, a whole-model `.h5`, or weights of the model or of its backbone.
 
     Raises:
-        InvalidArgumentError: No such file.
-        ModelError: No Keras file, or its backbone is another one.
+        InvalidArgumentError: The file does not exist.
+        ModelError: The file is not a Keras file, or has another backbone.
     """
     if not path.is_file():
         raise InvalidArgumentError(f"model.init {str(path)!r}: no such file.")
@@ -66,7 +66,7 @@ def start_from(built: Built, path: Path) -> InitReport:
 
 
 def _theirs(archive: KerasArchive, built: Built) -> tuple[Variables, list[_Slot]]:
-    """The file's layers with weights, in order; a file without an architecture is read as ours."""
+    """Layers of the file with weights, in order; a file without an architecture is read as that of `built`."""
     if archive.config is not None:
         model = parse_model(archive.config)
         _same_rescaling(built, [layer.kind for layer in model.every_layer()].count("Rescaling"))
@@ -110,7 +110,7 @@ def _own(layers: list[Any]) -> list[_Slot]:
 
 
 def _variables(layer: Any) -> list[tuple[str, Any]]:
-    """A layer's variables by the names that the importer gives them."""
+    """Variables of a layer by the names that the importer uses."""
     alias = {"kernel": "depthwise_kernel"} if isinstance(layer, keras.layers.DepthwiseConv2D) else {}
     return [(alias.get(v.name, str(v.name)), v) for v in layer.weights]
 
@@ -138,7 +138,7 @@ def _must_fit(path: Path, body: list[_Slot], theirs: list[_Slot]) -> None:
 
 
 def _same_name(one: str, other: str) -> bool:
-    """Whether two layers bear one name, or names that Keras numbered itself (`conv2d_3`)."""
+    """Whether two layers have the same name, or names that Keras numbered itself (`conv2d_3`)."""
     automatic = ("conv2d", "batch_normalization", "dense", "separable_conv2d", "normalization")
     return one == other or any(
         all(name == x or name.removeprefix(f"{x}_").isdigit() for name in (one, other)) for x in automatic
@@ -146,7 +146,7 @@ def _same_name(one: str, other: str) -> bool:
 
 
 def _same_rescaling(built: Built, theirs: int) -> None:
-    """Keras adds a second scaling to an EfficientNet that it fetches with its weights, and to no other."""
+    """Check the number of scaling layers: Keras adds one to an EfficientNet that it fetches with its weights."""
     own = sum(isinstance(layer, keras.layers.Rescaling) for layer in built.backbone.layers)
     if own != theirs:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""The model with all that changes while it learns: optimisers, averaged weights, loss scale, sums."""
+"""Training state of a Keras model: optimisers, averaged weights, loss scale, sums."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SCALE, _SCALE_STEPS = 2.0**15, 2000
 
 
 class Learner:
-    """Makes steps, and answers for its state.
+    """Training steps of a model, with their state.
 
     Args:
-        config: The run.
-        built: The model, with logits for output.
-        loss: Of logits and soft targets.
+        config: Configuration of the run.
+        built: Model, whose outputs are logits.
+        loss: Function of logits and soft targets.
     """
 
     def __init__(self, config: Config, built: Built, loss: Callable[[Any, Any], Any]) -> None:
@@ -35,7 +35,7 @@ class Learner:
         self._half = built.backbone.compute_dtype == "float16"
         self._scale = tf.Variable([_SCALE if self._half else 1.0, 0.0], dtype=tf.float32, name="scale")
         self._floats = [v for v in built.model.weights if str(v.dtype).startswith("float")]
-        # What is validated and exported, when weights are averaged.
+        # Averaged weights, which are validated and exported.
         self._average = [tf.Variable(v) for v in self._floats] if config.optim.ema else []
         self._optimizers: dict[str, Any] = {}
         self._step: Any = None
@@ -46,7 +46,7 @@ class Learner:
         )
 
     def enter(self, phase: Phase) -> int:
-        """Begin a phase, with fresh optimisers; returns the number of trainable parameters."""
+        """Enter a phase with new optimisers; return the number of trainable parameters."""
         o, side = self.config.optim, self.config.augment.size
         variables = set_trainable(self.built, phase.trainable, o.batchnorm)
         inside = {id(v) for v in self.built.backbone.variables}
@@ -68,13 +68,13 @@ class Learner:
         return sum(int(np.prod(v.shape)) for v in variables)
 
     def step(self, pixels: Any, soft: Any, rates: Mapping[str, float], number: int) -> None:
-        """One step.
+        """Make one optimiser step.
 
         Args:
-            pixels: Shape (N, size, size, 3), float32, 0 to 255.
-            soft: Shape (N, K), float32.
+            pixels: Pixels, shape (N, size, size, 3), float32, 0 to 255.
+            soft: Soft targets, shape (N, K), float32.
             rates: Learning rates of `body` and `head`.
-            number: Of this step, counted from 1; averaging warms up by it (Inception's rule, as in timm).
+            number: Number of this step, counted from 1, for the warm-up of averaging (Inception's rule, as in timm).
         """
         for name, optimizer in self._optimizers.items():
             optimizer.learning_rate.assign(rates[name])
@@ -120,7 +120,7 @@ class Learner:
         )
 
     def scores(self, images: npt.NDArray[np.uint8], batch: int) -> npt.NDArray[np.float32]:
-        """Logits of prepared images, shape (N, outputs), by the weights that would be exported."""
+        """Logits of preprocessed images, shape (N, outputs), with the weights that would be exported."""
         own = [v.numpy() for v in self._floats] if self._average else []
         self._assign(self._floats, [v.numpy() for v in self._average])
         parts = [
@@ -130,12 +130,12 @@ class Learner:
         return np.concatenate(parts)
 
     def weights(self) -> Arrays:
-        """The weights that are validated and exported, by their place in `model.weights`."""
+        """Weights that are validated and exported, by their position in `model.weights`."""
         values = dict(zip(map(id, self._floats), self._average, strict=False))
         return _numbered("weights", [values.get(id(v), v) for v in self.built.model.weights])
 
     def arrays(self) -> Arrays:
-        """Everything that a resumed run needs, seeds of dropout included."""
+        """State that a resumed run needs, random seeds of dropout included."""
         return {
             key: value
             for name, group in self._state().items()
@@ -143,10 +143,10 @@ class Learner:
         }
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go back to where `arrays` was taken, in the same phase.
+        """Restore the state that `arrays` returned, in the same phase.
 
         Raises:
-            ModelError: The arrays are another model's.
+            ModelError: The arrays belong to another model.
         """
         state = {f"{name}/{i:04}": v for name, group in self._state().items() for i, v in enumerate(group)}
         fits = state.keys() == arrays.keys() and all(

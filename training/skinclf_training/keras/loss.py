@@ -1,4 +1,4 @@
-"""The losses of `skinclf_training.recipes.losses`, in TensorFlow; a test holds the two together."""
+"""Loss functions of `skinclf_training.recipes.losses` in TensorFlow; a test compares the two."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from skinclf_training.config.schema import LossConfig
 from skinclf_training.keras.framework import tf
 from skinclf_training.recipes.losses import build_loss as build_torch_loss
 
-# As in `skinclf_training.recipes.losses`: below it 1 - pt stands still.
+# As in `skinclf_training.recipes.losses`: lower bound of 1 - pt.
 _EPS = 1e-7
 
 
 def build_loss(
     config: LossConfig, weights: npt.NDArray[np.float32], classes: int
 ) -> Callable[[Any, Any], Any]:
-    """Make the loss that a configuration describes.
+    """Build the loss of a configuration.
 
     Args:
-        config: Kind and numbers.
-        weights: One factor per class, shape (K,), from `skinclf_training.recipes.class_balance.class_weights`.
+        config: Configuration of the loss.
+        weights: Factor of each class, shape (K,), from `skinclf_training.recipes.class_balance.class_weights`.
         classes: Number of classes K.
 
     Returns:
@@ -32,9 +32,10 @@ def build_loss(
         to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
 
     Raises:
-        InvalidArgumentError: As `skinclf_training.recipes.losses.build_loss`.
+        InvalidArgumentError: The configuration or the weights are invalid
+            (`skinclf_training.recipes.losses.build_loss`).
     """
-    build_torch_loss(config, torch.from_numpy(weights), classes)  # one place checks the numbers
+    build_torch_loss(config, torch.from_numpy(weights), classes)  # checks configuration and weights
     factors = tf.constant(weights)
 
     def loss(logits: Any, soft: Any) -> Any:

@@ -2,7 +2,7 @@
 
 The backbone is a nested model, so that its layers keep the names and the order that `last=N` counts in. It is
 called without `training=`: a flag in the graph would outlive training (a saved model must predict the same
-whatever loads it), and Keras 3 overrides it anyway. What batch normalisation does is `set_trainable`'s business.
+whatever loads it), and Keras 3 overrides it anyway. `set_trainable` sets the mode of batch normalisation.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from skinclf_training.config.schema import Config, ModelConfig
 from skinclf_training.keras.framework import keras
 
 SIMPLE_CNN = "simple_cnn"
-#: The model's JSON in a run's folder: exports need no second look at where weights came from.
+#: JSON of the model in the folder of a run, from which an export rebuilds it.
 ARCHITECTURE = "architecture.json"
-#: The classifier that `simple_cnn` comes with (devatreya).
+#: Classifier of `simple_cnn` (devatreya).
 _SIMPLE_HEAD = ("dense=256", "relu", "dropout=0.5", "dense=128", "relu", "dropout=0.5")
 _STEPS: dict[str, Callable[[float], Any]] = {
     "dropout": keras.layers.Dropout,
@@ -33,11 +33,11 @@ _STEPS: dict[str, Callable[[float], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model and its parts.
+    """Keras model and its parts.
 
     Attributes:
-        model: Input (N, height, width, 3), the backbone's own scaling; output logits, as the losses want them.
-        backbone: The nested model before the pooling.
+        model: Model from scaled pixels, (N, height, width, 3), to logits.
+        backbone: Nested model before the pooling.
     """
 
     model: Any
@@ -51,7 +51,7 @@ class Built:
 
 
 def activation(config: Config) -> Literal["sigmoid", "softmax"]:
-    """What makes probabilities of the last layer: `sigmoid` of one output for `bce`, else `softmax`."""
+    """Activation of the last layer: `sigmoid` of one output for `bce`, else `softmax`."""
     return "sigmoid" if config.loss.kind == "bce" else "softmax"
 
 
@@ -59,11 +59,11 @@ def build_model(config: Config, classes: int) -> Built:
     """Build the configured model, with ImageNet weights in its backbone when `model.pretrained` says so.
 
     Args:
-        config: The run.
+        config: Configuration of the run.
         classes: Number of classes.
 
     Raises:
-        InvalidArgumentError: An unknown architecture or head step, or a scaling that is not the backbone's.
+        InvalidArgumentError: The architecture or a head step is unknown, or the scaling is not that of the backbone.
         ModelError: The architecture cannot be built, or its weights cannot be fetched.
     """
     m, p = config.model, config.preprocess
@@ -82,20 +82,22 @@ def build_model(config: Config, classes: int) -> Built:
 
 
 def set_trainable(built: Built, trainable: str, batchnorm: str) -> list[Any]:
-    """Freeze and thaw the backbone's layers; the head always learns.
+    """Freeze and unfreeze layers of the backbone; the head is always trained.
 
     A frozen batch normalisation also keeps its statistics (Keras 3), in every phase.
 
     Args:
-        built: The model.
-        trainable: `all`, `head` or `last=N`, the last N layers of the backbone, those without weights included.
-        batchnorm: Of the layers that learn: `train`, `frozen`, or `frozen_affine` (statistics follow).
+        built: Model.
+        trainable: Part that is trained: `all`, `head` or `last=N`, the last N layers of the backbone, those without
+            weights included.
+        batchnorm: Batch normalisation of trained layers: `train`, `frozen`, or `frozen_affine` (only statistics are
+            updated).
 
     Returns:
-        The variables that learn.
+        Trainable variables.
 
     Raises:
-        InvalidArgumentError: No such phase, or more layers than there are.
+        InvalidArgumentError: The phase is unknown, or asks for more layers than the backbone has.
     """
     layers = built.backbone.layers
     first = len(layers) - count_trainable(trainable, len(layers))
@@ -109,10 +111,10 @@ def set_trainable(built: Built, trainable: str, batchnorm: str) -> list[Any]:
 
 
 def count_trainable(trainable: str, layers: int) -> int:
-    """How many of the backbone's last layers learn.
+    """Number of last layers of the backbone that are trained.
 
     Raises:
-        InvalidArgumentError: No such phase, or more layers than there are.
+        InvalidArgumentError: The phase is unknown, or asks for more layers than the backbone has.
     """
     name, _, number = trainable.partition("=")
     if trainable in {"all", "head"}:
@@ -125,12 +127,12 @@ def count_trainable(trainable: str, layers: int) -> int:
 
 
 def check_scaling(architecture: str, name: str) -> None:
-    """Refuse a scaling that is not the backbone's own: it goes with the weights, and is recorded with them.
+    """Check that the scaling is that of the backbone, with whose weights it is recorded.
 
-    Keras itself is asked, with a few pixels. `simple_cnn` takes any.
+    It is compared with `preprocess_input` of Keras on a few pixels. `simple_cnn` accepts any scaling.
 
     Raises:
-        InvalidArgumentError: No such architecture, or another scaling than its `preprocess_input`.
+        InvalidArgumentError: The architecture is unknown, or the scaling differs from its `preprocess_input`.
     """
     if architecture == SIMPLE_CNN:
         return
@@ -150,7 +152,7 @@ def check_scaling(architecture: str, name: str) -> None:
 
 
 def _maker(architecture: str) -> Any:
-    """The function of `keras.applications` that builds an architecture."""
+    """Function of `keras.applications` that builds an architecture."""
     known = [name for name in dir(keras.applications) if name[0].isupper()]
     if architecture not in known:
         raise InvalidArgumentError(
@@ -169,7 +171,7 @@ def _application(m: ModelConfig, shape: tuple[int, int, int]) -> Any:
         reason = " ".join(str(error).split())[:300]
         if m.pretrained:
             raise ModelError(
-                f"The ImageNet weights of {m.architecture} could not be had ({reason}); they need the network "
+                f"The ImageNet weights of {m.architecture} could not be fetched ({reason}); this needs network access "
                 "once. Set model.pretrained=false, with model.init for weights from a file."
             ) from None
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Optimisers for a phase; the rates are those of `skinclf_training.recipes.schedule`."""
+"""Optimisers of a phase; `skinclf_training.recipes.schedule` sets their rates."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from skinclf_training.keras.framework import keras
 
 
 def make_optimizer(o: OptimConfig, variables: list[Any]) -> Any:
-    """An optimiser with its slots for some variables; its rate is set at every step.
+    """Build an optimiser with its slots for some variables; its rate is set at every step.
 
-    Weight decay is decoupled (AdamW), and leaves vectors (biases, normalisation) alone.
+    Weight decay is decoupled (AdamW), and excludes vectors (biases, normalisation).
     """
     if o.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(o.lr, momentum=0.9, nesterov=True)

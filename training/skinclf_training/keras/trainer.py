@@ -1,4 +1,4 @@
-"""`skinclf train` with `framework: tensorflow`: from a configuration and prepared data to a run folder."""
+"""Training in TensorFlow: from a configuration and a prepared data set to a run folder."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ def train(
     max_steps: int = -1,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
-    """Train until done, from the start or from the run's last checkpoint.
+    """Train a network, from the start or from the last checkpoint of the run.
 
     The run folder is that of `skinclf_training.torch.trainer.train`.
 
     Args:
-        config: The run.
+        config: Configuration of the run.
         prepared: Data and split.
         run: Folder of the run.
-        resume: `auto` goes on when the folder holds a checkpoint; `never` refuses such a folder.
-        progress: Called with (done, total) while images are decoded.
-        max_steps: Stop after so many optimiser steps in all, for trials; the epoch is then validated as far as
-            it went. -1 for the configured epochs.
-        on_epoch: Called with each new row of the history; True stops after this epoch.
+        resume: Use of a folder with a run: `auto` continues from its checkpoint, `never` refuses the folder.
+        progress: Function that is called with (done, total) while images are decoded.
+        max_steps: Number of optimiser steps of the whole run, for trials; the unfinished epoch is validated. -1 for
+            the configured epochs.
+        on_epoch: Function that is called with each new row of the history; True stops after this epoch.
 
     Returns:
-        History, one row per epoch, whatever phase it belongs to.
+        History, one row per epoch, over all phases.
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
         InvalidArgumentError: The folder holds a run and `resume` is `never`, a class has no training image, or
-            the configuration asks for what TensorFlow, the network or the data cannot give.
-        ModelError: The network or its starting weights cannot be had.
+            the configuration does not fit TensorFlow, the network or the data.
+        ModelError: The network cannot be built, or its starting weights cannot be read.
     """
     check_supported(config)
     place = device(config)
@@ -91,7 +91,7 @@ def train(
 
 
 class _Loop:
-    """One run, from where its last checkpoint left it."""
+    """Training loop of one run, from its last checkpoint on."""
 
     def __init__(
         self, config: Config, prepared: Prepared, run: Path, *, progress: Callable[[int, int], None] | None
@@ -155,7 +155,7 @@ class _Loop:
         return phase_at(self.config.optim, self.state.epoch)
 
     def _begin(self) -> None:
-        """Enter the epoch's phase where it begins, and start the epoch's sums."""
+        """Enter the phase that begins with the epoch, and reset the sums of the epoch."""
         if self.state.batch:
             return
         before = phase_at(self.config.optim, self.state.epoch - 1) if self.state.epoch else None
@@ -167,7 +167,7 @@ class _Loop:
         self.learner.sums.assign(np.zeros(3))
 
     def _train(self, max_steps: int) -> bool:
-        """The rest of the epoch; returns whether it came to its end."""
+        """Train the rest of the epoch; return whether the epoch is complete."""
         o, state = self.config.optim, self.state
         phase, steps = self._phase(), len(self.batches)
         clock = time.monotonic()
@@ -195,7 +195,7 @@ class _Loop:
         return True
 
     def _row(self) -> dict[str, float]:
-        """Validate, once; the row of the history."""
+        """Validate, and return the row of the history."""
         clock = time.monotonic()
         scores = self.learner.scores(self.images, self.config.data.val_batch_size)
         answers = probabilities(scores, activation(self.config))
@@ -216,7 +216,7 @@ class _Loop:
         return row
 
     def _trial(self, row: dict[str, float]) -> None:
-        """End a trial inside an epoch: what it is worth is on record, and a later call goes on exactly there."""
+        """End a trial within an epoch: save, then record its validation; a later call resumes at this step."""
         self._save(LAST)
         if self.state.close_epoch(self.config, row):
             self._save_best()

@@ -17,34 +17,34 @@ from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import CARD, read_spec
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
 
 METRICS = "metrics.json"
-#: File name of each figure, and the words for those who cannot see it.
+#: Alternative text of each figure, by file name.
 FIGURES: Mapping[str, str] = {
     "roc.png": "ROC curves on the test part",
     "reliability.png": "Reliability diagrams on the test part",
     "confusion.png": "Confusion matrices on the test part, as counts and in per cent",
 }
-#: Where in PNG files the hash of the evaluation stands that they were drawn from.
+#: Key of PNG files for the hash of the evaluation that they were drawn from.
 DRAWN_FROM = "skinclf-metrics-sha256"
 _TEMPLATE = "template.md.jinja"
 _KIND, _SCHEMA = "skinclf-metrics", 1
-#: What the template asks of a bundle's provenance; converted models lack some of it.
+#: Keys of the provenance that the template uses; converted models lack some of them.
 _PROVENANCE = ("split_sha256", "versions", "hardware", "minutes")
-_BOUND = ("weights_sha256", "preprocess", "labels", "calibration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A card and what belongs beside it.
+    """Model card with its figures and evaluation.
 
     Attributes:
-        text: `README.md`.
-        figures: PNG by file name.
-        metrics: `metrics.json`, as it was read.
+        text: Content of `README.md`.
+        figures: PNG data by file name.
+        metrics: Content of `metrics.json`.
     """
 
     text: str
@@ -72,13 +72,14 @@ def make_card(
 
     Args:
         bundle: Folder of the bundle.
-        metrics: `metrics.json` that `skinclf evaluate` wrote for this bundle.
-        about: What no file knows (`read_about`); None takes what skinclf knows of the training data.
-        repo_id: Where the model will be found on the Hub; None names it as this installation does.
+        metrics: File `metrics.json` of an evaluation of this bundle.
+        about: Text of the card, or its YAML file (`read_about`); None takes the text that comes with skinclf for the
+            training data.
+        repo_id: Repository of the model on the Hub; None names the model as this installation does.
 
     Raises:
-        InvalidArgumentError: There is no evaluation, or nobody stated the limitations.
-        MismatchError: The evaluation is of another model.
+        InvalidArgumentError: The evaluation is missing, or no limitations are stated.
+        MismatchError: The evaluation belongs to another model.
         ModelError: The bundle is damaged.
     """
     spec, evaluation = read_spec(bundle), read_evaluation(metrics)
@@ -96,15 +97,15 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """Read `metrics.json`.
 
     Raises:
-        InvalidArgumentError: No evaluation of a classifier, or one that measured nothing.
+        InvalidArgumentError: The file holds no evaluation of a classifier, or one that measured nothing.
     """
     if not path.is_file():
         raise InvalidArgumentError(
-            f"{path}: no such file. A card needs an evaluation: skinclf evaluate writes metrics.json."
+            f"{path}: no such file. A card needs an evaluation: `skinclf.evaluate` gives one."
         )
     content = read_json(path)
     if content.get("kind") != _KIND or content.get("schema") != _SCHEMA:
-        raise InvalidArgumentError(f"{path}: not a metrics.json of skinclf evaluate (schema {_SCHEMA}).")
+        raise InvalidArgumentError(f"{path}: not a metrics.json of an evaluation (schema {_SCHEMA}).")
     if not content["data"]["n"] or not (content["multiclass"] or content["binary"]):
         raise InvalidArgumentError(
             f"{path}: the evaluation measured nothing; evaluate on labelled test images."
@@ -116,20 +117,20 @@ def check_same_model(evaluation: Mapping[str, Any], spec: ModelSpec, source: Pat
     """Refuse an evaluation of other weights, preprocessing, labels or calibration.
 
     Raises:
-        MismatchError: It is of another model, or does not say of which.
+        MismatchError: The evaluation belongs to another model, or does not record which.
     """
     tested = evaluation["model"]
     if not tested:
         raise MismatchError(
-            f"{source}: does not say which model it measured. Evaluate predictions that lie beside their "
-            ".run.json (as skinclf predict writes it), or with a threshold file of this model."
+            f"{source}: does not record which model it measured. Evaluate predictions that lie beside their "
+            ".run.json, or with a threshold file of this model."
         )
-    own = spec.fingerprint
-    wrong = [key for key in _BOUND if key in tested and tested[key] != own[key]]
-    if wrong or "weights_sha256" not in tested:
+    identity = ModelIdentity.from_dict(tested)
+    wrong = spec.identity.differences(identity)
+    if wrong or "weights_sha256" not in identity.bound:
         raise MismatchError(
             f"{source}: measured {tested.get('name')}, not {spec.name}: other "
-            f"{', '.join(wrong) or 'weights, as far as it says'}. Evaluate this bundle's own predictions."
+            f"{', '.join(wrong) or 'weights, as far as is recorded'}. Evaluate this bundle's own predictions."
         )
 
 
@@ -144,11 +145,11 @@ def render_card(
     """The card as text: YAML front matter and Markdown.
 
     Args:
-        spec: The bundle's contract.
+        spec: Contract of the bundle.
         metrics: Content of `metrics.json`.
-        about: What no file knows.
+        about: Text of the card.
         figures: Names of the figures beside the card.
-        repo_id: Where the model will be found on the Hub.
+        repo_id: Repository of the model on the Hub.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -191,13 +192,13 @@ def render_card(
         published=repo_id is not None,
         timm_name=timm_reference(spec, repo_id),
     )
-    text = _tidy(text)
+    text = _without_blank_runs(text)
     check_card(text)
     return text
 
 
 def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """How a model was trained, without the folders of the machine that trained it."""
+    """Provenance of a model without the folders of the machine that trained it."""
     told = json.loads(json.dumps(dict(training)))
     model = (told.get("config") or {}).get("model") or {}
     if model.get("init"):
@@ -224,7 +225,7 @@ def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:
 
 
 def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
-    """What the bundle says of its training, in the order of reading; absent facts are left out."""
+    """Training procedure that the bundle records, in the order of the card; missing facts are left out."""
     words = {
         "data": "Data",
         "init": "Starting weights",
@@ -242,7 +243,7 @@ def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _draw(evaluation: Mapping[str, Any]) -> dict[str, bytes]:
-    """The card's figures that the evaluation allows."""
+    """Draw the figures of the card that the evaluation allows."""
     from skinclf.evaluation.report.page import FIGURES as DRAWERS
 
     drawn = {}
@@ -255,7 +256,7 @@ def _draw(evaluation: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def _signed(png: bytes, digest: str) -> bytes:
-    """The same picture with the hash of the evaluation that it shows."""
+    """Add the hash of the evaluation to a PNG."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -281,8 +282,8 @@ def _cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
-def _tidy(text: str) -> str:
-    """No trailing blanks, and never two empty lines in a row."""
+def _without_blank_runs(text: str) -> str:
+    """Remove trailing blanks and repeated empty lines."""
     lines: list[str] = []
     for line in (raw.rstrip() for raw in text.strip().splitlines()):
         if line or (lines and lines[-1]):

@@ -1,4 +1,4 @@
-"""The front matter of a model card: what the Hub indexes."""
+"""Front matter of a model card, which the Hub indexes."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ def eval_results(metrics: Mapping[str, Any], about: About) -> Iterator[EvalResul
 
 
 def timm_reference(spec: ModelSpec, repo_id: str | None) -> str | None:
-    """What timm calls the model; None when its network is none of timm's."""
+    """Name of the model in timm; None when the network is not one of timm."""
     if spec.architecture.startswith("skinclf/"):
         return None
     return f"hf-hub:{repo_id}" if repo_id else "local-dir:model"
 
 
 def check_card(text: str) -> None:
-    """Check a card's front matter as far as that goes without the Hub.
+    """Check the front matter of a card without the Hub.
 
     Raises:
-        InvalidArgumentError: It cannot be parsed, or lacks what the Hub and a reader look for.
+        InvalidArgumentError: The front matter cannot be parsed, or a required key is missing.
     """
     try:
         data = ModelCard(text).data

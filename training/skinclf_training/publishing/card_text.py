@@ -1,4 +1,4 @@
-"""What a model card says that no file of a run knows: intended use, limitations, data and its licence."""
+"""Text of a model card that no file of a run holds: intended use, limitations, data and their licence."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from skinclf.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """The training data, in words.
+    """Description of the training data.
 
     Attributes:
-        name: What people call it.
-        id: Its id in the card's `model-index`.
-        license: Its licence, as people write it.
-        license_url: Where that is found.
-        url: Where the data is found.
-        description: Where the images come from and how the labels were made.
+        name: Name of the data.
+        id: Id in the card's `model-index`.
+        license: Licence, as it is usually written.
+        license_url: Address of the licence.
+        url: Address of the data.
+        description: Origin of the images and of the labels.
         hub: Ids of data sets on the Hub, for the card's `datasets`.
     """
 
@@ -39,16 +39,16 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """The sentences of a card.
+    """Text of a card.
 
     Attributes:
         data: The training data.
-        intended: What the model is for.
-        out_of_scope: What it is not for.
+        intended: Intended uses.
+        out_of_scope: Uses that are out of scope.
         limitations: Known limits; a card without any is refused.
-        failure_modes: On which images it is known or expected to fail.
+        failure_modes: Images on which the model is known or expected to fail.
         citation: BibTeX of the data.
-        base_model: Id on the Hub of the model that training started from, when it is there.
+        base_model: Id on the Hub of the model that training started from; None where there is none.
     """
 
     data: Data
@@ -61,10 +61,10 @@ class About:
 
 
 def read_about(path: Path) -> About:
-    """Read the sentences from YAML; `model_cards/ham10000.yaml` shows every key.
+    """Read the text of a card from YAML; `model_cards/ham10000.yaml` shows every key.
 
     Raises:
-        InvalidArgumentError: Not readable, a key is missing or unknown, or the limitations are empty.
+        InvalidArgumentError: The file cannot be read, a key is missing or unknown, or the limitations are empty.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -85,18 +85,19 @@ def read_about(path: Path) -> About:
 
 
 def find_about(spec: ModelSpec) -> About:
-    """The sentences that come with skinclf for the data a model was trained on.
+    """The text that comes with skinclf for the data that a model was trained on.
 
     Raises:
-        InvalidArgumentError: None come with skinclf for that data.
+        InvalidArgumentError: skinclf has no text for those data.
     """
     name = str(spec.training.get("data") or "")
     path = cards_dir() / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.yaml"
     if not name or not path.is_file():
         known = ", ".join(sorted(p.stem for p in cards_dir().glob("*.yaml")))
         raise InvalidArgumentError(
-            f"{spec.name}: trained on {name or 'data that nobody named'}, and skinclf knows the limits of "
-            f"models trained on {known} only. Write them down in a YAML file and give it with --about."
+            f"{spec.name}: trained on {name or 'data without a name'}, and skinclf knows the limits of "
+            f"models trained on {known} only. State them in a YAML file and name it as `about`.",
+            parameter="about",
         )
     return read_about(path)
 

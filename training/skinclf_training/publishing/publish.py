@@ -1,4 +1,4 @@
-"""A bundle, its card and its evaluation to the Hub: in one commit, read back and replayed."""
+"""Publish a bundle with its card and evaluation on the Hub: one commit, read back and replayed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _LICENCE = "LICENSE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What a push published, or with `dry_run` would publish.
+    """Result of a push; with `dry_run`, what it would publish.
 
     Attributes:
-        repo_id: Repository.
+        repo_id: Repository, `user/repo`.
         revision: Full commit sha; None after a dry run.
-        url: Of the commit, or of the pull request; None after a dry run.
-        files: Name in the repository to size in bytes.
+        url: Page of the commit or of the pull request; None after a dry run.
+        files: Size in bytes by file name in the repository.
         left_out: Files beside the bundle that are not published.
         card: Text of `README.md`.
     """
@@ -65,27 +65,27 @@ def push(
     """Publish a bundle with its card, figures, evaluation and golden sample in one commit.
 
     The golden sample is replayed before the upload, and after it on what the Hub gives back at the new
-    commit. When anything fails, the repository is as it was.
+    commit. When a step fails before the commit, the repository stays as it was.
 
     Args:
-        source: A bundle, or the folder of a run with its bundle in `bundle/`.
-        repo_id: `user/repo`; made when it is not there.
-        metrics: `metrics.json` of this bundle; None looks for it beside the bundle and in the run's
+        source: Folder of a bundle, or of a run with its bundle in `bundle/`.
+        repo_id: Repository, `user/repo`; created when it does not exist.
+        metrics: File `metrics.json` of this bundle; None looks for it beside the bundle and in the run's
             `evaluation/`, where a run without one is evaluated on its test part.
-        about: What no file knows, for the card (see `skinclf_training.publishing.card_text`); None takes what skinclf
-            knows of the training data.
-        private: Make a new repository private; one that is there must be private already.
-        create_pr: Propose the commit instead of making it.
-        revision: Branch, made from `main` when it is not there; None is `main`.
-        message: Of the commit.
-        token: None for the Hub's own rules (HF_TOKEN, `hf auth login`).
-        dry_run: Only say what would be published; nothing is asked of the Hub.
+        about: YAML file with the sentences of the card (see `skinclf_training.publishing.card_text`); None takes
+            those that come with skinclf for the training data.
+        private: Whether a new repository is private; an existing one must be private already.
+        create_pr: Whether the commit is proposed as a pull request.
+        revision: Branch, created from `main` when it does not exist; None is `main`.
+        message: Commit message.
+        token: Access token; None for the Hub's own rules (HF_TOKEN, `hf auth login`).
+        dry_run: Whether to report what would be published without any request to the Hub.
 
     Raises:
-        InvalidArgumentError: No bundle, no evaluation, no limitations, or options that exclude each other.
+        InvalidArgumentError: Bundle, evaluation or limitations are missing, or options exclude each other.
         MismatchError: The evaluation is of another model.
         ModelError: The bundle does not replay its golden sample.
-        HubError: The Hub did not take it, or what it gives back does not replay.
+        HubError: The Hub refused the commit, or what it returns does not replay.
     """
     target = Target(repo_id, revision=revision, private=private, create_pr=create_pr)
     bundle, evaluation = find_parts(source, metrics)
@@ -125,7 +125,7 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     if not is_bundle(bundle):
         raise InvalidArgumentError(
             f"{source}: neither a bundle ({CONFIG} and {WEIGHTS}) nor a run with one in {BUNDLE}/. "
-            "`skinclf export RUN --output RUN/bundle` makes it."
+            "`skinclf_training.torch.export.export_run` makes a bundle of a run."
         )
     if metrics is not None:
         return bundle, metrics
@@ -137,7 +137,8 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     if run is None or not (run / "predictions_test.csv").is_file():
         raise InvalidArgumentError(
             f"{source}: no {METRICS}. A model is published with its evaluation on test data: predict "
-            "labelled images with it, run `skinclf evaluate`, then give --metrics."
+            "labelled images with it, evaluate them (`skinclf.evaluate`), then name the file as `metrics`.",
+            parameter="metrics",
         )
     return bundle, evaluate_part(run, bundle, "test")
 
@@ -156,7 +157,7 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
     spec = read_spec(bundle)
     if not spec.golden:
         raise InvalidArgumentError(
-            f"{bundle}: no golden sample; `skinclf export` and `models convert` record one."
+            f"{bundle}: no golden sample; exporting a run or converting a model records one."
         )
     card = make_card(bundle, metrics, about=about, repo_id=repo_id)
     for name in (
@@ -191,7 +192,7 @@ def _names(folder: Path) -> list[str]:
 
 def _replay(repo_id: str, sha: str, cache: Path, token: str | None) -> None:
     """Fetch the commit into an empty cache and replay its golden sample."""
-    check = f"`skinclf models verify {repo_id}@{sha}`"
+    check = f"`skinclf.conversion.convert.verify_model('{repo_id}@{sha}')`"
     try:
         report = verify_model(f"hf-hub:{repo_id}", hub=HubOptions(revision=sha, cache_dir=cache, token=token))
     except HubError as error:

@@ -1,4 +1,4 @@
-"""A folder to a repository of the Hub in one commit, or not at all."""
+"""Upload of a folder to a repository of the Hub: one commit, or nothing."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TOKEN = "log in with `hf auth login`, or set HF_TOKEN, with a token that may wr
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a folder goes.
+    """Destination of an upload.
 
     Attributes:
-        repo_id: `user/repo`.
+        repo_id: Repository, `user/repo`.
         revision: Branch; None is `main`.
         private: Whether the repository must be private.
-        create_pr: Propose the commit instead of making it.
+        create_pr: Whether the commit is proposed as a pull request.
     """
 
     repo_id: str
@@ -49,7 +49,7 @@ class Target:
         if self.repo_id.count("/") != 1:
             raise InvalidArgumentError(f"{self.repo_id!r} is no repository id; expected user/repo.")
         if self.create_pr and self.revision is not None:
-            raise InvalidArgumentError("A pull request goes to `main`: leave out --revision or --create-pr.")
+            raise InvalidArgumentError("A pull request goes to `main`: leave out `revision` or `create_pr`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Commit:
 
     Attributes:
         sha: Full sha.
-        url: Its page, or that of the pull request.
+        url: Page of the commit or of the pull request.
     """
 
     sha: str
@@ -68,23 +68,24 @@ class Commit:
 def upload(folder: Path, target: Target, *, message: str, token: str | None = None) -> Commit:
     """Upload a folder in one commit on top of the branch as it is now.
 
-    What was made for it, a repository or a branch, is taken back when the upload fails.
+    A repository or branch that was created for the upload is deleted when it fails.
 
     Args:
-        folder: Its files are added or replaced; others stay, except weights in pickles and golden samples.
-        target: Where to.
-        message: Of the commit.
-        token: None for the Hub's own rules.
+        folder: Folder whose files are added or replaced; other files of the repository stay, except weights in
+            pickles and golden samples.
+        target: Destination.
+        message: Commit message.
+        token: Access token; None for the Hub's own rules.
 
     Raises:
-        HubError: The Hub did not take it, in one sentence with what to do.
+        HubError: The Hub refused the upload; the message says what to do.
         InvalidArgumentError: The repository is public and must be private.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=token, library_name="skinclf", library_version=__version__)
     branch = target.revision or _MAIN
-    made, head = _Made(target.repo_id, branch), None
+    made, head = _Created(target.repo_id, branch), None
     try:
         with hub_progress():
             head = _prepare(api, target, branch, made)
@@ -100,23 +101,23 @@ def upload(folder: Path, target: Target, *, message: str, token: str | None = No
     except (InvalidArgumentError, HubError):
         raise
     except Exception as error:
-        state = made.take_back(api, head)
+        state = made.roll_back(api, head)
         raise HubError(f"{_explain(error, target)} {state}") from error
     except BaseException:
-        made.take_back(api, head)
+        made.roll_back(api, head)
         raise
     return Commit(info.oid, info.pr_url or info.commit_url)
 
 
 @dataclass(slots=True)
-class _Made:
-    """What an upload made before its commit.
+class _Created:
+    """Repository and branch that an upload created before its commit.
 
     Attributes:
         repo_id: Repository.
         branch: Branch that the commit is for.
-        new_repo: Whether this upload made the repository.
-        new_branch: Whether it made the branch.
+        new_repo: Whether the upload created the repository.
+        new_branch: Whether the upload created the branch.
     """
 
     repo_id: str
@@ -124,8 +125,8 @@ class _Made:
     new_repo: bool = False
     new_branch: bool = False
 
-    def take_back(self, api: HfApi, head: str | None) -> str:
-        """Remove it unless somebody committed there since; say in which state the repository is."""
+    def roll_back(self, api: HfApi, head: str | None) -> str:
+        """Delete what was created unless the branch has a new commit; return the state of the repository in words."""
         if head is None and not (self.new_repo or self.new_branch):
             return "Nothing was published."
         try:
@@ -147,8 +148,8 @@ class _Made:
         return "Nothing was published."
 
 
-def _prepare(api: HfApi, target: Target, branch: str, made: _Made) -> str | None:
-    """Find or make the repository and the branch; the commit that the branch is at."""
+def _prepare(api: HfApi, target: Target, branch: str, made: _Created) -> str | None:
+    """Find or create the repository and the branch; return the commit at the head of the branch."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
@@ -159,8 +160,9 @@ def _prepare(api: HfApi, target: Target, branch: str, made: _Made) -> str | None
         info = api.model_info(target.repo_id)
     if target.private and not info.private:
         raise InvalidArgumentError(
-            f"{target.repo_id} is there and public, so what is pushed there is public: leave out --private, "
-            "or make it private on its settings page first."
+            f"{target.repo_id} exists and is public: leave out `private`, or make the repository private on its "
+            "settings page first.",
+            parameter="private",
         )
     if branch == _MAIN:
         return info.sha
@@ -173,7 +175,7 @@ def _prepare(api: HfApi, target: Target, branch: str, made: _Made) -> str | None
 
 
 def _explain(error: BaseException, target: Target) -> str:
-    """What happened and what to do, in one sentence."""
+    """Error and remedy in one sentence."""
     from huggingface_hub import constants
 
     host, repo_id = constants.ENDPOINT, target.repo_id
@@ -181,19 +183,21 @@ def _explain(error: BaseException, target: Target) -> str:
     status = next(
         (s for s in (getattr(getattr(e, "response", None), "status_code", None) for e in chain) if s), None
     )
-    said = next((str(s) for s in (getattr(e, "server_message", None) for e in chain) if s), str(error))
-    said = " ".join(said.split())[:300]
+    reason = next((str(s) for s in (getattr(e, "server_message", None) for e in chain) if s), str(error))
+    reason = " ".join(reason.split())[:300]
     if status == 401:
         return f"{host} wants to know who pushes to {repo_id} (401): {_TOKEN}."
     if status == 403:
-        return f"The token may not write to {repo_id} (403): {_TOKEN} there, or propose it with --create-pr."
+        return f"The token may not write to {repo_id} (403): {_TOKEN} there, or propose the commit with `create_pr`."
     if status in {409, 412}:
-        return f"{repo_id} was changed meanwhile ({status}: {said}): look at what is there, then push again."
+        return (
+            f"{repo_id} was changed meanwhile ({status}: {reason}): look at what is there, then push again."
+        )
     if any(unreachable(e) or isinstance(e, (ConnectionError, TimeoutError)) for e in chain):
-        return f"The upload to {host} broke off ({said}): push again, what arrived there is not sent twice."
+        return f"The upload to {host} broke off ({reason}): push again, what arrived there is not sent twice."
     if status is not None:
-        return f"{host} refuses this push to {repo_id} ({status}: {said})."
-    return f"The push to {repo_id} failed ({type(error).__name__}: {said})."
+        return f"{host} refuses this push to {repo_id} ({status}: {reason})."
+    return f"The push to {repo_id} failed ({type(error).__name__}: {reason})."
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

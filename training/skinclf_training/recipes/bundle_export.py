@@ -1,4 +1,4 @@
-"""A bundle from a run: calibrated, with its predictions, golden sample and provenance."""
+"""Export of a run to a bundle: calibration, predictions, golden sample and provenance."""
 
 from __future__ import annotations
 
@@ -34,22 +34,18 @@ from skinclf_training.recipes.validation_metrics import validation_metrics
 
 log = logging.getLogger("skinclf")
 _BATCH = 32
-
-
 _GOLDEN = "golden/sample.png"
-
-
 _GOLDEN_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What an export made.
+    """Result of an export.
 
     Attributes:
-        spec: The bundle's contract.
+        spec: Contract of the bundle.
         figures: Validation figures of the bundle as it will be loaded.
-        predictions: `val` and `test` to their CSV.
+        predictions: CSV file by part, `val` and `test`.
     """
 
     spec: ModelSpec
@@ -58,11 +54,11 @@ class Export:
 
 
 def read_run(run: Path, prepared: Prepared) -> tuple[Config, dict[str, Any]]:
-    """Configuration and environment of a run that has a best epoch.
+    """Read configuration and environment of a run that has a best epoch.
 
     Raises:
         InvalidArgumentError: The run has no best checkpoint yet.
-        MismatchError: The data is not what the run was trained on.
+        MismatchError: The run was trained on another split.
     """
     checkpoint, environment = run / BEST, run / ENVIRONMENT
     if not checkpoint.is_file() or not environment.is_file():
@@ -87,15 +83,15 @@ def write_calibrated(
     *,
     golden_image: Path | None = None,
 ) -> Export:
-    """Write a bundle, predict with it as it will be loaded, and complete it with what that gives.
+    """Write a bundle, predict with it as it will be loaded, and add calibration, golden sample and predictions.
 
     Args:
-        run: Folder of the run, for the predictions.
+        run: Folder of the run, which receives the predictions.
         prepared: Data and split.
         output: Folder of the bundle.
-        spec: The contract, but for temperature and golden sample.
-        tensors: State dict of its network, as stored.
-        golden_image: As for `export_run`.
+        spec: Contract without temperature and golden sample.
+        tensors: State dict of the network, as stored.
+        golden_image: Image for the golden sample; None draws a synthetic picture.
     """
     # Round trip: what is measured below is what a user will load.
     write_bundle(output, spec, tensors)
@@ -129,13 +125,13 @@ def write_calibrated(
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels as float16; vectors (normalisation, biases) stay float32."""
+    """Convert matrices and kernels to float16; vectors (normalisation, biases) stay float32."""
     kept = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
     return {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in kept.items()}
 
 
 def load_bundle_network(folder: Path) -> nn.Module:
-    """A bundle's network as the SDK builds it, float32, in eval mode."""
+    """Load the network of a bundle as the SDK builds it, float32, in eval mode."""
     spec = read_spec(folder)
     return load_tensors(build_network(spec), read_weights(folder, spec), name=str(folder)).eval()
 
@@ -153,7 +149,7 @@ def network_scores(network: nn.Module, preprocess: Preprocess, paths: list[Path]
 
 
 def fit_temperature(scores: npt.NDArray[Any], targets: npt.NDArray[np.int64]) -> Calibration:
-    """The one factor on the logits that minimises the negative log-likelihood (Guo et al. 2017).
+    """Fit temperature scaling: one factor on the logits that minimises log loss (Guo et al. 2017).
 
     Args:
         scores: Logits, shape (N, K).
@@ -173,7 +169,7 @@ def fit_temperature(scores: npt.NDArray[Any], targets: npt.NDArray[np.int64]) ->
 
 
 def prediction_table(prepared: Prepared, rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> str:
-    """CSV `image,lesion_id,label,p_<code>...`; numbers parse back to the same float32."""
+    """Table of predictions as CSV, `image,lesion_id,label,p_<code>...`; numbers parse back to the same float32."""
     codes = prepared.labels.codes
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -187,7 +183,7 @@ def prediction_table(prepared: Prepared, rows: npt.NDArray[np.int64], values: np
 def provenance(
     run: Path, config: Config, facts: dict[str, Any], *, epoch: int, data_name: str
 ) -> dict[str, Any]:
-    """Where a model comes from, for its configuration."""
+    """Provenance of a model, as its bundle records it."""
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
     own = config.model.architecture.startswith("skinclf/")
     sources = {

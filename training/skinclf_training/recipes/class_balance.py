@@ -1,4 +1,4 @@
-"""Answers to rare classes: weights in the loss, or a sampler. One of them, not both.
+"""Class imbalance: class weights of the loss, or a weighted sampler.
 
 With n images, k classes and n_c images of class c, the weights are proportional to
 
@@ -26,18 +26,18 @@ from skinclf_training.config.schema import Config
 
 
 def class_weights(targets: npt.NDArray[np.int64], classes: int, kind: str) -> npt.NDArray[np.float32]:
-    """Loss weight of every class; see the module's table.
+    """Compute the loss weight of every class; the table of the module has the formulas.
 
     Args:
         targets: Label index of every training image, shape (N,).
         classes: Number of classes; each must occur, unless `kind` is `none`.
-        kind: `none`, `balanced`, `sqrt` or `pos_weight` (two classes).
+        kind: Kind of weights: `none`, `balanced`, `sqrt` or `pos_weight` (two classes).
 
     Returns:
         Shape (classes,), float32.
 
     Raises:
-        InvalidArgumentError: A class has no image, `pos_weight` for other than two classes, or an unknown kind.
+        InvalidArgumentError: A class has no image, `kind` is unknown, or `pos_weight` meets other than two classes.
     """
     if kind == "none":
         return np.ones(classes, dtype=np.float32)
@@ -65,13 +65,13 @@ def epoch_rows(
     sampler: Literal["shuffle", "weighted"],
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """The rows of one epoch, in order.
+    """Draw the rows of one epoch, in order.
 
     Args:
         rows: Rows of the store that are trained on, shape (N,).
         targets: Label index of every row of the store (not only of `rows`).
         classes: Number of classes.
-        sampler: `shuffle` (every row once) or `weighted` (N draws with replacement; an image of class c has
+        sampler: Sampler: `shuffle` (every row once) or `weighted` (N draws with replacement; an image of class c has
             weight n / (k n_c), so that every class is equally likely).
         rng: Source of the order.
 
@@ -79,7 +79,7 @@ def epoch_rows(
         Shape (N,), int64.
 
     Raises:
-        InvalidArgumentError: `weighted`, and a class has no row.
+        InvalidArgumentError: The sampler is `weighted` and a class has no row.
     """
     if sampler == "shuffle":
         return rows[rng.permutation(len(rows))]
@@ -89,7 +89,7 @@ def epoch_rows(
 
 
 def stacked(config: Config) -> str | None:
-    """A warning where a run corrects imbalance more than once, else None.
+    """Warning for a run that corrects class imbalance more than once, else None.
 
     A weighted sampler already shows every class equally often; class weights on top of it square the
     correction, which overrates rare classes and spoils calibration.
@@ -105,7 +105,7 @@ def stacked(config: Config) -> str | None:
 
 
 def _counts(targets: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
-    """Images of every class."""
+    """Number of images of every class."""
     counts = np.bincount(targets, minlength=classes)
     absent = np.flatnonzero(counts == 0).tolist()
     if absent or len(counts) > classes:

@@ -1,4 +1,4 @@
-"""Losses of training: cross-entropy, focal and binary cross-entropy, all on logits and soft targets.
+"""Loss functions: cross-entropy, focal and binary cross-entropy, all on logits and soft targets.
 
 All three are one formula, averaged over the images of a batch:
 
@@ -23,24 +23,24 @@ from torch import Tensor, nn
 from skinclf.errors import InvalidArgumentError
 from skinclf_training.config.schema import LossConfig
 
-# Below it 1 - pt stands still, so that a gamma under 1 has no infinite slope at pt = 1.
+# Lower bound of 1 - pt, so that a gamma under 1 has no infinite slope at pt = 1.
 _EPS = 1e-7
 
 
 def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss:
-    """Make the loss that a configuration describes.
+    """Build the loss of a configuration.
 
     Args:
-        config: Kind and numbers.
-        weights: One factor per class, shape (K,), from `recipes.class_balance.class_weights`; None for 1.
+        config: Configuration of the loss.
+        weights: Factor of each class, shape (K,), from `recipes.class_balance.class_weights`; None for 1.
         classes: Number of classes K.
 
     Returns:
         A callable of logits and soft targets; see `Loss.forward`.
 
     Raises:
-        InvalidArgumentError: `bce` for other than two classes, weights of another shape or not positive, or a
-            number out of its range.
+        InvalidArgumentError: The loss is `bce` and there are other than two classes, weights have another shape or
+            are not positive, or a number is out of its range.
     """
     if config.kind == "bce" and classes != 2:
         raise InvalidArgumentError(
@@ -62,11 +62,11 @@ def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss
 
 
 class Loss(nn.Module):
-    """A configured loss; a module, so that its weights follow the network to its device.
+    """Loss function as a module, whose weights follow the network to its device.
 
     Args:
-        config: Kind and numbers.
-        weights: Shape (K,).
+        config: Configuration of the loss.
+        weights: Factor of each class, shape (K,).
     """
 
     weights: Tensor
@@ -77,17 +77,17 @@ class Loss(nn.Module):
         self.register_buffer("weights", weights.float(), persistent=False)
 
     def forward(self, logits: Tensor, soft: Tensor) -> Tensor:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            logits: Shape (N, K), for `bce` (N, 1).
-            soft: Shape (N, K), rows sum to 1; for `bce` class 1 is the positive one.
+            logits: Logits, shape (N, K), for `bce` (N, 1).
+            soft: Soft targets, shape (N, K), rows sum to 1; for `bce` class 1 is the positive one.
 
         Returns:
             Scalar, float32.
 
         Raises:
-            InvalidArgumentError: Logits or targets have another shape.
+            InvalidArgumentError: Logits or targets have an unexpected shape.
         """
         classes = len(self.weights)
         outputs = 1 if self.config.kind == "bce" else classes
@@ -112,11 +112,11 @@ class Loss(nn.Module):
 
 
 def smooth(soft: Tensor, share: float) -> Tensor:
-    """Soft targets with `share` of their mass spread evenly over all K classes.
+    """Apply label smoothing: spread `share` of the mass evenly over all K classes.
 
     Args:
-        soft: Shape (N, K), rows sum to 1.
-        share: 0 to 1.
+        soft: Soft targets, shape (N, K), rows sum to 1.
+        share: Share that is spread, in [0, 1].
 
     Returns:
         Shape (N, K), rows sum to 1.

@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next one."""
+"""Memory allocator settings of glibc: freed blocks are kept for the next training step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     page costs a fifth of the time on a CPU. Other C libraries are left alone.
 
     Returns:
-        Whether the C library took it.
+        Whether the C library accepted the settings.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""Whether training shows pictures as large as they will be later."""
+"""Check for a train-test resolution discrepancy: structures of another size in training than in validation."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 
 from skinclf_training.config.schema import Config
 
-#: Ratio of sizes from which on, either way, a run is warned about it.
+#: Ratio of sizes, either way, from which a run logs a warning.
 _APART = 1.25
 
 
 def magnification(config: Config) -> float:
-    """How much larger a structure is, in pixels, on an average training picture than on one at validation.
+    """Ratio of the size of a structure, in pixels, on an average training picture and on a validation picture.
 
-    Only `batch` augmentation cuts its crops out of the stored picture as it is; the other presets resize like
+    Only `batch` augmentation cuts its crops out of the stored picture as it is; the other presets resize as
     their projects did.
 
     Returns:
-        1 where both agree, and for presets other than `batch`.
+        The ratio; 1 where both agree, and for presets other than `batch`.
     """
     augment, data, preprocess = config.augment, config.data, config.preprocess
     if augment.preset != "batch":
@@ -35,7 +35,7 @@ def magnification(config: Config) -> float:
 
 
 def magnified(config: Config) -> str | None:
-    """A warning where training and validation show pictures at clearly different sizes, else None.
+    """Warning where training and validation show structures at clearly different sizes, else None.
 
     A network learns how large structures are. Touvron et al., "Fixing the train-test resolution discrepancy",
     NeurIPS 2019.

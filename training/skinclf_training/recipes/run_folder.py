@@ -33,32 +33,33 @@ BEST = "checkpoints/best.ckpt"
 
 
 def check_data(config: Config, prepared: Prepared) -> None:
-    """Refuse data or a figure to select by that the configuration cannot be run with.
+    """Check that prepared data fit a configuration, and that it names a known validation figure.
 
     Raises:
-        InvalidArgumentError: Other labels than the configuration asks for, no such validation figure, phases that
-            are none, or nothing to validate on.
+        InvalidArgumentError: The labels differ from those of the configuration, the validation figure is unknown,
+            the phases are no schedule, or the validation part is empty.
     """
     labels = prepared.labels
     if config.labels != "any" and parse_labels(config.labels).codes != labels.codes:
         raise InvalidArgumentError(
             f"The configuration is for the labels {config.labels}; the prepared data have "
-            f"{', '.join(labels.codes)}. Prepare the data with --labels {config.labels}, or set labels: any."
+            f"{', '.join(labels.codes)}. "
+            f"Prepare the data with `labels={config.labels}`, or set `labels: any` in the configuration."
         )
     if not len(prepared.rows("val")):
         raise InvalidArgumentError(f"{prepared.folder}: no validation part; prepare the data with one.")
     known = FIGURES if labels.malignant_indices else tuple(f for f in FIGURES if "malignant" not in f)
     if config.select not in known:
-        raise InvalidArgumentError(f"select {config.select!r}: expected one of {', '.join(known)}.")
+        raise InvalidArgumentError(f"Received `select: {config.select}`; expected one of {', '.join(known)}.")
     check_phases(config.optim)
 
 
 def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> None:
-    """Make the run's folder, or check that it is this run's.
+    """Create the folder of a run, or check that it holds this run.
 
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidArgumentError: The folder holds a run and `resume` is `never`, or see `check_data`.
+        InvalidArgumentError: The folder holds a run and `resume` is `never`, or the data do not fit (`check_data`).
     """
     check_data(config, prepared)
     environment = run / ENVIRONMENT
@@ -66,11 +67,12 @@ def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> 
     if environment.is_file():
         if resume == "never":
             raise InvalidArgumentError(
-                f"{run}: holds a run already; choose another --output or --resume auto."
+                f"{run}: holds a run already. Choose another folder, or continue the run with `resume='auto'`.",
+                parameter="resume",
             )
         if load_config(str(run / CONFIG)) != config:
             raise MismatchError(
-                f"{run}: was started with another configuration (see {CONFIG}); choose another --output."
+                f"{run}: was started with another configuration (see {CONFIG}). Choose another folder."
             )
         split = json.loads(environment.read_text(encoding="utf-8")).get("split_sha256")
         if split != prepared.hash:
@@ -86,10 +88,10 @@ def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> 
 
 
 def data_folder(run: Path) -> Path:
-    """The prepared data that a run was trained on, as it was named then.
+    """Folder of the prepared data that a run was trained on, as the run recorded it.
 
     Raises:
-        InvalidArgumentError: Not the folder of a run.
+        InvalidArgumentError: The folder does not hold a run.
     """
     try:
         return Path(json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"])
@@ -100,7 +102,7 @@ def data_folder(run: Path) -> Path:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
+    """Versions of packages, and the hardware, as `environment.json` records them."""
     names = ("torch", "timm", "lightning", "tensorflow", "keras", "numpy", "pillow", "scikit-learn")
     versions: dict[str, str | None] = {}
     for name in names:
@@ -149,12 +151,12 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitReport:
-    """What became of a file of starting weights.
+    """Starting weights, tensor by tensor: loaded, skipped or left at random.
 
     Attributes:
-        loaded: Tensors taken, by name.
-        skipped: Tensors of the file not taken, with the reason.
-        fresh: Tensors of the network that stay at their random start.
+        loaded: Names of the tensors that were loaded.
+        skipped: Tensors of the file that were not loaded, each with the reason.
+        fresh: Names of the tensors of the network that keep their random initial values.
     """
 
     loaded: tuple[str, ...]

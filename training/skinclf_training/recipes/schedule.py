@@ -1,6 +1,6 @@
-"""Learning rates as functions of the step, and what the epochs' figures decide; no framework needed.
+"""Learning-rate schedules, phases, plateaus and early stopping, independent of the framework.
 
-Everything that has to survive a kill is plain numbers.
+All state is plain numbers, so that a checkpoint can hold it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLATEAU_SHARE = 1e-4
 
 
 def learning_rate_factor(step: int, *, warmup: int, total: int, floor: float) -> float:
-    """Linear warm-up, then half a cosine from 1 to `floor` (Loshchilov and Hutter 2017)."""
+    """Cosine schedule: linear warm-up, then half a cosine from 1 to `floor` (Loshchilov and Hutter 2017)."""
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, total - warmup))
@@ -29,9 +29,9 @@ def schedule_factor(o: OptimConfig, *, step: int, steps_per_epoch: int) -> float
     """Share of the peak learning rate at a step; `plateau` is decided by `Watch` and gives 1.
 
     Args:
-        o: `schedule` and its numbers.
-        step: Of the whole run, counted from 0.
-        steps_per_epoch: Steps of an epoch.
+        o: Configuration of the optimiser.
+        step: Step of the whole run, counted from 0.
+        steps_per_epoch: Number of steps of an epoch.
     """
     total = o.epochs * steps_per_epoch
     if o.schedule == "cosine":
@@ -55,7 +55,7 @@ def _anneal(start: float, end: float, done: float) -> float:
 
 
 def learning_rates(o: OptimConfig, phase: Phase, factor: float) -> dict[str, float]:
-    """Rates of the backbone (`body`) and of the `head`; `min_lr` is the floor of a plateau."""
+    """Learning rates of the backbone (`body`) and of the `head`; `min_lr` is the floor of a plateau."""
     floor = o.min_lr if o.schedule == "plateau" else 0.0
     return {
         "body": max(o.lr * phase.lr * factor, o.lr * floor) * phase.body_lr,
@@ -64,16 +64,16 @@ def learning_rates(o: OptimConfig, phase: Phase, factor: float) -> dict[str, flo
 
 
 def phase_at(o: OptimConfig, epoch: int) -> Phase:
-    """The phase that an epoch belongs to: the latest that has begun."""
+    """Phase of an epoch: the latest that has begun."""
     begun = [phase for phase in o.phases if phase.epoch <= epoch]
     return begun[-1] if begun else Phase()
 
 
 def check_phases(o: OptimConfig) -> None:
-    """Refuse phases that are not a schedule.
+    """Check the order of the phases.
 
     Raises:
-        InvalidArgumentError: They do not start at epoch 0, do not follow each other, or begin after the end.
+        InvalidArgumentError: The phases do not start at epoch 0, are not in ascending order, or begin after the end.
     """
     starts = [phase.epoch for phase in o.phases]
     if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= o.epochs):
@@ -84,18 +84,18 @@ def check_phases(o: OptimConfig) -> None:
 
 @dataclass(slots=True)
 class Waiting:
-    """Counts epochs without a better figure.
+    """Counter of epochs without a better figure.
 
     Attributes:
         best: Best figure so far, larger is better; minus infinity before the first.
-        waited: Epochs since.
+        waited: Number of epochs since the best figure.
     """
 
     best: float = -math.inf
     waited: int = 0
 
     def update(self, value: float, delta: float = 0.0) -> bool:
-        """Take an epoch's figure; returns whether it is better by more than `delta` (NaN never is)."""
+        """Add the figure of an epoch; return whether it is better by more than `delta` (NaN never is)."""
         if value > self.best + delta:
             self.best, self.waited = value, 0
             return True
@@ -105,14 +105,14 @@ class Waiting:
 
 @dataclass(slots=True)
 class Watch:
-    """What the figure of `Config.select` decides: when the rate drops, and when training stops.
+    """Plateau schedule and early stopping on the figure of `Config.select`.
 
-    Both start anew with every phase, so that a phase still to come is never left out.
+    Both restart with every phase, so that a phase still to come is never left out.
 
     Attributes:
-        plateau: For the learning rate.
-        stop: For early stopping.
-        factor: Of the learning rate, by plateaus.
+        plateau: Counter of the plateau schedule.
+        stop: Counter of early stopping.
+        factor: Factor of the plateau schedule on the learning rate.
         stopped: Whether training ended before its last epoch.
     """
 
@@ -122,7 +122,7 @@ class Watch:
     stopped: bool = False
 
     def update(self, config: Config, figures: dict[str, float], epoch: int) -> None:
-        """Take the figures of an epoch (counted from 0) once it has been validated."""
+        """Add the validation figures of an epoch (counted from 0)."""
         o = config.optim
         value = figures[config.select] * (-1 if config.select == "loss" else 1)
         best = self.plateau.best
@@ -143,5 +143,5 @@ class Watch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Watch:
-        """Read them back."""
+        """Read the form that `to_dict` writes."""
         return cls(**{**data, "plateau": Waiting(**data["plateau"]), "stop": Waiting(**data["stop"])})

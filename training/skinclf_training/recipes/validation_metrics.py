@@ -1,4 +1,4 @@
-"""The few validation figures that training steers by; `skinclf.evaluate` has the full set with intervals."""
+"""Validation figures during training; `skinclf.evaluate` has the full set with intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from skinclf.labels import LabelSet
 
-#: What `validation_metrics` gives; the last two where somebody said which labels are malignant.
+#: Names of the figures; the last two exist where the labels say which are malignant.
 FIGURES = ("loss", "accuracy", "balanced_accuracy", "macro_auc", "malignant_auc", "malignant_pr_auc")
 
 
@@ -19,13 +19,13 @@ def validation_metrics(
     """Accuracy, balanced accuracy, macro one-vs-rest AUC, and AUC and average precision of P(malignant).
 
     Args:
-        probabilities: Shape (N, K), rows sum to 1.
-        targets: Shape (N,), label index.
+        probabilities: Probabilities, shape (N, K), rows sum to 1.
+        targets: Label indices, shape (N,).
         labels: Labels in column order.
 
     Returns:
-        Name to value; a class that is absent is left out of the averages, and a malignant AUC without both
-        kinds is NaN.
+        Value by name; a class that is absent is left out of the averages, and a malignant AUC without both
+        classes is NaN.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 

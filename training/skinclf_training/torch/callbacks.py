@@ -1,4 +1,4 @@
-"""What a run leaves behind while it goes: history, and checkpoints that are whole or not there."""
+"""Lightning callbacks: history of epochs, and checkpoints that are written whole or not at all."""
 
 # ruff: noqa: ARG002, FBT001 - Lightning sets the signatures
 
@@ -25,7 +25,7 @@ _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
-    """Writes through a temporary file and a rename; reads tensors and plain values only, never code."""
+    """Checkpoint input and output: writes are atomic, reads accept tensors and plain values only."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -46,13 +46,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint with `weights_only`, whatever is asked for."""
+        """Read a checkpoint, always with `weights_only`."""
         state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return state
 
 
 class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
-    """A checkpoint in a run's folder, whose best score survives a move of that folder."""
+    """Checkpoint callback whose best score stays valid when the folder of the run is moved."""
 
     def __init__(self, folder: Path, filename: str, **options: Any) -> None:
         super().__init__(
@@ -64,7 +64,7 @@ class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what was best, at the paths that the files have now."""
+        """Restore the best score, with the present paths of the files."""
         assert self.dirpath is not None
 
         def here(path: str) -> str:
@@ -76,42 +76,42 @@ class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
 
 
 class LastCheckpoint(FolderCheckpoint):
-    """After every whole epoch: what a run goes on from."""
+    """Checkpoint after every complete epoch, from which a run resumes."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave a trial's unfinished epoch out; its own checkpoint is written before it is validated."""
+        """Save after complete epochs only; an unfinished epoch of a trial has been saved before validation."""
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             super().on_train_epoch_end(trainer, pl_module)
 
 
 class StepCheckpoint(FolderCheckpoint):
-    """Every few steps, but not at an epoch's last one, nor between the batches of an accumulated step.
+    """Checkpoint every few steps, except at the last step of an epoch or within an accumulated step.
 
-    At the end the epoch's own checkpoint follows after validation; one written before would resume past it.
+    After the last step the checkpoint of the epoch follows validation; one written before would resume past it.
     """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where a step is complete and others follow."""
+        """Save after a complete step that is not the last one of the epoch."""
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if whole and batch_idx + 1 < trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class Trial(pl.Callback):  # type: ignore[misc]
-    """Ends training after so many steps: saves where it is, then has the unfinished epoch validated.
+    """Limit on the number of steps: save, stop, and let the unfinished epoch be validated.
 
     Args:
-        steps: Optimiser steps of the whole run.
-        path: Of the checkpoint that a later call goes on from.
+        steps: Number of optimiser steps of the whole run.
+        path: Checkpoint from which a later call resumes.
     """
 
     def __init__(self, steps: int, path: Path) -> None:
         self._steps, self._path = steps, path
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A run that has gone so far already goes no further."""
+        """Stop a run that has reached the limit already."""
         if trainer.global_step >= self._steps:
             trainer.should_stop = True
 
@@ -127,7 +127,7 @@ class Trial(pl.Callback):  # type: ignore[misc]
 
 
 class History(pl.Callback):  # type: ignore[misc]
-    """One row per epoch, in `history.csv` and `history.json`; a resume leaves no gaps or repeats."""
+    """History: one row per epoch in `history.csv` and `history.json`, without gaps or repeats after a resume."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -137,14 +137,14 @@ class History(pl.Callback):  # type: ignore[misc]
         self._report = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; rows after a resumed checkpoint go."""
+        """Start the clock, and drop rows later than the resumed checkpoint."""
         self._clock = time.monotonic()
         self._write()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say now and then how it goes."""
+        """Log loss and throughput every 20 batches."""
         assert isinstance(pl_module, Classifier)
         self._tick()
         self._report += 1
@@ -160,7 +160,7 @@ class History(pl.Callback):  # type: ignore[misc]
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row (before the checkpoint of the epoch is written)."""
+        """Add the row of the epoch, before its checkpoint is written."""
         assert isinstance(pl_module, Classifier)
         if trainer.sanity_checking:
             return
@@ -188,11 +188,11 @@ class History(pl.Callback):  # type: ignore[misc]
             log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and the running epoch's seconds."""
+        """Rows, and seconds of the running epoch."""
         return {"rows": [dict(row) for row in self.rows], "seconds": self._seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them back."""
+        """Restore rows and seconds."""
         self.rows = [dict(row) for row in state_dict["rows"]]
         self._seconds = float(state_dict["seconds"])
 
@@ -207,12 +207,12 @@ class History(pl.Callback):  # type: ignore[misc]
 
 
 class EpochHook(pl.Callback):  # type: ignore[misc]
-    """Shows each new row of the history to a function, whose True stops training after the epoch."""
+    """Call of a function with each new row of the history; True stops training after the epoch."""
 
     def __init__(self, history: History, on_epoch: Callable[[dict[str, float]], bool]) -> None:
         self._history, self._on_epoch = history, on_epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask once the history has the epoch's row; the checkpoint of the epoch is written all the same."""
+        """Call the function after the row was added; the checkpoint of the epoch is written in any case."""
         if not trainer.sanity_checking and self._on_epoch(dict(self._history.rows[-1])):
             trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""The decoded images of a run: made once, by the first process, then mapped into memory by all."""
+"""Data module of a run: images are decoded once, by the first process, then memory-mapped by all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
     """Training and validation batches of a run.
 
     Args:
-        config: The run.
+        config: Configuration of the run.
         prepared: Data and split.
-        progress: Called with (done, total) while images are decoded.
+        progress: Function that is called with (done, total) while images are decoded.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         self._train, self._val = _NOTHING, _NOTHING
 
     def prepare_data(self) -> None:
-        """Decode what is not decoded yet; the other processes wait."""
+        """Decode missing images; the other processes wait."""
         self._open()
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
@@ -58,7 +58,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         return open_store(prepared.paths, self._stored(own)), open_store(val, own)
 
     def _stored(self, own: Preprocess) -> Preprocess:
-        """Whole pictures at the store's size, with the enhancements and the filter of the run."""
+        """Preprocessing of the store: whole pictures at its size, with the steps and filter of the run."""
         d = self._config.data
         return Preprocess(
             height=d.store_height,
@@ -69,7 +69,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         )
 
     def train_dataloader(self) -> StoreLoader:
-        """Shuffled or weighted anew every epoch; presets augment ahead of time in a thread."""
+        """Training batches, drawn anew every epoch; a thread augments ahead for presets other than `batch`."""
         config, targets = self._config, self._prepared.targets
         rows, classes = self._prepared.rows("train"), len(self._prepared.labels)
 
@@ -91,7 +91,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         )
 
     def val_dataloader(self) -> StoreLoader:
-        """Every image once, in order."""
+        """Validation batches: every image once, in order."""
         rows = self._prepared.rows("val")
         return StoreLoader(
             self._val,

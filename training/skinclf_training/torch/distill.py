@@ -1,4 +1,4 @@
-"""Distillation: what other models say of the very pictures that the student is trained on.
+"""Knowledge distillation: probabilities of teacher models on the augmented pictures of the student.
 
 The teachers see each augmented (and mixed) picture as the student does, so that the student learns a function, not a
 table of answers: Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022;
@@ -20,17 +20,17 @@ from skinclf_training.config.schema import DistillConfig
 
 
 class Teachers:
-    """Frozen models whose mean probabilities are the target; no part of the student's state.
+    """Frozen teacher models, whose mean probabilities are the target; not part of the state of the student.
 
     Args:
-        config: `teachers`, `temperature` and `size`.
-        labels: The student's labels; a teacher has the same in any order, or a declared crosswalk leads from all of its
-            own to all of these. Probabilities of labels that fall together are added up.
-        device: Where pixels will be.
+        config: Configuration with `teachers`, `temperature` and `size`.
+        labels: Labels of the student; a teacher has the same in any order, or a declared crosswalk leads from all of
+            its own to all of these. Probabilities of merged labels are added.
+        device: Device of the pixels.
 
     Raises:
-        InvalidArgumentError: No teacher is named, or one is no softmax classifier.
-        MismatchError: A teacher has other labels, and no crosswalk leads from them to the student's.
+        InvalidArgumentError: No teacher is named, or a teacher is not a softmax classifier.
+        MismatchError: A teacher has other labels, and no crosswalk leads from them to those of the student.
     """
 
     def __init__(self, config: DistillConfig, labels: LabelSet, device: torch.device | str = "cpu") -> None:
@@ -52,10 +52,10 @@ class Teachers:
 
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
-        """Mean over the teachers of the softmax at the temperature.
+        """Compute the mean softmax of the teachers at the temperature.
 
         Args:
-            pixels: Shape (N, 3, H, W), RGB, values 0 to 255: the student's pictures before its own scaling.
+            pixels: Pictures of the student before its scaling, shape (N, 3, H, W), RGB, values 0 to 255.
 
         Returns:
             Shape (N, K), float32, rows sum to 1.
@@ -73,11 +73,11 @@ class Teachers:
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
-    """Square pictures of another side, antialiased; 0 leaves them as they are.
+    """Resize square pictures, antialiased; a side of 0 leaves them unchanged.
 
     Args:
-        pixels: Shape (N, 3, S, S).
-        side: In pixels.
+        pixels: Pictures, shape (N, 3, S, S).
+        side: Side in pixels.
     """
     if not side or pixels.shape[-1] == side:
         return pixels
@@ -88,8 +88,8 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
     """Kullback-Leibler divergence of the student from the teachers, times the squared temperature.
 
     Args:
-        logits: The student's, shape (N, K).
-        teacher: Probabilities at the same temperature, shape (N, K).
+        logits: Logits of the student, shape (N, K).
+        teacher: Probabilities of the teachers at the same temperature, shape (N, K).
         temperature: See `DistillConfig`.
 
     Returns:
@@ -100,13 +100,13 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
 
 
 def _columns(name: str, source: LabelSet, target: LabelSet) -> Tensor:
-    """Which of the student's labels each of the teacher's is, shape (teacher's labels,), int64."""
+    """Label index of the student for each label of the teacher, shape (labels of the teacher,), int64."""
     try:
         same = set(source.codes) == set(target.codes)
         mapping = {c: c for c in source.codes} if same else crosswalk(source, target).mapping
     except InvalidArgumentError:
         mapping = {}
-    # A label that no teacher could ever answer would be taught away.
+    # The student would unlearn a label that a teacher cannot answer.
     if set(mapping) != set(source.codes) or set(mapping.values()) != set(target.codes):
         raise MismatchError(
             f"Teacher {name}: its labels are {', '.join(source.codes)}, from which no crosswalk leads to all of "

@@ -1,6 +1,6 @@
-"""Several processes that train one network: which one this is, and what they tell each other.
+"""Data-parallel training: rank of this process and exchange of values between processes.
 
-Started by `torchrun --nproc-per-node N -m skinclf train ... --set optim.devices=N`.
+The processes are started by torchrun, one per device, with `optim.devices` set to their number.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Number of this process among those that torchrun started, 0 for the first or only one."""
+    """Rank of this process among those that torchrun started, 0 for the first or only one."""
     return int(os.environ.get("RANK", "0"))
 
 
 def check_ranks(config: Config) -> None:
-    """Refuse a number of processes that is not the configured one, or batches that cannot be shared.
+    """Check the number of processes, and that they can share every batch.
 
     Raises:
-        InvalidArgumentError: They differ, or `data.batch_size` is no multiple of `optim.devices`.
+        InvalidArgumentError: The number of processes differs from `optim.devices`, or `data.batch_size` is not a
+            multiple of it.
     """
     devices, started = config.optim.devices, int(os.environ.get("WORLD_SIZE", "1"))
     if started != devices:
         raise InvalidArgumentError(
-            f"optim.devices is {devices}, but {started} processes were started. "
-            f"Use: torchrun --nproc-per-node {devices} -m skinclf train ..."
+            f"optim.devices is {devices}, but {started} processes were started. Start {devices} with torchrun."
         )
     if devices > 1 and (config.data.batch_size % devices or not config.data.drop_last):
         raise InvalidArgumentError(
@@ -42,7 +42,7 @@ def check_ranks(config: Config) -> None:
 
 
 def gather(value: T) -> list[T]:
-    """A plain value from every process, in the order of ranks; each must ask."""
+    """Gather a plain value from every process, in the order of ranks; all processes must call it."""
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return [value]
     found: list[T | None] = [None] * dist.get_world_size()
@@ -51,7 +51,7 @@ def gather(value: T) -> list[T]:
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give every process the first one's buffers, such as running statistics."""
+    """Broadcast the buffers of the first process, such as running statistics."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""From a run to a bundle: the best epoch's weights in float16, calibrated, with its predictions."""
+"""Export of a PyTorch run: the weights of the best epoch in float16, calibrated, with predictions."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def export_run(
     *,
     golden_image: Path | None = None,
     name: str | None = None,
-    license: str = "CC-BY-NC-4.0",  # noqa: A002 - the bundle's word
+    license: str = "CC-BY-NC-4.0",  # noqa: A002 - key of the bundle
     data_name: str = "HAM10000",
 ) -> Export:
-    """Write a bundle from a run's best epoch, and the predictions that the bundle itself makes.
+    """Write the bundle of the best epoch of a run, and the predictions of that bundle.
 
-    The bundle is written, read back as any user would, and only then predicted with; the temperature is
-    fitted on the validation part. `predictions_val.csv` lands in the bundle, both files in the run's folder.
+    The bundle is written and read back as a user would load it before it predicts; the temperature is fitted on the
+    validation part. `predictions_val.csv` is also stored in the bundle, both files in the folder of the run.
 
     Args:
-        run: Folder of a run.
-        prepared: The data it was trained on.
+        run: Folder of the run.
+        prepared: Data and split of the run.
         output: Folder of the bundle.
-        golden_image: Recorded with its probabilities; None draws a synthetic picture.
-        name: Of the model; None takes the configuration's.
-        license: Of the weights; follows from the data.
-        data_name: Of the training data, for the record.
+        golden_image: Image for the golden sample; None draws a synthetic picture.
+        name: Name of the model; None takes that of the configuration.
+        license: Licence of the weights, which follows from the data.
+        data_name: Name of the training data, for the record.
 
     Raises:
         InvalidArgumentError: The run has no best checkpoint yet.
-        MismatchError: The data is not what the run was trained on.
+        MismatchError: The run was trained on another split.
     """
     config, facts = read_run(run, prepared)
     checkpoint = run / BEST
@@ -86,9 +86,9 @@ def export_run(
 
 
 def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's tensors out of a module's state: the averaged ones when there are any."""
+    """Tensors of the network in the state of a module: the averaged ones where there are any."""
     for prefix in ("ema.module.", "network."):
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if found:
             return found
-    raise InvalidArgumentError("The checkpoint holds no network; expected one that `skinclf train` wrote.")
+    raise InvalidArgumentError("The checkpoint holds no network; expected one of a PyTorch run.")

@@ -33,19 +33,19 @@ log = logging.getLogger("skinclf")
 
 
 def activation(config: LossConfig) -> Activation:
-    """What the outputs of a network trained with a loss are."""
+    """Activation of the outputs of a network trained with a loss."""
     return "sigmoid" if config.kind == "bce" else "softmax"
 
 
 class Classifier(pl.LightningModule):  # type: ignore[misc]
-    """Trains one network.
+    """Lightning module that trains one network.
 
     Args:
-        config: The run.
-        network: What to train.
+        config: Configuration of the run.
+        network: Network to train.
         labels: Labels in output order.
         weights: Class weights of the loss, shape (K,).
-        batches_per_epoch: Batches of an epoch; every `optim.accumulate` of them, and the rest, make a step.
+        batches_per_epoch: Number of batches of an epoch; every `optim.accumulate` of them, and the rest, make a step.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         self.train()
 
     def train(self, mode: bool = True) -> Classifier:  # noqa: FBT001, FBT002 - torch's signature
-        """Switch to training; frozen batch normalisation stays as it is."""
+        """Switch the mode; frozen batch normalisation stays in eval mode."""
         super().train(mode)
         if mode:
             self.freezer.settle()
         return self
 
     def on_train_start(self) -> None:
-        """Enter the phase that a resumed run is in; a run that had stopped early stays stopped."""
+        """Enter the phase of a resumed run; a run that had stopped early stays stopped."""
         self.freezer.enter(phase_at(self.config.optim, self.trainer.current_epoch))
         if self.config.distill.weight > 0:
             self._teachers = Teachers(self.config.distill, self.labels, self.device)
@@ -101,7 +101,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums, and its phase."""
+        """Reset the sums of the epoch, and enter its phase."""
         self.sums = dict.fromkeys(self.sums, 0.0)
         epoch = self.trainer.current_epoch
         phase = phase_at(self.config.optim, epoch)
@@ -118,7 +118,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Augment a batch, which knows its place in the run, and return its loss."""
+        """Augment a batch and return its loss."""
         # Dropout draws from torch's generator: seeded here, a resumed run equals an uninterrupted one.
         torch.manual_seed(batch.seed)
         config = self.config
@@ -144,7 +144,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         return loss * self._window_factor(batch.index)
 
     def _window_factor(self, index: int) -> float:
-        """Lightning divides by `accumulate`; an epoch's last step may stand for fewer batches."""
+        """Factor on the loss: Lightning divides by `accumulate`, but the last step may cover fewer batches."""
         accumulate = self.config.optim.accumulate
         rest = self.batches_per_epoch % accumulate
         return accumulate / rest if index >= self.batches_per_epoch - rest else 1.0
@@ -154,7 +154,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         return x.contiguous(memory_format=torch.channels_last) if self.config.optim.channels_last else x
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
-        """Step at the schedule's rate, and update the averaged weights before any checkpoint is written."""
+        """Step at the rate of the schedule, and update the averaged weights before any checkpoint is written."""
         o = self.config.optim
         factor = schedule_factor(o, step=self.global_step, steps_per_epoch=self.steps_per_epoch)
         set_rates(optimizer, learning_rates(o, phase_at(o, epoch), factor * self.watch.factor))
@@ -163,7 +163,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             self.ema.update(self.network, step=self.global_step + 1)
 
     def on_validation_start(self) -> None:
-        """Let all processes validate the same weights."""
+        """Give all processes the same weights to validate."""
         share_buffers(self.network if self.ema is None else self.ema)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
@@ -175,11 +175,11 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         self._outputs.append((network(x).float().cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Turn collected scores into figures, and act on them; each is also logged for checkpoints."""
+        """Compute the validation figures, update plateau and early stopping, and log the figures for checkpoints."""
         scores, targets = (torch.cat(parts).numpy() for parts in zip(*self._outputs, strict=True))
         self._outputs.clear()
         scores, targets = (np.concatenate(parts) for parts in zip(*gather((scores, targets)), strict=True))
-        probabilities = softmax(to_logits(scores, activation(self.config.loss)))
+        probabilities = softmax(to_logits(scores, activation(self.config.loss)), axis=1)
         self.figures = validation_metrics(probabilities, targets, self.labels)
         self.watch.update(self.config, self.figures, self.trainer.current_epoch)
         if self.watch.stopped:
@@ -189,21 +189,21 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         self.log_dict({**self.figures, "epoch_number": epoch}, logger=False)
 
     def totals(self) -> dict[str, float]:
-        """The epoch's sums over all processes, each of which must ask."""
+        """Sums of the epoch over all processes; all processes must call it."""
         every = gather(self.sums)
         return {key: sum(sums[key] for sums in every) for key in self.sums}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser; its rates are set at every step."""
+        """Build the optimiser; its rates are set at every step."""
         return build_optimizer(self.network, self.config.optim)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the epoch's sums, and what the epochs' figures have led to."""
+        """Add the sums of the epoch, and the state of plateau and early stopping."""
         checkpoint["skinclf_sums"] = self.totals()
         checkpoint["skinclf_watch"] = self.watch.to_dict()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take them back; the sums, which are of all processes, go to the first."""
+        """Restore that state; the sums, which are over all processes, go to the first one."""
         sums = dict(checkpoint["skinclf_sums"])
         self.sums = sums if self.trainer.is_global_zero else dict.fromkeys(sums, 0.0)
         self.watch = Watch.from_dict(checkpoint["skinclf_watch"])

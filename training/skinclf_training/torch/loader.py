@@ -1,4 +1,4 @@
-"""Batches from a decoded store, in an order that depends on nothing but seed and epoch."""
+"""Batches from a decoded store, in an order that depends on random seed and epoch only."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Batch:
     """One batch, its place in the run, and the random numbers that belong to it.
 
     Attributes:
-        images: Shape (N, H, W, 3), uint8; or, once augmented, (N, 3, size, size), float32, 0 to 255.
-        targets: Shape (N,), int64.
-        epoch: Counted from 0.
-        index: Of the batch within the epoch.
-        seed: For the network's own draws, such as dropout.
-        rng: For augmentation, then for mixing.
+        images: Pixels, shape (N, H, W, 3), uint8; or, once augmented, (N, 3, size, size), float32, 0 to 255.
+        targets: Label indices, shape (N,), int64.
+        epoch: Epoch, counted from 0.
+        index: Number of the batch within the epoch, counted from 0.
+        seed: Random seed of the network, such as for dropout.
+        rng: Generator for augmentation, then for mixing.
     """
 
     images: Tensor
@@ -37,7 +37,7 @@ class Batch:
     rng: np.random.Generator
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """The batch on a device."""
+        """Copy the batch to a device."""
         images, targets = (
             tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.targets)
         )
@@ -45,24 +45,24 @@ class Batch:
 
 
 class StoreLoader:
-    """Iterates over a decoded store; resumable within an epoch.
+    """Loader of batches from a decoded store; resumable within an epoch.
 
     Reading is a copy from memory (milliseconds per batch), so there are no worker processes.
 
     Args:
-        store: Shape (N, H, W, 3), uint8.
-        rows: Rows of the store to go through.
+        store: Pixels, shape (N, H, W, 3), uint8.
+        rows: Rows of the store to iterate over.
         targets: Label of every row of the store.
-        batch_size: Images per batch, over all ranks.
-        seed: Of the random numbers of each batch.
-        order: Rows of an epoch, as many as `rows`; None takes `rows` as they are.
-        drop_last: Leave an incomplete last batch out (never the only one).
-        rank: Which of the `ranks` processes this is; each takes its share of every batch.
+        batch_size: Number of images per batch, over all ranks.
+        seed: Random seed of the batches.
+        order: Function from the epoch to its rows, as many as `rows`; None takes `rows` in order.
+        drop_last: Whether to leave out an incomplete last batch (never the only one).
+        rank: Rank of this process among `ranks`; each takes its share of every batch.
         ranks: Number of processes.
-        prepare: Augments a batch in a thread, ahead of time; None leaves that to whoever takes the batch.
+        prepare: Function that augments a batch, called ahead of time in a thread; None leaves batches unchanged.
     """
 
-    #: Lightning asks for it beside `sampler`.
+    #: Attribute that Lightning reads beside `sampler`.
     batch_sampler = None
 
     def __init__(
@@ -92,20 +92,20 @@ class StoreLoader:
 
     @property
     def sampler(self) -> StoreLoader:
-        """Itself: Lightning announces every epoch to `loader.sampler.set_epoch`."""
+        """The loader itself: Lightning calls `loader.sampler.set_epoch` at every epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Start an epoch; a resumed one goes on where it stopped."""
+        """Start an epoch; a resumed one continues at its next batch."""
         if epoch != self.epoch:
             self.epoch, self._next = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is."""
+        """Epoch and number of the next batch."""
         return {"epoch": self.epoch, "next": self._next}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go back to where `state_dict` was taken."""
+        """Restore the position that `state_dict` recorded."""
         self.epoch, self._next = state["epoch"], state["next"]
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""The optimiser: parameter groups by part and kind; `recipes.schedule` sets their rates at every step."""
+"""Optimiser: parameter groups by part and kind; `recipes.schedule` sets their rates at every step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skinclf_training.torch.networks.build import head_names
 
 
 def build_optimizer(network: nn.Module, o: OptimConfig) -> torch.optim.Optimizer:
-    """An optimiser over all parameters; frozen ones have no gradient and are passed over.
+    """Build an optimiser over all parameters; frozen ones have no gradient and are skipped.
 
     Groups are named `head/...` or `body/...`, and `.../matrices` or `.../vectors`; the decoupled weight decay of
     `adamw` leaves vectors (biases, normalisation) alone.
@@ -37,11 +37,11 @@ def build_optimizer(network: nn.Module, o: OptimConfig) -> torch.optim.Optimizer
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> None:
-    """Give every group the rate of its part.
+    """Set the learning rate of every group.
 
     Args:
-        optimizer: From `build_optimizer`.
-        rates: Of `body` and `head`.
+        optimizer: Optimiser of `build_optimizer`.
+        rates: Learning rates of `body` and `head`.
     """
     for group in optimizer.param_groups:
         group["lr"] = rates[group["name"].partition("/")[0]]

@@ -1,4 +1,4 @@
-"""`skinclf train`: from a configuration and a prepared data set to a run folder."""
+"""Training in PyTorch: from a configuration and a prepared data set to a run folder."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def train(
     max_steps: int = -1,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
-    """Train until done, from the start or from the run's last checkpoint.
+    """Train a network, from the start or from the last checkpoint of the run.
 
     The run folder holds `config.yaml` (resolved), `environment.json`, `init.json`, `history.csv`,
     `history.json` and `checkpoints/{last,best}.ckpt`.
 
     Args:
-        config: The run.
+        config: Configuration of the run.
         prepared: Data and split.
         run: Folder of the run.
-        resume: `auto` goes on when the folder holds a checkpoint; `never` refuses such a folder.
-        progress: Called with (done, total) while images are decoded.
-        max_steps: Stop after so many optimiser steps in all, for trials; the epoch is then validated as far as
-            it went. -1 for the configured epochs.
-        on_epoch: Called with each new row of the history; True stops after this epoch.
+        resume: Use of a folder with a run: `auto` continues from its checkpoint, `never` refuses the folder.
+        progress: Function that is called with (done, total) while images are decoded.
+        max_steps: Number of optimiser steps of the whole run, for trials; the unfinished epoch is validated. -1 for
+            the configured epochs.
+        on_epoch: Function that is called with each new row of the history; True stops after this epoch.
 
     Returns:
         History, one row per epoch.
@@ -75,7 +75,7 @@ def train(
     """
     last = run / LAST
     keep_freed_memory()
-    # Lightning's notes on hardware that is not there, and on services.
+    # Lightning logs notes on absent hardware and on services.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -1,4 +1,4 @@
-"""`skinclf data explore`: what a prepared data set holds, in numbers."""
+"""Exploration of a prepared data set: counts, sizes, ages, sites and colours."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def explore(
     """Describe a prepared data set in `explore.json`, `explore.html` and `figures/*.png`.
 
     Args:
-        prepared: The data set.
-        output: Made when missing.
-        samples: Pictures of each class on the sample sheet.
-        seed: Decides which.
-        workers: Decoding threads, for images that `prepare` has not looked at.
-        progress: Called with (checked, total) now and then.
+        prepared: Prepared data set.
+        output: Output folder, created when missing.
+        samples: Number of pictures of each class on the sample sheet.
+        seed: Random seed of the sample.
+        workers: Number of decoding threads, for images that `prepare` has not decoded.
+        progress: Function that is called with (checked, total) at intervals.
 
     Returns:
         Content of `explore.json`.
@@ -74,8 +74,8 @@ def describe(prepared: Prepared, found: ImageCheck) -> dict[str, Any]:
     """All figures of the report, in JSON's types.
 
     Args:
-        prepared: The data set.
-        found: What decoding each image told.
+        prepared: Prepared data set.
+        found: Result of the image check.
     """
     codes = prepared.labels.codes
     of_class = [codes[t] for t in prepared.targets]

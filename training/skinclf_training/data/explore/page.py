@@ -1,4 +1,4 @@
-"""The page of `skinclf data explore`: one file, no scripts, nothing fetched."""
+"""HTML page of the exploration report: one file without scripts or remote content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skinclf.evaluation.report.page import percent, stylesheet
 from skinclf.evaluation.report.pictures import data_uri
 from skinclf_training.data.explore import figures as draw
 
-#: Figure, what it is called, and whether it takes the whole width.
+#: Figure, its title, and whether it takes the whole width.
 SECTIONS: tuple[tuple[str, str, bool], ...] = (
     ("classes", "Classes", False),
     ("people", "Age, sex and site", True),
@@ -30,7 +30,7 @@ def write_page(numbers: Mapping[str, Any], output: Path, files: Mapping[str, Seq
 
     Args:
         numbers: Content of `explore.json`.
-        output: Has a folder `figures`.
+        output: Folder with a subfolder `figures`.
         files: Pictures of each class, for the sample sheet.
 
     Returns:
@@ -58,7 +58,7 @@ def render(numbers: Mapping[str, Any], figures: Mapping[str, tuple[Path, str]]) 
 
     Args:
         numbers: Content of `explore.json`.
-        figures: Name to file and caption.
+        figures: File and caption by name.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""Data sets whose folders say the class, and often the part."""
+"""Data sets whose folder names state the class, and often the part."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Picture:
 
     Attributes:
         image: Image id.
-        label: Class as the folder or the prefix says it.
-        part: `train`, `val`, `test`, or empty.
-        file: Where it is.
+        label: Class that the folder or the prefix states.
+        part: Part: `train`, `val`, `test`, or empty.
+        file: Path of the image.
     """
 
     image: str
@@ -35,7 +35,7 @@ class Picture:
 
 
 def sniff_layout(root: Path) -> str:
-    """`prefix` where images are called `mel_*` and `nomel_*`, else `folders`."""
+    """Detect the layout: `prefix` where images are named `mel_*` and `nomel_*`, else `folders`."""
     for _, folder in _parts(root):
         if any(_PREFIX.match(file.stem) for file in _images(folder)):
             return "prefix"
@@ -46,7 +46,7 @@ def read_class_folders(root: Path) -> tuple[list[Picture], dict[str, str]]:
     """Read `[<part>/]<class>/<image>`.
 
     Returns:
-        The images, and why others were left out (none are).
+        The images, and the reasons why others were left out (none are).
 
     Raises:
         InvalidArgumentError: No image lies in a class folder, or an image id occurs twice.
@@ -64,11 +64,11 @@ def read_prefixes(root: Path) -> tuple[list[Picture], dict[str, str]]:
     """Read `[<part>/]mel_<image>` and `[<part>/]nomel_<image>`.
 
     Returns:
-        The images, and why others were left out: pictures that were made to balance the classes
+        The images, and the reasons why others were left out: pictures that were made to balance the classes
         (`mel_aug_<n>_*`) are copies of others, and must not be tested on.
 
     Raises:
-        InvalidArgumentError: There is no such image, or an image id occurs twice.
+        InvalidArgumentError: The folder has no such image, or an image id occurs twice.
     """
     left_out: dict[str, str] = {}
 
@@ -83,7 +83,7 @@ def read_prefixes(root: Path) -> tuple[list[Picture], dict[str, str]]:
                 else:
                     yield Picture(match[2], _CODES[match[1]], part, file)
 
-    return _unique(root, look(), "images called mel_* and nomel_*"), left_out
+    return _unique(root, look(), "images named mel_* and nomel_*"), left_out
 
 
 def _unique(root: Path, pictures: Iterator[Picture], expected: str) -> list[Picture]:

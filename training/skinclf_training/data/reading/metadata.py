@@ -1,4 +1,4 @@
-"""Reading the tables and folders in which images, labels and lesions are kept."""
+"""Readers of tables and folders of images, labels and lesions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from skinclf_training.data.reading.layouts import read_class_folders, read_prefi
 #: Column names in use for the same thing, in lower case; the first that a table has counts.
 LESION_COLUMNS = ("lesion_id", "lesion")
 LABEL_COLUMNS = ("dx", "diagnosis", "label", "label_name", "class", "target")
-#: What `read_records` can read, and how each is told from the others.
+#: Formats that `read_records` reads, and how each is recognised.
 FORMATS: Mapping[str, str] = {
     "ham10000": "table with a column dx, commas or tabs",
     "isic2019": "one-hot table with AK and SCC or UNK, metadata with the lesions beside it",
     "onehot": "any other table with one column per class",
     "labels": "table with an id and a label, best also a lesion",
     "folders": "[<train|val|test>/]<class>/ with images",
-    "prefix": "[<train|val|test>/] with images called mel_* and nomel_*",
+    "prefix": "[<train|val|test>/] with images named mel_* and nomel_*",
 }
 _NO_CLASS = "unk"
 
@@ -35,11 +35,11 @@ class Record:
 
     Attributes:
         image: Image id, the file name without its ending.
-        lesion: Lesion id; the image id when nobody knows one.
+        lesion: Lesion id; the image id when none is known.
         label: Label as the source writes it, later the code in the taxonomy that is trained.
         origin: Code in the source's own taxonomy; empty until `to_taxonomy` has found it.
         columns: Every column of the table's row, as text.
-        file: The image, where the layout of folders says it; else it is looked up by id.
+        file: Path of the image where the layout of folders gives it; else it is found by id.
     """
 
     image: str
@@ -52,14 +52,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What was read.
+    """Records of a source.
 
     Attributes:
         format: Key of `FORMATS`.
-        records: In the order of the source.
-        lesions: How many images have a lesion id of their source.
-        tables: Every table that was read, the labels first.
-        left_out: Image to the reason why it is no record, such as a synthetic copy.
+        records: Records in the order of the source.
+        lesions: Number of images with a lesion id in the source.
+        tables: Tables that were read, the labels first.
+        left_out: Reason by image that was left out, such as a synthetic copy.
     """
 
     format: str
@@ -69,18 +69,18 @@ class Records:
     left_out: Mapping[str, str]
 
 
-def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records:  # noqa: A002 - the option's name
+def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records:  # noqa: A002 - name of the option
     """Read images, labels and (best) lesions.
 
     Args:
-        paths: Labels, as a table or a folder of images in classes; then tables with more about the same
-            images, such as the metadata of ISIC 2019. `..._Metadata.csv` or `..._LesionGroupings.csv` beside
-            a `..._GroundTruth.csv` is found by itself.
-        format: Key of `FORMATS`; None looks at the source.
+        paths: Tables or folders: labels, as a table or a folder of images in classes; then tables with more about
+            the same images, such as the metadata of ISIC 2019. `..._Metadata.csv` or `..._LesionGroupings.csv`
+            beside a `..._GroundTruth.csv` is found by itself.
+        format: Key of `FORMATS`; None detects it.
 
     Raises:
-        InvalidArgumentError: Not there, not in this format, an image twice, a one-hot row without exactly one
-            class or a class without any image.
+        InvalidArgumentError: A source is missing or has another format, an image occurs twice, a one-hot row does
+            not have exactly one class, or a class has no image.
     """
     if format is not None and format not in FORMATS:
         raise InvalidArgumentError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
@@ -177,9 +177,7 @@ def _one_hot(columns: Columns, path: Path) -> list[str]:
     """The class of each row; values count as numbers, so that 1, 1.0 and 1.00 are the same."""
     found = one_hot_columns(columns, None)
     if not found:
-        raise InvalidArgumentError(
-            f"{path}: no columns that are called like classes; found {', '.join(columns)}."
-        )
+        raise InvalidArgumentError(f"{path}: no columns with names of classes; found {', '.join(columns)}.")
     values = np.stack([parse_float32(columns[name], f"{path}: column {name}") for name in found.values()])
     bad = ((values == 1).sum(axis=0) != 1) | ((values != 0).sum(axis=0) != 1)
     if bad.any():

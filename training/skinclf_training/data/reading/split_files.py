@@ -1,4 +1,4 @@
-"""Splits that exist already, in the forms in which people keep them."""
+"""Existing splits, read from tables, JSON files and folders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SINGLE = ("split.csv", "labels_binary_split.csv")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingSplit:
-    """Who belongs to which part.
+    """Parts of images or lesions.
 
     Attributes:
-        source: Where it was read.
-        tables: The tables that state it, the first of which may hold the labels too; empty for folders.
-        images: Image id to part, where the source names images.
-        lesions: Lesion id to part, where it names lesions.
+        source: File or folder that was read.
+        tables: Tables that state it, the first of which may hold the labels too; empty for folders.
+        images: Part by image id, where the source names images.
+        lesions: Part by lesion id, where the source names lesions.
     """
 
     source: Path
@@ -38,7 +38,7 @@ class ExistingSplit:
     lesions: Mapping[str, str]
 
     def parts(self, records: Sequence[Record]) -> list[str | None]:
-        """Part of every record; None for one that the split does not know.
+        """Part of every record; None for one that is not in the split.
 
         Raises:
             InvalidArgumentError: A part has no record, or images and lesions of the split contradict.
@@ -67,7 +67,7 @@ def read_split(path: Path) -> ExistingSplit:
     subfolders `train`, `val` and `test`.
 
     Raises:
-        InvalidArgumentError: None of these, or an image is in two parts.
+        InvalidArgumentError: The source has none of these forms, or an image is in two parts.
     """
     if path.is_dir():
         for name in _SINGLE:

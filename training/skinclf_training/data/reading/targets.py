@@ -1,4 +1,4 @@
-"""From the labels of a source to the classes that are trained, by declared crosswalks only."""
+"""Labels of a source translated to the classes that are trained, by declared crosswalks only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.labels import TAXONOMIES, Crosswalk, LabelSet, crosswalk
 from skinclf_training.data.reading.metadata import Record
 
-# Names that archives and older projects write in full.
+# Full names that archives and older projects use.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "nevus": ("nv",),
     "naevus": ("nv",),
@@ -31,10 +31,10 @@ class Targets:
     """Records whose labels are codes of one taxonomy.
 
     Attributes:
-        records: With `label` in `labels` and `origin` in the source's taxonomy.
-        labels: The classes that are trained, in output order.
-        crosswalk: How the source's codes became these.
-        dropped: Images left out by class, as asked.
+        records: Records with `label` in `labels` and `origin` in the taxonomy of the source.
+        labels: Classes that are trained, in output order.
+        crosswalk: Crosswalk from the codes of the source.
+        dropped: Number of images left out, by class.
     """
 
     records: tuple[Record, ...]
@@ -46,19 +46,19 @@ class Targets:
 def to_taxonomy(
     records: Sequence[Record], target: LabelSet, *, source: LabelSet | None = None, drop: Sequence[str] = ()
 ) -> Targets:
-    """Translate labels.
+    """Translate the labels of records to a taxonomy.
 
     Two-class targets take any taxonomy with a declared crosswalk. Between multi-class ones a crosswalk that
     loses something is used only when `source` asks for it by name.
 
     Args:
-        records: As read.
+        records: Records as read.
         target: Taxonomy to train.
         source: Taxonomy of the labels; None finds the one that has them all.
         drop: Classes whose images are left out.
 
     Raises:
-        InvalidArgumentError: A label has no class in the target, or a class to drop does not occur.
+        InvalidArgumentError: A label has no class in the target, or a class to leave out does not occur.
     """
     wanted = {_fold(code) for code in drop}
     dropped: Counter[str] = Counter()
@@ -73,7 +73,8 @@ def to_taxonomy(
     if absent:
         found = ", ".join(sorted({record.label for record in records}))
         raise InvalidArgumentError(
-            f"--drop-class {', '.join(absent)}: no image has this class; found {found}."
+            f"`drop_classes` names {', '.join(absent)}, which no image has; found {found}.",
+            parameter="drop_classes",
         )
     counts = Counter(record.label for record in kept)
     walk, codes = _interpret(counts, target, source)
@@ -118,11 +119,11 @@ def _unknown(unknown: Mapping[str, int], counts: Mapping[str, int], named: Label
         except InvalidArgumentError:
             walk = None
         if walk is not None:
-            hint = f", translate them with --from-labels {taxonomy.name} ({walk.lossy})"
+            hint = f", translate them with `from_labels={taxonomy.name}` ({walk.lossy})"
             break
     return (
         f"Labels outside {named.name}: {found}. Expected {', '.join(named.codes)}; "
-        f"leave them out with --drop-class{hint}, or choose another taxonomy with --labels."
+        f"leave them out with `drop_classes`{hint}, or choose another taxonomy with `labels`."
     )
 
 
@@ -153,7 +154,7 @@ def _resolve(text: str, taxonomy: LabelSet, *, numbers: bool) -> str | None:
 
 
 def _names(text: str) -> set[str]:
-    """Everything a label may be called by `--drop-class`."""
+    """Names by which `drop_classes` may refer to a label."""
     codes = (_resolve(text, taxonomy, numbers=False) for taxonomy in TAXONOMIES.values())
     return {_fold(text), *(code for code in codes if code is not None)}
 

@@ -1,4 +1,4 @@
-"""Where public data sets can be had, under which licence, and how to know that a file is whole."""
+"""Catalogue of public data sets: addresses, licences, citations and checksums."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class RemoteFile:
     """One file of a source.
 
     Attributes:
-        name: What it is called on disk.
-        path: Below the base URL; the name when empty.
-        checksum: `md5:...` or `sha256:...`, as its publisher states it; None when nobody does, and the
-            first download's own hash is then kept.
+        name: File name on disk.
+        path: Path below the base URL; the name when empty.
+        checksum: Checksum of the publisher, `md5:...` or `sha256:...`; None where none is published, and the hash of
+            the first download is then recorded.
         members: Patterns of the archive members to unpack; empty means all.
     """
 
@@ -32,9 +32,9 @@ class Source:
 
     Attributes:
         bases: Base URLs of the same files, tried in turn.
-        files: What to fetch.
-        labels: Patterns of the tables that `skinclf data prepare` reads, labels first.
-        token: Whether Kaggle's token is needed.
+        files: Files to fetch.
+        labels: Patterns of the tables that `prepare` reads, labels first.
+        token: Whether a Kaggle token is needed.
     """
 
     bases: tuple[str, ...]
@@ -48,12 +48,12 @@ class DataSet:
     """A public data set.
 
     Attributes:
-        title: What it is.
-        page: Where people read about it.
-        licence: Under which it may be used.
-        citations: What to cite.
-        taxonomy: For `--labels`.
-        sources: By name; without a choice, those without a token are tried in this order.
+        title: Name, size and content.
+        page: Address of its description.
+        licence: Licence of use.
+        citations: Publications to cite.
+        taxonomy: Name of the taxonomy of its labels.
+        sources: Sources by name; without a choice, those without a token are tried in this order.
     """
 
     title: str
@@ -173,10 +173,10 @@ DATASETS: Mapping[str, DataSet] = {
 
 
 def find_dataset(name: str) -> DataSet:
-    """A data set by name.
+    """Find a data set by name.
 
     Raises:
-        InvalidArgumentError: Nobody knows it.
+        InvalidArgumentError: No data set has this name.
     """
     try:
         return DATASETS[name.lower()]

@@ -1,4 +1,4 @@
-"""`skinclf data download`: public data sets, resumable, checked, with licence and citation on record."""
+"""Download of public data sets: resumable, checked, with licence and citation on record."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.environment import now
 from skinclf._utils.files import sha256_file, writing
 from skinclf._utils.json import read_json, write_json
 from skinclf._version import __version__
@@ -40,24 +40,24 @@ def download(
     pause: float = 2.0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Fetch and unpack a data set; run again, it goes on where it stopped and checks what is there.
+    """Fetch and unpack a data set; a second call continues where the first stopped and checks existing files.
 
     Args:
-        name: `ham10000` or `isic2019`.
-        folder: Gets the files and `SOURCE.json`.
-        source: One of the data set's sources; None tries those without a token in turn.
+        name: Name of the data set, `ham10000` or `isic2019`.
+        folder: Folder for the files and `SOURCE.json`.
+        source: Name of a source of the data set; None tries those without a token in turn.
         mirrors: Base URLs to use instead of the source's own, in turn; with the same files below them.
-        keep_archives: Keep the archives after unpacking them.
-        attempts: Tries in a row without a byte, after which the next mirror is asked.
-        pause: Seconds between them, doubled each time.
-        progress: Called with file name, bytes so far and bytes in all (None: unknown).
+        keep_archives: Whether archives are kept after unpacking.
+        attempts: Number of attempts in a row without a byte before the next mirror is asked.
+        pause: Seconds between attempts, doubled each time.
+        progress: Function that is called with file name, bytes so far and bytes in all (None: unknown).
 
     Returns:
         The record, as written to `SOURCE.json`.
 
     Raises:
-        InvalidArgumentError: Unknown name or source, no Kaggle token, or a damaged archive.
-        SkinclfError: Nobody delivers the files, or they are not what they should be.
+        InvalidArgumentError: The name or source is unknown, the Kaggle token is missing, or an archive is damaged.
+        SkinclfError: No source delivers the files, or their checksums differ.
         OutputError: The folder cannot be written or the disk is full.
         MissingExtraError: pooch is not installed.
     """
@@ -80,7 +80,7 @@ def download(
             "citations": list(dataset.citations),
             "source": chosen,
             "skinclf_version": __version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": now(),
             "files": {},
         }
         try:
@@ -97,8 +97,7 @@ def download(
         write_json(folder / RECORD, record := {**record, "complete": True})
         return record
     raise SkinclfError(
-        " ".join(failures)
-        + " Check the network and any proxy and run the same command again: what has come is "
+        " ".join(failures) + " Check the network and any proxy and download again: complete files are "
         f"kept. By hand: {dataset.page}, unpacked into {folder}."
     )
 
@@ -174,7 +173,7 @@ class _Fetcher:
                 "sha256": sha256,
                 "checked_against": "publisher" if file.checksum else ("first download" if expected else None),
             }
-        raise _UnavailableError(f"{file.name} cannot be had ({'; '.join(reasons)}).")
+        raise _UnavailableError(f"{file.name} cannot be fetched ({'; '.join(reasons)}).")
 
     def _retrieve(self, url: str, name: str, expected: str | None) -> None:
         try:
@@ -220,10 +219,10 @@ def _network(error: Exception) -> str:
 
 
 def _kaggle_token() -> dict[str, str]:
-    """The header that Kaggle's API wants, from where Kaggle's own client looks.
+    """Authorization header of the Kaggle API, from the places that Kaggle's own client reads.
 
     Raises:
-        InvalidArgumentError: There is no token.
+        InvalidArgumentError: No token is found.
     """
     if token := os.environ.get("KAGGLE_API_TOKEN"):
         return {"Authorization": f"Bearer {token}"}

@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP: a cut connection goes on where it stopped, now or in a later run."""
+"""Resumable HTTP download of one file: a broken connection continues, now or in a later run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from skinclf.errors import OutputError
 if TYPE_CHECKING:
     import requests
 
-_BLOCK = 1 << 16  # what a cut connection loses at most
+_BLOCK = 1 << 16  # largest loss of a broken connection
 _TIMEOUT = (15, 60)  # seconds to connect, and to wait for the next bytes
 
 
 class ResumingDownload:
-    """A downloader for pooch that keeps what it has got.
+    """Downloader for pooch that resumes partial files.
 
     The bytes so far are in `<name>.part`, the server's mark of their version in `<name>.part.tag`. A later
     request asks for the rest of that version only (RFC 9110, Range and If-Range), and begins anew when the
@@ -40,10 +40,10 @@ class ResumingDownload:
 
         Args:
             part: File for the bytes so far.
-            headers: Sent with each request.
-            attempts: Tries in a row that bring no byte, after which it gives up.
-            pause: Seconds before the second try; doubled with each one that brings nothing.
-            progress: Called with bytes so far and in all (None: unknown).
+            headers: Headers of each request.
+            attempts: Number of attempts in a row without a byte before the download fails.
+            pause: Seconds before the second attempt, doubled with each one without a byte.
+            progress: Function that is called with bytes so far and in all (None: unknown).
         """
         self.part, self._headers = part, dict(headers or {})
         self._tag = part.with_name(f"{part.name}.tag")
@@ -113,7 +113,7 @@ class ResumingDownload:
         if total is not None and total - start > free:
             raise OutputError(
                 f"{self.part.parent}: {(total - start) / 1e9:.1f} GB are still to come and {free / 1e9:.1f} GB free. "
-                "Make room and run the same command again; it goes on where it stopped."
+                "Make room and download again; it continues where it stopped."
             )
         self._tag.write_text(_version(response.headers), encoding="ascii")
         size = start
@@ -130,14 +130,14 @@ class ResumingDownload:
     def _unwritable(self, error: OSError) -> OutputError:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return OutputError(
-                f"{self.part.parent}: the disk is full after {self._size() / 1e9:.1f} GB. Make room and run the "
-                "same command again; it goes on where it stopped."
+                f"{self.part.parent}: the disk is full after {self._size() / 1e9:.1f} GB. Make room and "
+                "download again; it continues where it stopped."
             )
         return OutputError(f"{self.part}: cannot be written: {error.strerror or error}.")
 
 
 def _passing(error: requests.RequestException) -> bool:
-    """Whether trying again may help: no or a broken connection, or a server that is overloaded."""
+    """Whether another attempt may succeed: no or a broken connection, or an overloaded server."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

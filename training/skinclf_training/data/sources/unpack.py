@@ -1,4 +1,4 @@
-"""Unpacking an archive that came over the network."""
+"""Safe unpacking of downloaded archives."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _IGNORED = ("__MACOSX/*", "*/.DS_Store", ".DS_Store", "*/._*", "._*")
 def unpack(archive: Path, folder: Path, *, members: Sequence[str] = ()) -> int:
     """Unpack a zip archive; files of the right size that are there already stay as they are.
 
-    The members go into a subfolder called like the archive, unless they bring one.
+    The members go into a subfolder with the name of the archive, unless they have one.
 
     Args:
         archive: The zip file.
-        folder: Must exist.
-        members: Patterns of what to unpack; empty means all.
+        folder: Existing folder to unpack into.
+        members: Patterns of members to unpack; empty means all.
 
     Returns:
         Number of files.
 
     Raises:
-        InvalidArgumentError: Not a zip archive, damaged, or with a member that would land outside of the folder.
+        InvalidArgumentError: The file is not a zip archive or damaged, or a member would land outside of the folder.
         OutputError: The disk is full or cannot be written.
     """
     try:

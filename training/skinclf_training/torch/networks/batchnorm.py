@@ -1,4 +1,4 @@
-"""Batch-normalisation statistics as prediction will meet them."""
+"""Precise batch-normalisation statistics for prediction."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _BATCH = 32
 
 
 def refresh_batchnorm(network: nn.Module, preprocess: Preprocess, paths: Sequence[Path]) -> None:
-    """Estimate the statistics of every batch normalisation anew, in place and in float32.
+    """Estimate the statistics of every batch normalisation again, in place and in float32.
 
     Running statistics come from augmented crops, at the precision of training; prediction sees whole pictures
-    in float32. Whether this helps is for the validation part to say: the built-in model's first stage gained
+    in float32. Whether this helps must be measured on the validation part: the built-in model's first stage gained
     accuracy and AUC from it, its second, trained on milder crops, lost balanced accuracy.
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021 (precise statistics).
 
     Args:
-        network: Left in eval mode; untouched when it has no batch normalisation.
-        preprocess: What prediction will use.
+        network: Network, in eval mode afterwards; unchanged when it has no batch normalisation.
+        preprocess: Preprocessing of prediction.
         paths: Training images, in random order.
     """
     from torch.optim.swa_utils import update_bn

@@ -1,4 +1,4 @@
-"""The network to train, with its starting weights accounted for tensor by tensor."""
+"""Networks to train, with a report of their starting weights tensor by tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHORT = {"simple_cnn": "skinclf/simple-cnn"}
 
 
 def architecture(config: ModelConfig) -> tuple[str, dict[str, Any]]:
-    """The name and arguments under which a bundle builds the configured network."""
+    """Name and arguments by which a bundle builds the configured network."""
     name = _SHORT.get(config.architecture, config.architecture)
     if name.startswith("skinclf/") or not config.head:
         return name, dict(config.args)
@@ -32,18 +32,18 @@ def architecture(config: ModelConfig) -> tuple[str, dict[str, Any]]:
 
 
 def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, InitReport | None]:
-    """Build a network and start it as configured; draws from torch's global generator.
+    """Build a network and initialise it as configured, with torch's global generator.
 
     Args:
-        config: The network and its start.
-        num_outputs: Width of the last layer.
+        config: Configuration of the network.
+        num_outputs: Number of outputs of the last layer.
 
     Returns:
-        The network in training mode, and what became of a file of starting weights, if one was named.
+        The network in training mode, and a report of the starting weights where a file was named.
 
     Raises:
-        InvalidArgumentError: Options that exclude each other, or a file of weights that does not exist.
-        ModelError: Nobody knows the network, or the file's body does not fit it.
+        InvalidArgumentError: Options exclude each other, or the file of weights does not exist.
+        ModelError: The network is unknown, or the backbone of the file does not fit it.
     """
     name, args = architecture(config)
     starts = [key for key in ("init", "transplant", "pretrained") if getattr(config, key)]
@@ -73,7 +73,7 @@ def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, Ini
 def _timm(config: ModelConfig, num_outputs: int) -> nn.Module:
     import timm
 
-    # Before a head of its own a backbone drops nothing: the head says where.
+    # No dropout in a backbone before a configured head, which states its own.
     drop_rate = config.drop_rate if num_outputs else 0.0
     regular = {"drop_rate": drop_rate, "drop_path_rate": config.drop_path_rate}
     try:
@@ -90,7 +90,7 @@ def _timm(config: ModelConfig, num_outputs: int) -> nn.Module:
 
 
 def _own(name: str, args: dict[str, Any], config: ModelConfig, num_outputs: int) -> nn.Module:
-    """One of skinclf's own networks, which bring their heads and dropout with them."""
+    """Build one of skinclf's own networks, which define their head and dropout."""
     network = build_named(name, num_outputs, args).train()
     if not hasattr(network, "get_classifier"):
         raise ModelError(f"{name} runs converted models; it cannot be trained from a configuration.")
@@ -102,10 +102,12 @@ def _own(name: str, args: dict[str, Any], config: ModelConfig, num_outputs: int)
 
 
 def _take_torchvision(network: nn.Module, variant: str | None) -> None:
-    """Take torchvision's ImageNet weights for an EfficientNet with its names, without their classifier."""
+    """Load torchvision's ImageNet weights for an EfficientNet with its names, without their classifier."""
     bodies = [module for module in network.modules() if isinstance(module, EfficientNet)]
     if variant is None or not bodies:
-        raise InvalidArgumentError("model.pretrained: nobody publishes ImageNet weights of this network.")
+        raise InvalidArgumentError(
+            "model.pretrained: there are no published ImageNet weights of this network."
+        )
     from torchvision.models import get_model_weights
 
     try:
@@ -123,11 +125,11 @@ def _take_torchvision(network: nn.Module, variant: str | None) -> None:
 
 
 def start_from(network: nn.Module, path: Path) -> InitReport:
-    """Copy a file's tensors into a network by name; the classifier alone may differ.
+    """Copy tensors of a file into a network by name; only the classifier may differ.
 
     Raises:
-        InvalidArgumentError: No such file.
-        ModelError: No safetensors file, or a tensor outside the classifier does not fit.
+        InvalidArgumentError: The file cannot be read.
+        ModelError: The file is not in safetensors format, or a tensor outside the classifier does not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -177,7 +179,7 @@ def start_from(network: nn.Module, path: Path) -> InitReport:
 
 
 def _reset_head(network: nn.Module) -> None:
-    """Start the classifier near zero: timm's default for some networks suits 1000 classes, not seven."""
+    """Initialise the classifier near zero: timm's default for some networks suits 1000 classes, not seven."""
     for part in _classifiers(network):
         for module in part.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
@@ -185,7 +187,7 @@ def _reset_head(network: nn.Module) -> None:
 
 
 def _start_layers(network: nn.Module) -> None:
-    """He's start, as torchvision has it for convolutions, for all layers but the last, which is near zero."""
+    """Initialise all layers as torchvision does convolutions (He et al. 2015), the last one near zero."""
     layers = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     for layer in layers[:-1]:
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -212,13 +214,13 @@ def head_names(network: nn.Module) -> frozenset[str]:
 
 
 def _own_classifier(network: nn.Module, prefix: str) -> tuple[str, ...]:
-    """How the names of the classifier begin that a bare backbone would have."""
+    """Prefixes of the names of the classifier of a bare backbone."""
     config: Any = getattr(network.get_submodule(prefix[:-1]), "pretrained_cfg", {})
     names = config.get("classifier", "classifier")
     return tuple(f"{prefix}{name}." for name in ([names] if isinstance(names, str) else names or ()))
 
 
 def body_prefix(network: nn.Module) -> str:
-    """What stands before the names of a bare backbone's tensors: empty where the network is one."""
+    """Prefix of the names of the backbone's tensors; empty where the network is a bare backbone."""
     kinds = (HeadedNetwork, PublishedNetwork)
     return next(f"{name}." for name, _ in network.named_children()) if isinstance(network, kinds) else ""

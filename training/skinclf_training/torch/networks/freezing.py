@@ -1,4 +1,4 @@
-"""Which part of a network learns, phase by phase, and what its batch normalisation does meanwhile."""
+"""Freezing: trainable parts of a network by phase, and the mode of its batch normalisation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from skinclf_training.torch.networks.build import body_prefix, head_names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
-    """What learns in a phase.
+    """Counts of trainable stages and parameters in a phase.
 
     Attributes:
-        stages: How many of the backbone's stages have a parameter that learns.
-        of_stages: How many stages there are.
-        parameters: Numbers that learn.
-        of_parameters: Numbers there are.
+        stages: Number of backbone stages with a trainable parameter.
+        of_stages: Number of backbone stages.
+        parameters: Number of trainable parameters.
+        of_parameters: Number of parameters.
     """
 
     stages: int
@@ -32,11 +32,11 @@ class Learning:
 
 
 class Freezer:
-    """Applies phases and the policy for batch normalisation to a network.
+    """Freezing of a network by phases and by the policy for batch normalisation.
 
     Args:
-        network: As `skinclf_training.torch.networks.build.build_network` makes it.
-        optim: `phases` and `batchnorm`.
+        network: Network of `skinclf_training.torch.networks.build.build_network`.
+        optim: Configuration with `phases` and `batchnorm`.
 
     Raises:
         InvalidArgumentError: A phase names a part that the network does not have.
@@ -58,7 +58,7 @@ class Freezer:
             self.learning_names(phase.trainable)
 
     def learning_names(self, text: str) -> frozenset[str]:
-        """Names of the parameters that `Phase.trainable` stands for; the head's are always among them.
+        """Names of the parameters that `Phase.trainable` selects; those of the head are always included.
 
         Raises:
             InvalidArgumentError: The network has no such part.
@@ -70,13 +70,13 @@ class Freezer:
         parts = self._parts.get(kind, [])
         if not number.isdigit() or not 1 <= int(number) <= len(parts):
             counts = ", ".join(f"{key}=1 to {key}={len(found)}" for key, found in self._parts.items())
-            raise InvalidArgumentError(f"Phase {text!r}: this network knows all, head, {counts}.")
+            raise InvalidArgumentError(f"Phase {text!r}: this network has all, head, {counts}.")
         return frozenset(head.union(*parts[-int(number) :]))
 
     def enter(self, phase: Phase) -> Learning:
-        """Let the phase's part learn, and nothing else.
+        """Make the part of a phase trainable, and freeze the rest.
 
-        Where batch normalisation is trained at all, that of a frozen part keeps its statistics too.
+        Where batch normalisation is trained, that of a frozen part keeps its statistics too.
         """
         learning = self.learning_names(phase.trainable)
         if self._policy != "train":
@@ -100,16 +100,16 @@ class Freezer:
         )
 
     def settle(self) -> None:
-        """Hold the frozen statistics still: to be called whenever the network was put in training mode."""
+        """Put frozen batch normalisation in eval mode; call it after every switch to training mode."""
         for module in self._still:
             module.eval()
 
 
 def stages(network: nn.Module) -> list[list[str]]:
-    """Parameter names of a backbone's stages, from the image on.
+    """Parameter names of the stages of a backbone, from the input on.
 
-    A stage is a child of `features` in skinclf's own networks (the nine parts of an EfficientNet-B0), and what
-    timm groups together coarsely in its networks; a closing normalisation belongs to the last one.
+    A stage is a child of `features` in skinclf's own networks (the nine parts of an EfficientNet-B0), and a coarse
+    group of timm in its networks; a closing normalisation belongs to the last stage.
     """
     prefix, head = body_prefix(network), head_names(network)
     body: Any = network.get_submodule(prefix[:-1])

@@ -1,9 +1,9 @@
-"""An EfficientNet-B0 that starts from a MobileNetV2 instead of from noise.
+"""Initialisation of an EfficientNet-B0 from the weights of a MobileNetV2.
 
-The two networks share their plan: the same stem, seven stages of inverted bottlenecks with the same strides, the
+The two networks share their layout: the same stem, seven stages of inverted bottlenecks with the same strides, the
 same head. EfficientNet-B0 is wider in three stages, has 5 x 5 kernels where MobileNetV2 has 3 x 3, squeeze-and-
-excitation, SiLU instead of ReLU6, one block fewer in two stages and one more in another. Each difference has a
-start that leaves the function (nearly) as it was; the idea is that of Chen et al., "Net2Net", ICLR 2016.
+excitation, SiLU instead of ReLU6, one block fewer in two stages and one more in another. Each difference is
+initialised so that the function stays (nearly) the same; the idea is that of Chen et al., "Net2Net", ICLR 2016.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _NAME = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)")
 
 
 def transplant(network: nn.Module, path: Path) -> tuple[str, ...]:
-    """Start an EfficientNet-B0 from a file with the weights of a MobileNetV2 (both as timm names them).
+    """Initialise an EfficientNet-B0 from a file with the weights of a MobileNetV2 (both as timm names them).
 
-    Wider layers keep their further channels at their random start, and the old channels do not read them; kernels
-    lie in the middle of larger ones; the gates of squeeze-and-excitation start at one half; a block without a
-    counterpart starts as the identity. A classifier of the same shape is taken along.
+    Wider layers keep their further channels at their random initial values, and the old channels do not read them;
+    kernels lie in the middle of larger ones; the gates of squeeze-and-excitation start at one half; a block without
+    a counterpart starts as the identity. A classifier of the same shape is copied too.
 
     Args:
         network: timm's `efficientnet_b0`, changed in place.
         path: Safetensors file of timm's `mobilenetv2_100`, any number of classes.
 
     Returns:
-        Names of the tensors of the network that stay at their random start in full.
+        Names of the tensors of the network that stay at their random initial values in full.
 
     Raises:
-        InvalidArgumentError: No such file.
-        ModelError: The file or the network is not what is expected.
+        InvalidArgumentError: The file cannot be read.
+        ModelError: The file holds no MobileNetV2, or the network is not an EfficientNet-B0.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -69,7 +69,7 @@ def transplant(network: nn.Module, path: Path) -> tuple[str, ...]:
                 _embed(value, _tensor(source, donor, path), name, path)
         _neutral(network)
         _adapt(network)
-    log.info("Transplanted from %s; at their random start: %d tensors", path.name, len(fresh))
+    log.info("Transplanted from %s; at their random initial values: %d tensors", path.name, len(fresh))
     return tuple(fresh)
 
 
@@ -113,7 +113,7 @@ def _embed(target: Tensor, donor: Tensor, name: str, path: Path) -> None:
 
 
 def _neutral(network: nn.Module) -> None:
-    """Gates at one half, and the identity where a block has no counterpart."""
+    """Set gates to one half, and blocks without a counterpart to the identity."""
     for name, module in network.named_modules():
         if name.endswith("se.conv_expand"):
             nn.init.zeros_(module.weight)

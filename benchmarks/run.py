@@ -191,7 +191,7 @@ def startup(work: Path, repeat: int) -> None:
 @click.pass_obj
 def int8(work: Path, images: Path, model: str | None, limit: int) -> None:
     """Effect of bf16 and int8 on a model's probabilities, on the same images; int8 is calibrated on 300 others."""
-    from skinclf.conversion.measure_precision import choose_images, measure_precision
+    from skinclf.conversion.precision_loss import choose_images, measure_precision
     from skinclf.conversion.quantize import CALIBRATION, quantize_model
     from skinclf.images.discovery import Inputs
     from skinclf.models.load import load_model

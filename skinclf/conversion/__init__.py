@@ -14,7 +14,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from skinclf.conversion.convert import convert_model
-    from skinclf.conversion.measure_precision import measure_precision
+    from skinclf.conversion.precision_loss import measure_precision
     from skinclf.conversion.quantize import quantize_model
     from skinclf.conversion.verify import VerifyReport, verify_model
 else:
@@ -24,7 +24,7 @@ else:
         __name__,
         {
             "skinclf.conversion.convert": ["convert_model"],
-            "skinclf.conversion.measure_precision": ["measure_precision"],
+            "skinclf.conversion.precision_loss": ["measure_precision"],
             "skinclf.conversion.quantize": ["quantize_model"],
             "skinclf.conversion.verify": ["VerifyReport", "verify_model"],
         },

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.files import sha256_file, writing
-from skinclf.conversion.measure_precision import LEAST_IMAGES, choose_images, measure_precision
+from skinclf.conversion.precision_loss import LEAST_IMAGES, choose_images, measure_precision
 from skinclf.errors import ImageError, InvalidArgumentError, MissingExtraError, OutputError
 from skinclf.images.decode import load_picture
 from skinclf.models.bundle import read_spec, write_spec

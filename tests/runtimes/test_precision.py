@@ -14,7 +14,7 @@ from support.fake_scorer import FakeScorer
 from support.pictures import encode
 from support.run_helpers import manifest, write
 
-from skinclf.conversion.measure_precision import LEAST_IMAGES, choose_images, measure_precision
+from skinclf.conversion.precision_loss import LEAST_IMAGES, choose_images, measure_precision
 from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.predictor import Predictor

@@ -50,7 +50,7 @@ def precision(
     as_json: bool,
 ) -> None:
     """Measure the effect of a reduced precision on the model NAME, against float32 on the same images."""
-    from skinclf.conversion.measure_precision import choose_images, measure_precision
+    from skinclf.conversion.precision_loss import choose_images, measure_precision
     from skinclf.models.bundle import write_spec
     from skinclf.models.load import load_model
     from skinclf.models.precision import with_record

@@ -44,7 +44,7 @@ def quantize(
     The images should look like those that will be predicted. Use the bundle with
     `skinclf predict --model FOLDER --precision int8`.
     """
-    from skinclf.conversion.measure_precision import choose_images
+    from skinclf.conversion.precision_loss import choose_images
     from skinclf.conversion.quantize import quantize_model
     from skinclf.models.load import load_model
 

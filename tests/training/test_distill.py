@@ -15,7 +15,8 @@ from skinclf.labels import HAM10000, MALIGNANT, LabelSet, parse_labels
 from skinclf.models.load import load_model
 from skinclf.models.registry import BUILTIN
 from skinclf.runtimes.create import create_runtime
-from skinclf_training.config.schema import DistillConfig, Phase
+from skinclf_training.config.optimisation import Phase
+from skinclf_training.config.schema import DistillConfig
 from skinclf_training.torch.distill import Teachers, distillation_loss
 
 TEACHER = str(BUILTIN / "ham10000-mobilenetv2")

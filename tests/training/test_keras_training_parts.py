@@ -17,8 +17,9 @@ pytestmark = pytest.mark.tensorflow
 from support.keras_training import tiny
 
 from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
+from skinclf_training.config.optimisation import OptimConfig, Phase
 from skinclf_training.config.read import load_config
-from skinclf_training.config.schema import Config, LossConfig, OptimConfig, Phase
+from skinclf_training.config.schema import Config, LossConfig
 from skinclf_training.keras.callbacks import Progress
 from skinclf_training.keras.data import Batches, scaled
 from skinclf_training.keras.framework import check_supported, device, keras, policy, tf

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from skinclf.errors import InvalidArgumentError
+from skinclf_training.config.optimisation import OptimConfig, Phase, StopConfig
 from skinclf_training.config.schema import (
     AugmentConfig,
     Config,
@@ -22,10 +23,7 @@ from skinclf_training.config.schema import (
     LogConfig,
     LossConfig,
     ModelConfig,
-    OptimConfig,
-    Phase,
     PreprocessConfig,
-    StopConfig,
 )
 
 __all__ = [

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ModelError
-from skinclf_training.config.schema import Config, Phase
+from skinclf_training.config.optimisation import Phase
+from skinclf_training.config.schema import Config
 from skinclf_training.keras.data import scaled
 from skinclf_training.keras.framework import tf
 from skinclf_training.keras.model import Built, set_trainable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skinclf_training.config.schema import OptimConfig
+from skinclf_training.config.optimisation import OptimConfig
 from skinclf_training.keras.framework import keras
 
 

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from skinclf.errors import InvalidArgumentError
-from skinclf_training.config.schema import Config, OptimConfig, Phase
+from skinclf_training.config.optimisation import OptimConfig, Phase
+from skinclf_training.config.schema import Config
 
 # Of torch.optim.lr_scheduler.OneCycleLR and ReduceLROnPlateau.
 _ONECYCLE_START, _ONECYCLE_END = 1 / 25, 1 / 25e4

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skinclf_training.config.schema import OptimConfig
+from skinclf_training.config.optimisation import OptimConfig
 from skinclf_training.torch.networks.build import head_names
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skinclf.errors import InvalidArgumentError
-from skinclf_training.config.schema import OptimConfig, Phase
+from skinclf_training.config.optimisation import OptimConfig, Phase
 from skinclf_training.torch.networks.build import body_prefix, head_names
 
 

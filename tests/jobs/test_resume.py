@@ -176,6 +176,7 @@ def test_a_second_signal_stops_at_once_and_a_silent_pipe_is_no_hindrance(folder,
     process = child(0, "--from-file", "-", "--output", path, stdin=subprocess.PIPE)
     process.stdin.write(b"".join(f"{folder}/img-{i}.jpg\n".encode() for i in range(6)))
     process.stdin.flush()
+    wait_for_rows(path, process, 0)  # the header: the run has begun
     time.sleep(2)
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)

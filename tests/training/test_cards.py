@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,8 +208,8 @@ def test_no_card_without_an_evaluation(evaluated, metrics, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (None, "does not say which model"),
-        ({"weights_sha256": "0" * 64, "name": "other"}, "other weights_sha256"),
+        (None, "does not record which model"),
+        ({"weights_sha256": "0" * 64, "name": "other"}, "other weights"),
     ],
 )
 def test_no_card_from_the_evaluation_of_another_model(evaluated, metrics, tmp_path, model, message):
@@ -274,7 +275,7 @@ def test_the_headline_figures_of_a_committed_card(folder):
 def test_a_drifted_card_is_noticed(evaluated, tmp_path, monkeypatch):
     folder = tmp_path / "bundle"
     make_card(evaluated / "bundle", evaluated / "metrics.json").write(folder)
-    monkeypatch.setattr("test_cards.BUILTIN", evaluated)
+    monkeypatch.setattr(sys.modules[__name__], "BUILTIN", evaluated)
     test_a_committed_card_holds_its_committed_evaluation(folder)
     path = folder / "README.md"
     text = path.read_text(encoding="utf-8")

@@ -156,7 +156,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(isic: Server, tmp_path: Path)
 
 def test_a_later_run_goes_on_and_notices_a_changed_file(isic: Server, tmp_path: Path) -> None:
     isic.cut_after = [10_000_000, 10_000_000, 100_000, 0, 0, 0]
-    with pytest.raises(SkinclfError, match=r"Input.zip cannot be had .*cut"):
+    with pytest.raises(SkinclfError, match=r"Input.zip cannot be fetched .*cut"):
         fetch(isic, tmp_path)
     part = tmp_path / "ISIC_2019_Training_Input.zip.part"
     assert part.stat().st_size == 1 << 16
@@ -207,7 +207,7 @@ def test_a_file_that_changed_after_the_first_download_is_refused(isic: Server, t
     fetch(isic, tmp_path)
     (tmp_path / "ISIC_2019_Training_Metadata.csv").unlink()
     isic.files["/ISIC_2019_Training_Metadata.csv"] = b"image,lesion_id\na,other\n"
-    with pytest.raises(SkinclfError, match=r"Metadata.csv cannot be had .*expected checksum sha256"):
+    with pytest.raises(SkinclfError, match=r"Metadata.csv cannot be fetched .*expected checksum sha256"):
         fetch(isic, tmp_path)
 
 

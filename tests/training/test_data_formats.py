@@ -129,7 +129,7 @@ def test_a_format_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("image_id,dx,label\na,nv,0\nb,mel,1\n")
     assert [r.label for r in read_records([path]).records] == ["nv", "mel"]
-    with pytest.raises(InvalidArgumentError, match="called like classes"):
+    with pytest.raises(InvalidArgumentError, match="names of classes"):
         read_records([path], format="onehot")
     with pytest.raises(InvalidArgumentError, match="the format isic2019 is a table"):
         read_records([tmp_path], format="isic2019")
@@ -268,7 +268,7 @@ def test_dropped_classes_are_counted_and_leave_the_taxonomy() -> None:
     )
     # A class of the source that is none of the target's leaves the target as it is.
     assert to_taxonomy(records("mel", "nv", "df"), MALIGNANT, drop=["df"]).labels == MALIGNANT
-    with pytest.raises(InvalidArgumentError, match="no image has this class; found mel, nv"):
+    with pytest.raises(InvalidArgumentError, match="which no image has; found mel, nv"):
         to_taxonomy(records("mel", "nv"), ISIC2019, drop=["scc"])
 
 

@@ -167,7 +167,9 @@ def test_without_network_the_imagenet_weights_are_one_sentence() -> None:
         model={"architecture": "MobileNet", "pretrained": True, "args": {"alpha": 0.25}},
         preprocess={"scaling": "tf", "height": 160, "width": 160},
     )
-    with pytest.raises(ModelError, match=r"ImageNet weights of MobileNet could not be had.*pretrained=false"):
+    with pytest.raises(
+        ModelError, match=r"ImageNet weights of MobileNet could not be fetched.*pretrained=false"
+    ):
         build_model(config, 2)
 
 
@@ -184,7 +186,7 @@ def test_what_only_torch_can_do_is_refused_by_name() -> None:
     ]
     for group, change in changes:
         with pytest.raises(
-            InvalidArgumentError, match=f"TensorFlow does not know {group}.{list(change)[-1]}"
+            InvalidArgumentError, match=f"TensorFlow does not support {group}.{list(change)[-1]}"
         ):
             check_supported(tiny(**{group: change}))
 

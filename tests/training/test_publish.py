@@ -192,7 +192,7 @@ def test_a_branch(server, source):
 
 def test_private_is_not_for_a_public_repository(server, source):
     server.add_repo(REPO, {})
-    with pytest.raises(InvalidArgumentError, match="there and public"):
+    with pytest.raises(InvalidArgumentError, match="exists and is public"):
         push(source, REPO, private=True)
     assert server.files(REPO) == {}
 

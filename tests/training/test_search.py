@@ -355,7 +355,7 @@ def test_failures_are_recorded_and_counted(
     ]
     options["space"] = {"optim.lr": {"choices": [0.1, 0.2]}}
     with pytest.raises(
-        InvalidArgumentError, match=r"None of 2 trials came to a figure; .* bce needs two classes"
+        InvalidArgumentError, match=r"None of 2 trials has a figure; .* bce needs two classes"
     ):
         run(prepared, tmp_path / "b", **options)
 

@@ -188,3 +188,33 @@ def test_export_wants_a_run_and_its_data(prepared: Prepared, whole: Path, tmp_pa
     moved = dataclasses.replace(prepared, manifest={**prepared.manifest, "split_sha256": "0" * 64})
     with pytest.raises(MismatchError, match="was trained on split"):
         export_run(whole, moved, tmp_path / "bundle")
+
+
+def test_validation_probabilities_are_normalised_by_row(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from skinclf_training.torch import lightning_module
+
+    class Epoch:
+        current_epoch = 0
+
+    seen = []
+
+    def figures(probabilities, targets, labels):
+        seen.append(probabilities)
+        return {"macro_auc": 0.5}
+
+    monkeypatch.setattr(lightning_module, "validation_metrics", figures)
+    monkeypatch.setattr(lightning_module.Classifier, "trainer", Epoch())
+    monkeypatch.setattr(lightning_module.Classifier, "log_dict", lambda *_, **__: None)
+    network, weights = torch.nn.Conv2d(3, 7, 1), np.ones(7, np.float32)
+    monkeypatch.setattr(
+        lightning_module, "Freezer", lambda *_: type("Still", (), {"settle": lambda _: None})()
+    )
+    module = lightning_module.Classifier(tiny(), network, prepared.labels, weights, batches_per_epoch=1)
+    scores = torch.tensor(np.random.default_rng(0).normal(0, 3, (12, 7)), dtype=torch.float32)
+    module._outputs = [(scores[:8], torch.arange(8) % 7), (scores[8:], torch.arange(4))]
+    module.on_validation_epoch_end()
+    assert np.allclose(seen[0], scores.softmax(dim=1).numpy(), atol=1e-6)

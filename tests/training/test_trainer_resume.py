@@ -212,7 +212,7 @@ def test_determinism_and_tensorboard(prepared: Prepared, tmp_path: Path) -> None
     ("changes", "message"),
     [
         ({"labels": "isic2019"}, "is for the labels isic2019"),
-        ({"select": "f1"}, "select 'f1': expected one of loss, accuracy"),
+        ({"select": "f1"}, "select: f1`; expected one of loss, accuracy"),
         ({"optim": {"phases": [{"epoch": 1}]}}, "expected 0 first"),
         ({"optim": {"phases": [{"epoch": 0, "trainable": "last=999"}]}}, "this network knows"),
         ({"loss": {"kind": "bce"}}, "two classes"),

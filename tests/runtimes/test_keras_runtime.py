@@ -147,7 +147,7 @@ def test_other_precisions_are_refused(tmp_path):
         ("softmax", "identity", [[0.25, 0.75]], [[0.25, 0.75]]),
     ],
 )
-def test_what_a_file_gives_becomes_what_its_spec_calls_scores(gives, activation, values, expected):
+def test_what_a_file_gives_becomes_raw_outputs(gives, activation, values, expected):
     runtime = KerasRuntime.__new__(KerasRuntime)
     runtime._activation, runtime._gives = activation, gives
-    assert np.allclose(runtime._scores(np.asarray(values)), expected, rtol=1e-6)
+    assert np.allclose(runtime._raw(np.asarray(values)), expected, rtol=1e-6)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from skinclf.errors import InvalidArgumentError, ModelError
@@ -85,6 +85,17 @@ class LabelSet(Sequence[Label]):
             if label.code.lower() == wanted:
                 return i
         raise InvalidArgumentError(f"Unknown label {code!r}; {self.name} has {', '.join(self.codes)}.")
+
+    def with_malignant(self, codes: Iterable[str]) -> LabelSet:
+        """The same labels with exactly these codes malignant.
+
+        Raises:
+            InvalidArgumentError: A code is not in this set.
+        """
+        indices = {self.position(code) for code in codes}
+        return LabelSet(
+            self.name, tuple(replace(x, malignant=i in indices) for i, x in enumerate(self.labels))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -177,10 +188,7 @@ def parse_labels(text: str, *, malignant: Sequence[str] | None = None) -> LabelS
             base = LabelSet("custom", tuple(Label(c, c, f) for c, f in zip(codes, flags, strict=True)))
         except ModelError as error:
             raise InvalidArgumentError(str(error)) from None
-    if malignant is None:
-        return base
-    hits = {base.position(code) for code in malignant}
-    return LabelSet(base.name, tuple(Label(x.code, x.name, i in hits) for i, x in enumerate(base)))
+    return base if malignant is None else base.with_malignant(malignant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf.labels import parse_labels
 from skinclf.models.bundle import read_spec, read_weights
-from skinclf.models.formats.class_names import with_malignant
 from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
@@ -148,7 +147,7 @@ def _file_hash(place: Place) -> str | None:
 def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:
     """What holds for every foreign format."""
     if options.malignant is not None:
-        spec = spec.replace(labels=with_malignant(spec.labels, options.malignant))
+        spec = spec.replace(labels=spec.labels.with_malignant(options.malignant))
     known = place.entry is not None and place.entry.adapter != "auto"
     if place.entry is not None and (known or not spec.license):
         spec = spec.replace(license=place.entry.license)
@@ -190,7 +189,8 @@ def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | Non
     if not path.is_file():
         names = ", ".join([*variants, *SCALINGS])
         raise InvalidArgumentError(
-            f"--preprocess {given}: expected {names}, or a JSON file with the fields of Preprocess."
+            f"`preprocess` {given}: expected {names}, or a JSON file with the fields of Preprocess.",
+            parameter="preprocess",
         )
     return Preprocess.from_dict(read_config(path))
 
@@ -200,22 +200,22 @@ def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
     spec = read_spec(place.path, source=place.source, revision=place.revision)
     if options.labels is not None:
         labels = parse_labels(options.labels) if isinstance(options.labels, str) else options.labels
-        _must_agree(place, "--labels", ",".join(labels.codes), ",".join(spec.labels.codes))
+        _must_agree(place, "labels", ",".join(labels.codes), ",".join(spec.labels.codes))
     if options.architecture is not None:
-        _must_agree(place, "--architecture", options.architecture, spec.architecture)
+        _must_agree(place, "architecture", options.architecture, spec.architecture)
     if options.preprocess is not None:
         preprocess = _read_preprocess(options.preprocess, None)
         if _is_scaling(options.preprocess):
             changes = {key: getattr(preprocess, key) for key in ("color", "scale", "mean", "std")}
             preprocess = replace(spec.preprocess, **changes)
         _must_agree(
-            place, "--preprocess", json.dumps(preprocess.to_dict()), json.dumps(spec.preprocess.to_dict())
+            place, "preprocess", json.dumps(preprocess.to_dict()), json.dumps(spec.preprocess.to_dict())
         )
     if options.malignant is not None:
-        labels = with_malignant(spec.labels, options.malignant)
+        labels = spec.labels.with_malignant(options.malignant)
         if spec.labels.malignant_indices is not None:
             own = ",".join(x.code for x in spec.labels if x.malignant)
-            _must_agree(place, "--malignant", ",".join(x.code for x in labels if x.malignant), own)
+            _must_agree(place, "malignant", ",".join(x.code for x in labels if x.malignant), own)
         spec = spec.replace(labels=labels)
     return LoadedModel(spec=spec, build=partial(_network, place.path, spec), folder=place.path)
 
@@ -226,8 +226,9 @@ def _network(folder: Path, spec: ModelSpec) -> nn.Module:
     return restore_network(spec, read_weights(folder, spec))
 
 
-def _must_agree(place: Place, option: str, given: str, own: str) -> None:
+def _must_agree(place: Place, parameter: str, given: str, own: str) -> None:
     if given != own:
         raise ModelError(
-            f"{place.name} says {own} itself; {option} {given} contradicts it. Leave {option} out."
+            f"{place.name} records {own}; `{parameter}` {given} contradicts it. Leave `{parameter}` out.",
+            parameter=parameter,
         )

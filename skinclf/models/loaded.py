@@ -37,8 +37,9 @@ class Stated:
         """The labels, or an error that says how to state them."""
         if self.labels is None:
             raise ModelError(
-                f"{name}: the file does not say which output is which class. State the labels in output "
-                "order, for example --labels ham10000 or --labels benign,malignant."
+                f"{name}: the file does not record which output is which class. State `labels` in output "
+                "order, for example ham10000 or benign,malignant.",
+                parameter="labels",
             )
         return self.labels
 
@@ -54,8 +55,9 @@ class Stated:
         """
         if self.preprocess is None:
             raise ModelError(
-                f"{name}: the file does not say how images were prepared. State it with "
-                "--preprocess caffe|tf|torch|unit|raw or a JSON file."
+                f"{name}: the file does not record how images were prepared. State `preprocess`: caffe, tf, torch, "
+                "unit, raw or a JSON file.",
+                parameter="preprocess",
             )
         if size is None or size == (self.preprocess.height, self.preprocess.width):
             return self.preprocess
@@ -63,7 +65,8 @@ class Stated:
             return replace(self.preprocess, height=size[0], width=size[1])
         raise ModelError(
             f"{name}: the file takes {size[1]} x {size[0]} pixels; the stated preprocessing makes "
-            f"{self.preprocess.width} x {self.preprocess.height}."
+            f"{self.preprocess.width} x {self.preprocess.height}.",
+            parameter="preprocess",
         )
 
 
@@ -101,5 +104,8 @@ class LoadedModel:
         if self.network is not None:
             return self.network
         if self.build is None:
-            raise ModelError(f"{self.spec.name}: this model has no torch network; choose another --runtime.")
+            raise ModelError(
+                f"{self.spec.name}: this model has no torch network; choose another `runtime`.",
+                parameter="runtime",
+            )
         return self.build()

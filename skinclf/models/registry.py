@@ -88,7 +88,8 @@ class PublishedModel:
 
         if not self.variants:
             raise ModelError(
-                f"{self.name}: nobody stated how images are prepared. State it with --preprocess."
+                f"{self.name}: no preprocessing is known for this model. State `preprocess`.",
+                parameter="preprocess",
             )
         name = next(iter(self.variants)) if variant is None else variant
         if name not in self.variants:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
+from packaging.version import InvalidVersion, Version
+
 from skinclf._version import __version__
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
@@ -229,9 +231,13 @@ class ModelSpec:
         if not isinstance(own, Mapping):
             raise ModelError(
                 f"{source}: config.json has no 'skinclf' block, hence no labels or preprocessing to trust. "
-                "State them with --labels and --preprocess."
+                "State `labels` and `preprocess`."
             )
-        if own.get("schema") != SCHEMA or _version(str(own.get("min_version", "0"))) > _version(__version__):
+        try:
+            newer = Version(str(own.get("min_version", "0"))) > Version(__version__)
+        except InvalidVersion as error:
+            raise ModelError(f"{source}: config.json has an unreadable min_version: {error}.") from None
+        if own.get("schema") != SCHEMA or newer:
             raise ModelError(
                 f"{source}: for schema {own.get('schema')}, skinclf {own.get('min_version')} or later; "
                 f"this is schema {SCHEMA}, skinclf {__version__}. Update skinclf."
@@ -299,11 +305,3 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError(f"{path}: expected a JSON object, found {type(data).__name__}.")
     return data
-
-
-def _version(text: str) -> tuple[int, ...]:
-    numbers = []
-    for part in text.split("."):
-        digits = "".join(ch for ch in part if ch.isdigit())
-        numbers.append(int(digits) if digits else 0)
-    return tuple(numbers)

@@ -120,7 +120,7 @@ def test_a_bundle_of_any_repository_becomes_a_folder(server, cache, tmp_path):
     found = hub.read_source(tmp_path / "model")
     assert found is not None
     assert (found.adapter, found.repo_id, found.revision, found.labels) == ("auto", REPO, sha, None)
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         found.preprocess()
 
 

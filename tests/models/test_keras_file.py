@@ -145,7 +145,7 @@ def test_weights_with_another_model(tmp_path: Path, whole: Path) -> None:
 
 def test_weights_alone_ask_for_an_architecture(tmp_path: Path) -> None:
     path = weights_only(tmp_path / "w.h5", tiny_weights())
-    with pytest.raises(ModelError, match=r"without an architecture.*--architecture"):
+    with pytest.raises(ModelError, match=r"without an architecture.*`architecture`"):
         load(path)
     for wrong in ("resnet50", str(tmp_path), str(path)):
         with pytest.raises(ModelError, match=r"cannot be read as a file|without an architecture"):
@@ -162,9 +162,9 @@ def test_a_whole_model_needs_no_architecture(whole: Path) -> None:
 
 
 def test_labels_and_preprocessing_must_be_stated(whole: Path) -> None:
-    with pytest.raises(ModelError, match="--labels"):
+    with pytest.raises(ModelError, match="`labels`"):
         load(whole, Stated(preprocess=TOLD.preprocess))
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         load(whole, Stated(labels=TOLD.labels))
 
 

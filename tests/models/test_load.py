@@ -158,9 +158,9 @@ def test_a_folder_without_a_model_and_a_config_of_something_else(tmp_path):
 
 
 def test_a_foreign_file_needs_what_it_cannot_say(h5):
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         load_model(h5, options=ModelOptions(labels="a,b,c"))
-    with pytest.raises(ModelError, match="--labels"):
+    with pytest.raises(ModelError, match="`labels`"):
         load_model(h5, options=ModelOptions(preprocess=ABC.preprocess))
 
 
@@ -214,12 +214,12 @@ def test_saying_what_a_bundle_says_is_no_error(tiny_bundle, stated):
 @pytest.mark.parametrize(
     ("stated", "says"),
     [
-        ({"labels": "isic2019-7"}, "--labels mel,nv"),
-        ({"labels": "benign,malignant"}, "--labels"),
-        ({"preprocess": "caffe"}, "--preprocess"),
-        ({"preprocess": scaling("torch", height=96, width=96)}, "--preprocess"),
-        ({"malignant": ["mel"]}, "--malignant mel"),
-        ({"architecture": "resnet50"}, "--architecture resnet50"),
+        ({"labels": "isic2019-7"}, "`labels` mel,nv"),
+        ({"labels": "benign,malignant"}, "`labels`"),
+        ({"preprocess": "caffe"}, "`preprocess`"),
+        ({"preprocess": scaling("torch", height=96, width=96)}, "`preprocess`"),
+        ({"malignant": ["mel"]}, "`malignant` mel"),
+        ({"architecture": "resnet50"}, "`architecture` resnet50"),
     ],
 )
 def test_contradicting_a_bundle_is_an_error(tiny_bundle, stated, says):

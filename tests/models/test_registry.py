@@ -129,7 +129,7 @@ def test_unknown_variants_and_missing_preprocessing():
     model = get_model("skin-lesion-resnet50")
     with pytest.raises(InvalidArgumentError, match="opencv, pillow-bicubic"):
         model.preprocess("nearest")
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         model.replace(variants={}).preprocess()
     with pytest.raises(ModelError, match="malformed"):
         model.replace(variants={"x": {"scaling": "caffe", "heigth": 224}}).preprocess()

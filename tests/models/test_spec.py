@@ -187,13 +187,20 @@ def test_missing_top_level_keys_are_refused(key):
 @pytest.mark.parametrize("block", [None, [], "x", 3])
 def test_a_config_without_our_block_says_what_to_state(block):
     config = {"architecture": "resnet18", "num_classes": 7, "label_names": ["a"] * 7, "skinclf": block}
-    with pytest.raises(ModelError, match="--labels and --preprocess"):
+    with pytest.raises(ModelError, match="`labels` and `preprocess`"):
         ModelSpec.from_config(config, source="somewhere")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"schema": 2}, {"schema": None}, {"schema": "1"}, {"min_version": "999.0.0"}, {"min_version": "1000"}],
+    [
+        {"schema": 2},
+        {"schema": None},
+        {"schema": "1"},
+        {"min_version": "999.0.0"},
+        {"min_version": "1000"},
+        {"min_version": "soon"},
+    ],
 )
 def test_newer_schemas_ask_for_an_update(change):
     with pytest.raises(ModelError, match="Update skinclf"):
@@ -204,6 +211,7 @@ def test_newer_schemas_ask_for_an_update(change):
     "change",
     [
         {"labels": 3},
+        {"min_version": "soon"},
         {"labels": [{"code": "a"}]},
         {"preprocess": {}},
         {"preprocess": None},

@@ -108,7 +108,7 @@ def test_images_are_prepared_as_timm_prepares_them(folder, cfg, size):
 )
 def test_a_transform_that_cannot_be_repeated_is_refused_unless_one_is_stated(folder, cfg):
     change(folder, pretrained_cfg=cfg)
-    with pytest.raises(ModelError, match="--preprocess FILE"):
+    with pytest.raises(ModelError, match="`preprocess` as a JSON file"):
         load(folder)
     assert load(folder, preprocess=scaling("torch")).spec.preprocess == scaling("torch")
 
@@ -124,7 +124,7 @@ def test_older_repositories_have_the_keys_at_the_top(folder):
 @pytest.mark.parametrize("names", [None, [], [f"LABEL_{i}" for i in range(7)], list("0123456")])
 def test_missing_labels_are_an_error_that_says_how(folder, names):
     change(folder, label_names=names)
-    with pytest.raises(ModelError, match="--labels"):
+    with pytest.raises(ModelError, match="`labels`"):
         load(folder)
     assert load(folder, labels=HAM10000).spec.labels == HAM10000
 

@@ -107,7 +107,7 @@ def test_nine_outputs_are_refused_until_all_nine_are_stated(tmp_path):
     network = PublishedNetwork("skin-condition-assistant", "efficientnet_b0", 9)
     file = tmp_path / "nine.pth"
     torch.save(network.state_dict(), file)
-    with pytest.raises(ModelError, match=r"UNK.*--labels mel,nv,bcc,ak,bkl,df,vasc,scc,unk"):
+    with pytest.raises(ModelError, match=r"UNK.*`labels` mel,nv,bcc,ak,bkl,df,vasc,scc,unk"):
         load(file)
     labels = parse_labels("mel,nv,bcc,ak,bkl,df,vasc,scc,unk")
     assert load(file, labels=labels).spec.labels == labels
@@ -208,7 +208,7 @@ def test_a_missing_tensor_is_named(tmp_path, smaller):
 def test_an_architecture_that_contradicts_the_file_is_an_error(tmp_path, smaller):
     file = tmp_path / "b0.pt"
     torch.save(smaller.state_dict(), file)
-    with pytest.raises(ModelError, match="efficientnet_b0, --architecture says resnet50"):
+    with pytest.raises(ModelError, match="efficientnet_b0, but `architecture` is resnet50"):
         load(file, architecture="resnet50")
     assert load(file, architecture="efficientnet_b0").spec.labels == HAM10000
 
@@ -219,9 +219,9 @@ STATED = {"labels": HAM10000, "preprocess": scaling("torch", height=64, width=64
 def test_plain_networks_need_labels_and_preprocessing(tmp_path):
     file = tmp_path / "plain.pth"
     torch.save(random_network("resnet18", 7, seed=3), file)
-    with pytest.raises(ModelError, match="--labels"):
+    with pytest.raises(ModelError, match="`labels`"):
         load(file)
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         load(file, labels=HAM10000)
     assert load(file, **STATED).spec.architecture == "resnet18"
 
@@ -253,7 +253,7 @@ def test_timm_networks_load_by_name(tmp_path):
     state = random_network("test_efficientnet", 7, seed=4)
     file = tmp_path / "timm.pth"
     torch.save({"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}, "args": None}, file)
-    with pytest.raises(ModelError, match="--architecture"):
+    with pytest.raises(ModelError, match="`architecture`"):
         load(file, **STATED)
     with pytest.raises(ModelError, match="no network 'hf-hub:evil/net'"):
         load(file, **STATED, architecture="hf-hub:evil/net")

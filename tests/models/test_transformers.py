@@ -96,9 +96,9 @@ def test_the_older_processor_form(tmp_path):
         ({"architectures": [], "model_type": "clip"}, "'clip'"),
         ({"hidden_act": "relu"}, "'relu'"),
         ({"num_channels": 1}, "1 channels"),
-        ({"id2label": {i: f"LABEL_{i}" for i in range(7)}}, "--labels"),
+        ({"id2label": {i: f"LABEL_{i}" for i in range(7)}}, "`labels`"),
         ({"id2label": {i: f"n{i:08d}" for i in range(7)}}, "ImageNet"),
-        ({"id2label": None}, "--labels"),
+        ({"id2label": None}, "`labels`"),
         ({"image_size": 128}, "128 x 128"),
         ({"num_hidden_layers": 10**9}, "depth"),
         ({"hidden_size": 10**9, "num_attention_heads": 1}, "width"),
@@ -144,7 +144,7 @@ def test_other_swins_are_refused(tmp_path, config, says):
 )
 def test_a_preprocessing_that_cannot_be_repeated_must_be_stated(tmp_path, processor):
     folder = write(tmp_path, VIT, processor)
-    with pytest.raises(ModelError, match="--preprocess"):
+    with pytest.raises(ModelError, match="`preprocess`"):
         load(folder)
     stated = scaling("tf", height=64, width=64)
     assert load(folder, preprocess=stated).spec.preprocess == stated

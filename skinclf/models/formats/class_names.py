@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinclf.errors import ModelError
@@ -78,18 +78,9 @@ def activation_for(outputs: int, labels: LabelSet, name: str) -> Activation:
         return "sigmoid"
     raise ModelError(
         f"{name}: the network has {outputs} outputs but there are {len(labels)} labels "
-        f"({', '.join(labels.codes)}). State the labels in output order with --labels."
+        f"({', '.join(labels.codes)}). State `labels` in output order.",
+        parameter="labels",
     )
-
-
-def with_malignant(labels: LabelSet, codes: Iterable[str]) -> LabelSet:
-    """The same labels with exactly these codes malignant.
-
-    Raises:
-        InvalidArgumentError: A code is not among the labels.
-    """
-    hits = {labels.position(code) for code in codes}
-    return LabelSet(labels.name, tuple(Label(x.code, x.name, i in hits) for i, x in enumerate(labels)))
 
 
 def _ordered(names: Sequence[str] | Mapping[Any, str] | None, name: str) -> list[str]:

@@ -69,7 +69,8 @@ def read_timm_spec(
     architecture = str(config["architecture"])
     if stated.architecture not in {None, architecture}:
         raise ModelError(
-            f"{name}: {CONFIG} names {architecture}; leave --architecture {stated.architecture} out."
+            f"{name}: {CONFIG} names {architecture}; leave out `architecture` {stated.architecture}.",
+            parameter="architecture",
         )
     own = labels_from_names(config.get("label_names") or cfg.get("label_names"), outputs, name=name)
     labels = stated.labels or own or stated.need_labels(name)
@@ -123,13 +124,15 @@ def _preprocess(cfg: Mapping[str, Any], name: str) -> Preprocess:
         if mode not in fits or (mode != "center" and crop_pct != 1.0):
             raise ModelError(
                 f"{name}: skinclf has no resize with crop_mode {mode!r} and crop_pct {crop_pct:g}. "
-                "State the preprocessing with --preprocess FILE."
+                "State `preprocess` as a JSON file.",
+                parameter="preprocess",
             )
         fill = {round(255 * m) for m in mean}
         if mode == "border" and len(fill) > 1:
             raise ModelError(
                 f"{name}: timm pads with the colour {sorted(fill)}, skinclf with grey only. "
-                "State the preprocessing with --preprocess FILE."
+                "State `preprocess` as a JSON file.",
+                parameter="preprocess",
             )
         return Preprocess(
             height=height,

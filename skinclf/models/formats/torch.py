@@ -88,7 +88,8 @@ def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
     if design == "skin-condition-assistant" and known.outputs == len(ISIC2019) + 1:
         raise ModelError(
             f"{name}: nine outputs, that is ISIC 2019 with its empty class UNK. State all nine to use it, "
-            f"for example --labels {','.join(ISIC2019.codes)},unk."
+            f"for example as `labels` {','.join(ISIC2019.codes)},unk.",
+            parameter="labels",
         )
     return stated.need_labels(name)
 
@@ -175,7 +176,8 @@ def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> 
     if architecture is None:
         raise ModelError(
             f"{name}: tensors such as {', '.join(list(shapes)[:3])} belong to no network that skinclf "
-            "recognises. If it is a timm network, name it with --architecture."
+            "recognises. If it is a timm network, name it as `architecture`.",
+            parameter="architecture",
         )
     return _Network(architecture, {}, _timm_outputs(architecture, shapes, name))
 
@@ -205,7 +207,8 @@ def _resnet(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
 def _agree(stated: Stated, names: set[str], name: str) -> None:
     if stated.architecture is not None and stated.architecture not in names:
         raise ModelError(
-            f"{name}: the file holds {min(names)}, --architecture says {stated.architecture}. Leave it out."
+            f"{name}: the file holds {min(names)}, but `architecture` is {stated.architecture}. Leave it out.",
+            parameter="architecture",
         )
 
 

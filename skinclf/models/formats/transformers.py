@@ -110,7 +110,8 @@ def read_transformers_spec(
     if (preprocess.height, preprocess.width) != (args["image_size"], args["image_size"]):
         raise ModelError(
             f"{name}: the network takes {args['image_size']} x {args['image_size']} pixels, its "
-            f"preprocessing gives {preprocess.width} x {preprocess.height}. State it with --preprocess FILE."
+            f"preprocessing gives {preprocess.width} x {preprocess.height}. State `preprocess` as a JSON file.",
+            parameter="preprocess",
         )
     return ModelSpec(
         name=name,
@@ -144,7 +145,8 @@ def _preprocess(folder: Path, stated: Stated, name: str) -> Preprocess:
     ):
         raise ModelError(
             f"{name}: skinclf reads a {PROCESSOR} that resizes to a height and a width, without a crop. "
-            "State the preprocessing with --preprocess FILE."
+            "State `preprocess` as a JSON file.",
+            parameter="preprocess",
         )
     try:
         normal = config.get("do_normalize", True)

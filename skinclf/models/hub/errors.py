@@ -112,9 +112,9 @@ def _explain_disk(error: Exception, where: str) -> str | None:
         return None
     at = f" ({error.filename})" if error.filename else ""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{where}: the disk is full{at}. Free some space, or choose another --cache-dir (or HF_HOME)."
+        return f"{where}: the disk is full{at}. Free some space, or choose another `cache_dir` (or HF_HOME)."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return f"{where}: {error.strerror}{at}. Choose a folder that can be written: --cache-dir or HF_HOME."
+        return f"{where}: {error.strerror}{at}. Choose a folder that can be written: `cache_dir` or HF_HOME."
     if "Consistency check failed" in str(error):
         return f"{where}: a file arrived incomplete and was dropped. Run again."
     return None

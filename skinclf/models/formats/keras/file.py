@@ -89,7 +89,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise type(error)(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}", parameter=error.parameter) from None
 
 
 def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | None, Any]:
@@ -97,13 +97,15 @@ def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | Non
     if archive.config is not None:
         if stated.architecture is not None:
             raise ModelError(
-                f"the file holds its own architecture; do not state one ({stated.architecture!r})."
+                f"the file holds its own architecture; leave out `architecture` {stated.architecture!r}.",
+                parameter="architecture",
             )
         return archive.config, archive.version, archive.training
     if stated.architecture is None:
         raise ModelError(
-            "the file holds weights without an architecture. State it: --architecture with the JSON that "
-            "model.to_json() gives, or with a whole saved model of the same architecture."
+            "the file holds weights without an architecture. State `architecture`: the JSON that "
+            "model.to_json() gives, or a whole saved model of the same architecture.",
+            parameter="architecture",
         )
     other = Path(stated.architecture)
     if looks_like_keras(other):
@@ -117,7 +119,8 @@ def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | Non
         data = parse_json(other.read_bytes(), str(other))
     except OSError as error:
         raise ModelError(
-            f"the architecture {stated.architecture!r} cannot be read as a file: {error.strerror or error}."
+            f"the architecture {stated.architecture!r} cannot be read as a file: {error.strerror or error}.",
+            parameter="architecture",
         ) from None
     version = data.get("keras_version") if isinstance(data, Mapping) else None
     return data, version if isinstance(version, str) else None, None

@@ -23,7 +23,7 @@ from skinclf.models.formats.keras.config import Call, Layer, Model, Ref, refs_in
 from skinclf.models.formats.keras.variables import Variables
 
 _MAX_CALLS = 20_000
-#: Nested models multiply: a few lines of JSON could ask for more calls than anyone can wait for.
+#: Nested models multiply: a few lines of JSON could ask for more calls than can be waited for.
 _MAX_WALK = 100_000
 _Array = npt.NDArray[np.float32]
 
@@ -139,10 +139,11 @@ class Lowering:
         if handler is None:
             raise ModelError(
                 f"Layer {layer.name!r} is a {layer.kind!r}, which skinclf cannot rebuild; with TensorFlow "
-                "installed, --runtime keras runs the file as it is."
+                "installed, `runtime` keras runs the file as it is.",
+                parameter="runtime",
             )
         known = {"inputs", "x", "training", "mask"}
-        # In the order of names, `x1` before `x2`: the order in which somebody wrote them means nothing.
+        # In the order of names, `x1` before `x2`: the order in the file means nothing.
         extra = [ref for key in sorted(call.kwargs) if key not in known for ref in refs_in(call.kwargs[key])]
         operands += [made[ref] for ref in extra]
         return [handler(self, layer, call, operands)]
@@ -206,7 +207,7 @@ class Lowering:
         *,
         fill: float = 0.0,
     ) -> None:
-        """Say where a parameter of the operation emitted last comes from.
+        """Record the source of a parameter of the operation emitted last.
 
         Args:
             layer: Layer whose variable it is.

@@ -227,7 +227,8 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
         return merge(lowering, layer, _TF_ARITHMETIC[function], operands)
     raise ModelError(
         f"Layer {layer.name!r} calls TensorFlow's {str(function)[:80]!r}, which skinclf does not rebuild; "
-        "with TensorFlow installed, --runtime keras runs the file as it is."
+        "with TensorFlow installed, `runtime` keras runs the file as it is.",
+        parameter="runtime",
     )
 
 

@@ -41,7 +41,8 @@ class Node:
         """An error that names the operator."""
         return ModelError(
             f"{self._name}: the ONNX operator {self.op} {what}, which skinclf cannot convert. The file "
-            "itself can still be used with --runtime onnxruntime."
+            "itself can still be used with `runtime` onnxruntime.",
+            parameter="runtime",
         )
 
     def value(self, index: int = 0) -> Value:

@@ -107,7 +107,7 @@ class Calibration:
         """Refuse a calibration that does not fit so many labels.
 
         Raises:
-            ModelError: It was fitted for another number of labels.
+            ModelError: The calibration was fitted for another number of labels.
         """
         known = set(self.group) < set(range(labels)) and len(set(self.group)) == len(self.group)
         if not known:

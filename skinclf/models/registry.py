@@ -42,9 +42,9 @@ class PublishedModel:
         adapter: Which loader reads the file: `bundle`, `keras`, `torch`, `timm`, `onnx`, or `auto` when
             the files themselves decide.
         license: SPDX id or words for the weights.
-        labels: Labels in output order with malignant flags; None when nobody stated them.
+        labels: Labels in output order with malignant flags; None when they are not stated.
         variants: Preprocessing by name, default first: either every field of `Preprocess`, or the name of
-            a `scaling` with the fields that differ from its defaults. Empty when nobody stated any.
+            a `scaling` with the fields that differ from its defaults. Empty when none is stated.
         disclaimer: What every surface that shows this model says.
         verified: Whether labels and preprocessing come from the authors' own code; False where only third
             parties state them.
@@ -82,7 +82,7 @@ class PublishedModel:
 
         Raises:
             InvalidArgumentError: There is no such variant.
-            ModelError: Nobody stated any preprocessing.
+            ModelError: No preprocessing is stated.
         """
         from skinclf.images.preprocess import Preprocess, scaling
 

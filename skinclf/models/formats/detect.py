@@ -21,7 +21,7 @@ def file_kind(path: Path) -> FileKind:
     """Which reader takes a file: `torch` (safetensors too), `keras` or `onnx`.
 
     Raises:
-        ModelError: It cannot be read, or is none of these.
+        ModelError: The file cannot be read, or has none of these formats.
     """
     try:
         with path.open("rb") as file:

@@ -63,7 +63,7 @@ def import_torch(
 
     Raises:
         UnsafeModelError: The file asks for more than tensors and plain values.
-        ModelError: It is damaged, was not recognised, does not fit, or something must be stated.
+        ModelError: The file is damaged, not recognised, does not fit, or lacks a fact that must be stated.
     """
     checkpoint = read_checkpoint(path)
     known = _recognise(checkpoint, stated, name)

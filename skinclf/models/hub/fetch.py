@@ -88,7 +88,7 @@ def download_to(
     *,
     hub: HubOptions = HubOptions(),
 ) -> FetchResult:
-    """Make a folder that `--model FOLDER` takes on a machine without network.
+    """Fetch a model into a folder, from which it loads without network.
 
     Run again after an interruption, it fetches what is missing or damaged.
 

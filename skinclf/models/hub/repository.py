@@ -1,7 +1,7 @@
 """One repository of the Hub at one revision: which commit, which files, and whether they are whole.
 
 Files come from huggingface_hub's cache when they are there, and are compared with the hash that the
-Hub declares for them before anybody reads them.
+Hub declares for them before they are read.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _REQUIRED = object()
 
 
 class Arguments:
-    """Arguments of one operation; each is read once, and `done` refuses what nobody read."""
+    """Arguments of one operation; each is read once, and `done` refuses arguments that were not read."""
 
     def __init__(self, owner: str, values: Mapping[str, Any]) -> None:
         self.owner = owner
@@ -85,6 +85,6 @@ class Arguments:
         return value
 
     def done(self) -> None:
-        """Refuse arguments that nobody read."""
+        """Refuse arguments that were not read."""
         if self._left:
             raise ModelError(f"{self.owner}: unknown arguments {', '.join(map(repr, list(self._left)[:5]))}.")

@@ -31,7 +31,7 @@ class GraphNetwork(nn.Module):
     Attributes:
         layers: Operations by name.
         size: Rows and columns of the input.
-        plan: Calls in order: operation, the values it takes, and those that nobody needs afterwards.
+        plan: Calls in order: operation, the values it takes, and those that are not needed afterwards.
     """
 
     def __init__(self, graph: Mapping[str, Any]) -> None:
@@ -180,5 +180,5 @@ def _read(
         steps.append((call[0], tuple(call[1])))
     uncalled = set(operations) - Counter(name for name, _ in steps).keys()
     if uncalled:
-        raise ModelError(f"Graph: nobody calls {sorted(uncalled)[:5]}.")
+        raise ModelError(f"Graph: operations that are never called: {sorted(uncalled)[:5]}.")
     return (size[0], size[1]), operations, steps

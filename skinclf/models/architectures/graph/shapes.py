@@ -38,7 +38,7 @@ def output_shape(module: nn.Module, inputs: Sequence[Shape]) -> Shape:
         inputs: Shapes that it is given.
 
     Raises:
-        ShapeError: They do not fit.
+        ShapeError: The inputs do not fit the operation.
     """
     several = _SEVERAL.get(type(module))
     if several is not None:

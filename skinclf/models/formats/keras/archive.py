@@ -62,8 +62,8 @@ def open_keras(path: Path) -> Iterator[KerasArchive]:
     """Open a `.h5`, `.hdf5` or `.keras` file; which it is follows from its content.
 
     Raises:
-        UnsafeModelError: It holds something that is never opened, or unpacks to absurd sizes.
-        ModelError: It is missing, damaged or no Keras file.
+        UnsafeModelError: The archive holds a member that is never opened, or unpacks to absurd sizes.
+        ModelError: The file is missing, damaged or no Keras file.
     """
     try:
         size = path.stat().st_size
@@ -162,7 +162,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
     """JSON text as data; a string that holds JSON again (`json.dump(model.to_json())`) is opened too.
 
     Raises:
-        ModelError: It is not JSON, or nested beyond reason.
+        ModelError: The text is not JSON, or is nested too deeply.
     """
     try:
         data = json.loads(text)

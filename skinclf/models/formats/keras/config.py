@@ -90,8 +90,8 @@ def parse_model(data: Any) -> Model:
     """A saved config (`{"class_name": ..., "config": ...}`) as a model.
 
     Raises:
-        UnsafeModelError: It holds a Lambda layer or a custom class; the layer is named.
-        ModelError: It is malformed, or a subclassed model that only its own code can build.
+        UnsafeModelError: The configuration holds a Lambda layer or a custom class; the layer is named.
+        ModelError: The configuration is malformed, or that of a subclassed model that only its own code can build.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("class_name"), str):
         raise ModelError("The model config is no object with a 'class_name'.")

@@ -49,7 +49,7 @@ def import_keras(
 
     Raises:
         UnsafeModelError: The file asks for code, or is made to exhaust memory.
-        ModelError: It is damaged, incomplete or not supported, or something must be stated.
+        ModelError: The file is damaged, incomplete or not supported, or lacks a fact that must be stated.
     """
     preprocess, labels = stated.need_preprocess(name), stated.need_labels(name)
     with _named(name):

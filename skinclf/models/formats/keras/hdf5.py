@@ -111,7 +111,7 @@ class Hdf5:
         """A dataset of floating-point numbers, as float32.
 
         Raises:
-            ModelError: It is of another type, or damaged.
+            ModelError: The dataset is of another type, or damaged.
         """
         stored = self.datasets[path]
         if stored.dtype.str[1:] == _BFLOAT16:  # the upper half of a float32
@@ -127,8 +127,8 @@ class Hdf5:
         """A text attribute, or None when there is none.
 
         Raises:
-            UnsafeModelError: It is larger than any configuration.
-            ModelError: It is no text.
+            UnsafeModelError: The attribute is larger than any configuration.
+            ModelError: The attribute is no text.
         """
         with _translated():
             attributes = self._file[group].attrs
@@ -164,8 +164,8 @@ def open_hdf5(file: Path | IO[bytes], size: int) -> Iterator[Hdf5]:
         size: Its size in bytes; what it may unpack to follows from it.
 
     Raises:
-        UnsafeModelError: It holds something that is never opened.
-        ModelError: It is damaged or no HDF5 file.
+        UnsafeModelError: The file holds an object that is never opened.
+        ModelError: The file is damaged or no HDF5 file.
     """
     with _translated():
         # Read-only network drives refuse locks; nobody writes a published file anyway.

@@ -43,8 +43,8 @@ def activation(lowering: Lowering, layer: Layer, value: Value, what: Any) -> Val
     """Apply an activation as configs name it: a word, a serialised function, or a whole layer.
 
     Raises:
-        UnsafeModelError: It is a function that only code outside the file defines.
-        ModelError: It is not known.
+        UnsafeModelError: The activation is a function that only code outside the file defines.
+        ModelError: The activation is not known.
     """
     if isinstance(what, Mapping) and isinstance(what.get("config"), Mapping):
         kind = what.get("class_name")
@@ -85,7 +85,7 @@ def constants(layer: Layer, value: Any, shape: Sequence[int]) -> list[float]:
     """A number, or a list of one number per channel however deeply wrapped in lists of one.
 
     Raises:
-        ModelError: It is neither.
+        ModelError: The value is neither.
     """
     if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
         value = value["config"].get("value")

@@ -51,7 +51,7 @@ def import_onnx(
     Raises:
         MissingExtraError: onnx is not installed.
         UnsafeModelError: The file reaches outside its folder or asks for operators of its own.
-        ModelError: It is damaged, no image classifier, does not fit, or something must be stated.
+        ModelError: The file is damaged, no image classifier, does not fit, or lacks a fact that must be stated.
     """
     graph, outside = _read(path, name)
     labels = stated.need_labels(name)

@@ -49,7 +49,6 @@ def _docstrings() -> Iterator[tuple[str, int, str]]:
 
 def test_files_are_found():
     assert len(_files()) > 50
-    assert all(path.exists() for path in UNFINISHED)
 
 
 def test_no_option_of_the_command_line_is_named():

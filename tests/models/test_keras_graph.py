@@ -304,7 +304,7 @@ def layers(**changes: Any) -> dict[str, Any]:
         (graph(input=[20]), "height, width"),
         (graph(input=[20, 10**9]), "1 to 4096"),
         (graph(calls=[]), "1 to 20000"),
-        (graph(calls=[["conv", [0]]]), "nobody calls"),
+        (graph(calls=[["conv", [0]]]), "never called"),
         (graph(calls=[["conv", [1]]]), "no earlier call"),
         (graph(calls=[["conv", [-1]]]), "no earlier call"),
         (graph(calls=[["nobody", [0]]]), "not \\[layer, inputs\\]"),

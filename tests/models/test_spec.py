@@ -199,3 +199,81 @@ def test_a_config_without_our_block_says_what_to_state(block):
         {"schema": "1"},
         {"min_version": "999.0.0"},
         {"min_version": "1000"},
+    ],
+)
+def test_newer_schemas_ask_for_an_update(change):
+    with pytest.raises(ModelError, match="Update skinclf"):
+        ModelSpec.from_config(changed(full_spec(), **change), source="somewhere")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": 3},
+        {"min_version": "soon"},
+        {"labels": [{"code": "a"}]},
+        {"preprocess": {}},
+        {"preprocess": None},
+        {"activation": None},
+        {"activation": []},
+        {"operating_points": {"a": 3}},
+        {"operating_points": [1]},
+        {"golden": 3},
+        {"golden": [{"file": "a"}]},
+        {"golden": [{"file": "a", "probabilities": "x", "tolerance": 1, "source": ""}]},
+        {"calibration": {"method": "vector"}},
+        {"calibration": "none"},
+        {"training": 3},
+        {"default_operating_point": "nobody"},
+        {"default_operating_point": ["youden"]},
+    ],
+)
+def test_malformed_blocks_are_refused(change):
+    with pytest.raises(ModelError):
+        ModelSpec.from_config(changed(full_spec(), **change), source="somewhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_classes": 8}, "num_classes is 8"),
+        ({"num_classes": None}, "num_classes is None"),
+        ({"label_names": list(reversed(HAM10000.codes))}, "label_names"),
+        ({"label_names": 7}, "label_names"),
+        ({"model_args": 3}, "malformed"),
+    ],
+)
+def test_contradictions_are_refused(change, words):
+    with pytest.raises(ModelError, match=words):
+        read_back(full_spec(), **change)
+
+
+# --- config.json ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not readable as JSON"),
+        (b"{", "not readable as JSON"),
+        (b"\xff\xfe", "not readable as JSON"),
+        (b"[" * 100_000, "not readable as JSON"),
+        (b"[1]", "expected a JSON object, found list"),
+        (b'"text"', "found str"),
+        (b" " * (MAX_CONFIG_BYTES + 1), "no model configuration"),
+    ],
+    ids=["empty", "cut", "binary", "deep", "list", "string", "large"],
+)
+def test_files_that_are_no_configuration(tmp_path, data, words):
+    path = tmp_path / "config.json"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=words):
+        read_config(path)
+
+
+def test_a_missing_configuration(tmp_path):
+    with pytest.raises(ModelError, match="no such file"):
+        read_config(tmp_path / "config.json")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelError):
+        read_config(tmp_path / "folder")

@@ -1,4 +1,4 @@
-"""What a model is, and how its file becomes a network: specification, bundle, registry, Hub, formats."""
+"""Models: specification, bundle, registry, Hub, and the readers that turn files into networks."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def is_bundle(folder: Path) -> bool:
 
 
 def read_spec(folder: Path, *, source: str | None = None, revision: str | None = None) -> ModelSpec:
-    """Read the contract of a bundle; the weights are not touched.
+    """Read the specification of a bundle; the weights are not touched.
 
     Raises:
         ModelError: The configuration is missing, malformed or incomplete.
@@ -40,7 +40,7 @@ def read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     """Read a bundle's tensors (as stored, float16 included), checked against the recorded hash.
 
     Raises:
-        ModelError: Missing, damaged, or not the file that the configuration names.
+        ModelError: The weights are missing, damaged, or not those that the configuration records.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -53,7 +53,7 @@ def read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     found = hashlib.sha256(data).hexdigest()
     if spec.weights_sha256 and found != spec.weights_sha256:
         raise ModelError(
-            f"{path}: SHA-256 is {found[:12]}..., the configuration says {spec.weights_sha256[:12]}.... "
+            f"{path}: SHA-256 is {found[:12]}..., the configuration records {spec.weights_sha256[:12]}.... "
             "The file is damaged or was replaced; fetch or export it again."
         )
     try:
@@ -75,7 +75,7 @@ def write_bundle(
 
     Args:
         folder: Made when missing; files of the same names are replaced atomically.
-        spec: The contract; `weights_sha256` is set to what was written.
+        spec: Specification; `weights_sha256` is set to the hash of the written file.
         tensors: State dict in the dtype to store.
         card: Text of `README.md`.
         golden: Image bytes by the file names in `spec.golden`.
@@ -103,7 +103,7 @@ def write_bundle(
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> None:
-    """Replace the contract of a bundle whose weights stay.
+    """Replace the specification of a bundle and keep its weights.
 
     Raises:
         OutputError: The folder cannot be written.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-#: What decides a model's numbers: key in files, and how messages call it.
+#: Everything that decides a model's probabilities: key in files to the word in messages.
 BOUND: Mapping[str, str] = MappingProxyType(
     {
         "weights_sha256": "weights",
@@ -25,8 +25,8 @@ class ModelIdentity:
     Attributes:
         name: Name of the model, for messages; None when it is not recorded.
         revision: Commit on the Hub; None for a local or built-in model.
-        bound: The keys of `BOUND` that are recorded. A calibration of None says that there is none; weights of None
-            are not recorded.
+        bound: The keys of `BOUND` that are recorded. A calibration of None means that the model has none; weights
+            of None are not recorded.
     """
 
     name: str | None
@@ -50,10 +50,10 @@ class ModelIdentity:
         }
 
     def differences(self, other: ModelIdentity) -> tuple[str, ...]:
-        """What both record and differs, in words such as `weights`; empty where the artefact fits the model."""
+        """Facts that both record and that differ, in words such as `weights`; empty where the artefact fits."""
         shared = (key for key in BOUND if key in self.bound and key in other.bound)
         return tuple(BOUND[key] for key in shared if self.bound[key] != other.bound[key])
 
     def unknown(self, other: ModelIdentity) -> tuple[str, ...]:
-        """What one of both does not record, in words."""
+        """Facts that at least one of both does not record, in words."""
         return tuple(word for key, word in BOUND.items() if key not in self.bound or key not in other.bound)

@@ -1,4 +1,4 @@
-"""From what a user calls a model, and what they state about it, to a model or its contract."""
+"""Loading models, or their specification alone, by name, repository or path."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def load_model(
             `user/repo/file` on the Hub; a folder (a bundle, a downloaded model, timm's or transformers'
             format) or a model file. Something that exists on this machine is never looked for on the Hub,
             unless it is written `hf-hub:user/repo`.
-        options: What the files themselves do not say.
+        options: Labels, preprocessing, malignant classes and architecture, where the files lack them.
         hub: Revision, cache and token for the Hugging Face Hub.
 
     Raises:
-        ModelError: The model is not there, damaged, unsafe, incomplete, or contradicts what was stated.
-        InvalidArgumentError: A statement has an unusable value.
+        ModelError: The model is missing, damaged, unsafe, incomplete, or contradicts `options`.
+        InvalidArgumentError: An option has an unusable value.
     """
     place = locate(model, hub, config_only=False)
     loaded = _load(place, options)
@@ -63,7 +63,7 @@ def load_spec(
     options: ModelOptions = ModelOptions(),
     hub: HubOptions = HubOptions(),
 ) -> ModelSpec:
-    """The contract of a model, by the least effort.
+    """Load the specification of a model, without its weights where possible.
 
     For a bundle and for timm's and transformers' formats the configuration is enough: torch is not
     imported, and no weights are fetched. Arguments and errors are those of `load_model`.
@@ -145,7 +145,7 @@ def _file_hash(place: Place) -> str | None:
 
 
 def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:
-    """What holds for every foreign format."""
+    """Apply the malignant classes and the licence, which no foreign format records."""
     if options.malignant is not None:
         spec = spec.replace(labels=spec.labels.with_malignant(options.malignant))
     known = place.entry is not None and place.entry.adapter != "auto"
@@ -155,7 +155,7 @@ def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:
 
 
 def _stated(place: Place, options: ModelOptions) -> Stated:
-    """What the caller says, and where the caller is silent, what the registry says."""
+    """Options of the caller, completed by the registry's entry."""
     entry = place.entry
     labels = parse_labels(options.labels) if isinstance(options.labels, str) else options.labels
     if labels is None and entry is not None:
@@ -196,7 +196,7 @@ def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | Non
 
 
 def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
-    """A bundle says everything itself; what is stated beside it may only agree."""
+    """Load a bundle, which records everything; options may only agree with it."""
     spec = read_spec(place.path, source=place.source, revision=place.revision)
     if options.labels is not None:
         labels = parse_labels(options.labels) if isinstance(options.labels, str) else options.labels

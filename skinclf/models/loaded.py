@@ -1,4 +1,4 @@
-"""What importers take and give: what is stated about a foreign file, and a model ready to run."""
+"""`Stated`, the facts given to an importer, and `LoadedModel`, a model ready to run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What is said about a model file that cannot say it itself (by the registry or by the user).
+    """Facts about a model file that the file does not record, from the registry or the user.
 
     Attributes:
         labels: Labels in output order.
-        preprocess: How images become its input.
-        architecture: Needed for bare weights, such as a timm name.
+        preprocess: Preprocessing of its input.
+        architecture: Name of the network for bare weights, such as a timm name.
         any_size: Whether `preprocess` was stated by the name of a scaling alone, so that its height and width
             follow the file's input.
     """
@@ -34,7 +34,11 @@ class Stated:
     any_size: bool = False
 
     def need_labels(self, name: str) -> LabelSet:
-        """The labels, or an error that says how to state them."""
+        """Labels in output order.
+
+        Raises:
+            ModelError: No labels were stated; the message explains how to state them.
+        """
         if self.labels is None:
             raise ModelError(
                 f"{name}: the file does not record which output is which class. State `labels` in output "
@@ -44,14 +48,14 @@ class Stated:
         return self.labels
 
     def need_preprocess(self, name: str, *, size: tuple[int, int] | None = None) -> Preprocess:
-        """The preprocessing, or an error that says how to state it.
+        """Preprocessing of the input.
 
         Args:
-            name: Model, for messages.
+            name: Name of the model, for messages.
             size: (height, width) that the file's input is fixed to, or None.
 
         Raises:
-            ModelError: None was stated, or one for another size.
+            ModelError: No preprocessing was stated, or one for another size.
         """
         if self.preprocess is None:
             raise ModelError(
@@ -75,10 +79,10 @@ class LoadedModel:
     """A model ready for a runtime.
 
     Attributes:
-        spec: Its contract.
+        spec: Specification of the model.
         network: Torch module in eval mode, float32: input (N, 3, H, W), output raw scores
             (N, `spec.num_outputs`).
-        build: Makes that module when it is first needed; a runtime with a compiled artefact in its
+        build: Function that makes that module when it is first needed; a runtime with a compiled artefact in its
             cache never asks, and then torch is not even imported.
         artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
         folder: The bundle's folder, where its golden samples lie; None for anything but a bundle.
@@ -96,10 +100,10 @@ class LoadedModel:
         return self.network is not None or self.build is not None
 
     def torch_network(self) -> nn.Module:
-        """The torch network, built now if it was not.
+        """The torch network, built on the first call.
 
         Raises:
-            ModelError: The model has none; only another runtime can run it.
+            ModelError: The model has no torch network; only another runtime can run it.
         """
         if self.network is not None:
             return self.network

@@ -1,4 +1,4 @@
-"""Where a model lies: built-in, registered, on the Hub, a folder or a file; fetched when need be."""
+"""Locating a model's files on this machine, after a download where needed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Place:
     """A model on this machine.
 
     Attributes:
-        path: Its folder or file.
-        name: What to call it.
+        path: Folder or file of the model.
+        name: Name of the model.
         source: `builtin`, a repository id or a path.
         revision: Commit sha on the Hub.
-        entry: What the registry, or the note beside downloaded files, says about it.
-        complete: Whether the weights are there too.
+        entry: Entry of the registry, or of the note beside downloaded files; None without either.
+        complete: Whether the weights are among the files.
     """
 
     path: Path
@@ -45,12 +45,12 @@ def locate(model: str | Path | None, hub: HubOptions, *, config_only: bool) -> P
     """Find a model, and fetch it when it lies on the Hub.
 
     Args:
-        model: As for `skinclf.models.reference.ModelReference.parse`.
+        model: Model text or path, see `skinclf.models.reference.ModelReference.parse`.
         hub: Revision, cache and token for the Hub.
-        config_only: Leave the weights where they are when the configuration says everything.
+        config_only: Whether the weights stay on the Hub when the configuration records everything.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: No model of this name or path exists.
         InvalidArgumentError: A revision was given for something that is not on the Hub.
     """
     reference = ModelReference.parse(model)
@@ -102,14 +102,14 @@ def _local(path: Path) -> Place:
 
 
 def _config_alone(repo_id: str, hub: HubOptions) -> Place | None:
-    """The configuration of a repository, when it is of a kind that says everything."""
+    """The configuration of a repository, when its format records everything; else None."""
     try:
         files = ["config.json", "preprocessor_config*.json"]
         result = fetch(repo_id, files, hub=hub)
         folder_kind(result.folder)
     except HubError:
-        return None  # `resolve` says better what is wrong
+        return None  # `resolve` explains the error better
     except ModelError as error:
-        logger.debug("%s: its configuration says too little: %s", repo_id, error)
+        logger.debug("%s: its configuration is not enough: %s", repo_id, error)
         return None
     return Place(path=result.folder, name=repo_id, source=repo_id, revision=result.revision, complete=False)

@@ -1,4 +1,4 @@
-"""Options of loading a model: what its file cannot say itself, and how the Hub is used.
+"""Options of loading a model: facts that its file lacks, and access to the Hub.
 
 Nothing heavy is imported, so that command-line help stays fast.
 """

@@ -1,6 +1,6 @@
-"""What arithmetic of fewer bits does to a model's probabilities, as its contract records it.
+"""Measured effect of reduced precision on a model's probabilities, as its specification records it.
 
-A record is bound to the model's contract, its runtime and its precision. Its `band` is the largest change of the
+A record is bound to the model's specification, its runtime and its precision. Its `band` is the largest change of the
 probability of malignancy that was seen; a prediction that is nearer to the threshold than that might have been
 decided otherwise in float32, and is marked. Of images like those measured, at most one in `images` + 1 is expected
 to move by more (the largest of n exchangeable values is exceeded by the next with probability 1 / (n + 1)).
@@ -21,9 +21,9 @@ class PrecisionLoss:
     """The difference between one precision and float32 on the same images and the same runtime.
 
     Attributes:
-        runtime: Which runtime was measured.
+        runtime: Name of the runtime that was measured.
         precision: `bf16`, `fp16` or `int8`.
-        images: How many images could be read and were measured.
+        images: Number of images that were measured, without unreadable ones.
         band: Largest absolute change of the probability of malignancy; None when the labels declare none.
         mean_change: Mean of that change (of the largest change of any probability, when there is no band).
         largest_change: Largest absolute change of the probability of any class.
@@ -48,7 +48,7 @@ class PrecisionLoss:
 
     @property
     def key(self) -> str:
-        """Under which a contract keeps it, such as `openvino:bf16`."""
+        """Key of the record in `ModelSpec.precisions`, such as `openvino:bf16`."""
         return f"{self.runtime}:{self.precision}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class PrecisionLoss:
 
 
 def measured(spec: ModelSpec, runtime: str, precision: str) -> Mapping[str, Any] | None:
-    """The record for a runtime and precision; None for float32, and when this very contract has none."""
+    """The record for a runtime and precision; None for float32, and where none fits the specification."""
     record = spec.precisions.get(f"{runtime}:{precision}")
     if record is None or not record.get("model"):
         return None
@@ -72,26 +72,26 @@ def measured(spec: ModelSpec, runtime: str, precision: str) -> Mapping[str, Any]
 
 
 def band(spec: ModelSpec, runtime: str, precision: str) -> float | None:
-    """How near to a threshold a probability of malignancy is in doubt; None when that is not known."""
+    """Largest measured change of the probability of malignancy; None when unknown."""
     record = measured(spec, runtime, precision)
     return None if record is None or record.get("band") is None else float(record["band"])
 
 
 def reduced_info(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any]:
-    """What a scorer's `info` says beside the precision: its band, where it is known."""
+    """Entry `band` of a scorer's `info`, where the band is known."""
     found = band(spec, runtime, precision)
     return {} if found is None else {"band": found}
 
 
 def reduced_fingerprint(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any]:
-    """What decides a table beside the precision's name: which quantised network, and which rows are marked."""
+    """Fingerprint of a reduced precision: its band and the files of the quantised network."""
     record = spec.precisions.get(f"{runtime}:{precision}", {}) if precision == "int8" else {}
     files = record.get("quantized", {}).get("files")
     return reduced_info(spec, runtime, precision) | ({} if files is None else {"quantized": dict(files)})
 
 
 def with_record(spec: ModelSpec, loss: PrecisionLoss, **more: Any) -> ModelSpec:
-    """The contract with a record added, and with `more` keys in it."""
+    """The specification with a record added, and with `more` keys in the record."""
     return spec.replace(precisions={**spec.precisions, loss.key: {**loss.to_dict(), **more}})
 
 

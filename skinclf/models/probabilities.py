@@ -1,4 +1,4 @@
-"""Raw outputs of a network to probabilities: activations, and calibration stored as plain numbers.
+"""Probabilities from raw outputs: activation functions, and calibration stored as plain numbers.
 
 One place for both, so that every runtime returns the same raw scores and every caller gets the same numbers.
 Probabilities are float32 everywhere: tables, thresholds and decisions compare float32.
@@ -104,7 +104,7 @@ class Calibration:
             )
 
     def check(self, labels: int) -> None:
-        """Refuse a calibration that does not fit so many labels.
+        """Refuse a calibration that does not fit the number of labels.
 
         Raises:
             ModelError: The calibration was fitted for another number of labels.
@@ -130,7 +130,7 @@ class Calibration:
         return self._regroup(result) if self.method == "isotonic" else result
 
     def _regroup(self, values: Floats) -> Floats:
-        """Give the group the probability that the curve says, in unchanged proportions within and without."""
+        """Give the group the probability of the curve, in unchanged proportions inside and outside it."""
         inside = np.zeros(values.shape[1], np.bool_)
         inside[list(self.group)] = True
         before, after = np.asarray(self.curve).T

@@ -1,4 +1,4 @@
-"""`ModelReference`: which model a text means, decided in one place.
+"""`ModelReference`: the meaning of a model text (name, repository or path), decided in one place.
 
 Something that exists on this machine is never looked for on the Hub, unless it is written `hf-hub:user/repo`; a name
 without a slash that the registry knows is always the registry's.

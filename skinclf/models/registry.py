@@ -1,6 +1,6 @@
-"""Published models by short name: where they live, and what their files cannot say themselves.
+"""Registry of published models: repository, file, labels and preprocessing by short name.
 
-Nothing heavy is imported, so that `skinclf models list` answers at once: preprocessing is kept as
+Nothing heavy is imported, so that listing the models is fast: preprocessing is kept as
 plain mappings and becomes a `Preprocess` when it is asked for.
 """
 
@@ -39,18 +39,18 @@ class PublishedModel:
         repo_id: Hub repository; None for a built-in bundle.
         revision: Full commit sha where one is known, else a branch. Outputs record the sha it led to.
         filename: Weights file in the repository or folder.
-        adapter: Which loader reads the file: `bundle`, `keras`, `torch`, `timm`, `onnx`, or `auto` when
+        adapter: Format of the file: `bundle`, `keras`, `torch`, `timm`, `onnx`, or `auto` when
             the files themselves decide.
         license: SPDX id or words for the weights.
-        labels: Labels in output order with malignant flags; None when they are not stated.
+        labels: Labels in output order with malignant flags; None when unknown.
         variants: Preprocessing by name, default first: either every field of `Preprocess`, or the name of
-            a `scaling` with the fields that differ from its defaults. Empty when none is stated.
-        disclaimer: What every surface that shows this model says.
+            a `scaling` with the fields that differ from its defaults. Empty when unknown.
+        disclaimer: Sentence that is shown with the model.
         verified: Whether labels and preprocessing come from the authors' own code; False where only third
             parties state them.
         description: One or two sentences.
         task: `binary` or `multiclass`.
-        folder: Where its files lie on this machine; None when they are on the Hub.
+        folder: Folder of its files on this machine; None when they are on the Hub.
         sha256: Hash of the weights file, when known.
     """
 
@@ -75,14 +75,14 @@ class PublishedModel:
         return self.repo_id or "builtin"
 
     def preprocess(self, variant: str | None = None) -> Preprocess:
-        """How images become this model's input.
+        """Preprocessing of the model's input.
 
         Args:
             variant: Key of `variants`; None takes the default.
 
         Raises:
-            InvalidArgumentError: There is no such variant.
-            ModelError: No preprocessing is stated.
+            InvalidArgumentError: `variant` is not among `variants`.
+            ModelError: No preprocessing is known for the model.
         """
         from skinclf.images.preprocess import Preprocess, scaling
 

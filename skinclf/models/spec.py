@@ -1,4 +1,4 @@
-"""`ModelSpec`: everything a model must say about itself before skinclf will run it.
+"""`ModelSpec`: the specification that every model must have before skinclf runs it.
 
 On disk it is `config.json`: top-level keys in timm's Hub format, so that plain timm reads it too,
 and everything of skinclf's own in one `"skinclf"` block.
@@ -37,7 +37,7 @@ class Golden:
         file: Image path inside the bundle.
         probabilities: Expected probabilities in label order (uncalibrated, float32 runtime).
         tolerance: Largest absolute difference allowed.
-        source: Which framework computed them.
+        source: Framework and version that computed them.
     """
 
     file: str
@@ -57,25 +57,27 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a model is and how it is to be used; immutable, comparable and without weights.
+    """Specification of a model: network, labels, preprocessing, calibration, thresholds, provenance.
+
+    It is immutable, comparable and holds no weights.
 
     Attributes:
         name: Short name or repository id that people use.
         architecture: timm name (`mobilenetv2_100`) or a skinclf builder (`skinclf/...`).
         labels: Ordered labels; as many as the network has outputs (one sigmoid output serves two).
-        preprocess: How an image becomes the input.
-        activation: What the network's outputs are, see `skinclf.models.probabilities`.
+        preprocess: Preprocessing of the network's input.
+        activation: Kind of the network's outputs, see `skinclf.models.probabilities`.
         model_args: Keyword arguments of the builder.
         calibration: Applied to the logits at prediction, or None.
         operating_points: Named thresholds on P(malignant): name to `{"threshold": ..., evidence}`.
-        default_operating_point: Which of them `predict` uses when nothing is said; None means 0.5.
+        default_operating_point: Name of the operating point that is used by default; None means 0.5.
         golden: Recorded samples that `skinclf models verify` replays.
-        precisions: What reduced precisions change, as measured: `runtime:precision` to a record, see
+        precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
         training: Provenance: data, split hash, seed, code version, and so on.
         license: SPDX id or words for the weights.
-        domain: What images the model is meant for.
-        source: Where it came from: `builtin`, a repository id or a path.
+        domain: Images that the model is meant for, in words.
+        source: Origin of the model: `builtin`, a repository id or a path.
         revision: Commit sha on the Hub, when it came from there.
         weights_sha256: Hash of the weights file; what thresholds and resumed runs are bound to.
     """
@@ -133,14 +135,14 @@ class ModelSpec:
 
     @property
     def threshold(self) -> float:
-        """Threshold on P(malignant) that `predict` uses when nothing is said."""
+        """Default threshold on P(malignant)."""
         if self.default_operating_point is None:
             return 0.5
         return float(self.operating_points[self.default_operating_point]["threshold"])
 
     @property
     def fingerprint(self) -> dict[str, str | None]:
-        """What decides the numbers; artefacts such as thresholds and partial outputs are bound to it."""
+        """Hashes of everything that decides the probabilities; artefacts such as thresholds are bound to it."""
         return {
             "weights_sha256": self.weights_sha256,
             "preprocess": self.preprocess.fingerprint,
@@ -290,7 +292,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Parse a `config.json`, within a size limit.
 
     Raises:
-        ModelError: Missing, too large or no JSON object.
+        ModelError: The file is missing, too large or no JSON object.
     """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

@@ -70,7 +70,7 @@ def test_one_output_serves_two_labels(tmp_path, ending, activation):
 @pytest.mark.parametrize("missing", ["labels", "preprocess"])
 def test_labels_and_preprocessing_must_be_stated(tmp_path, missing):
     save(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match=f"--{missing}"):
+    with pytest.raises(ModelError, match=f"`{missing}`"):
         load(tmp_path / "net.onnx", **{missing: None})
 
 

@@ -199,7 +199,6 @@ def test_a_config_without_our_block_says_what_to_state(block):
         {"schema": "1"},
         {"min_version": "999.0.0"},
         {"min_version": "1000"},
-        {"min_version": "soon"},
     ],
 )
 def test_newer_schemas_ask_for_an_update(change):

@@ -178,7 +178,7 @@ def test_pytorch_model_bin_is_taken_when_there_is_no_safetensors(folder):
         ({"model_args": {"in_chans": 1}}, ModelError, "1 channels"),
         ({"model_args": []}, None, ""),
         ({"model_args": [1]}, ModelError, "must be objects"),
-        ({"num_classes": 8}, ModelError, "num_classes is 8, model_args say 7"),
+        ({"num_classes": 8}, ModelError, "num_classes is 8, but model_args have 7"),
         ({"num_classes": 8, "model_args": None}, ModelError, "8 outputs but 7 class names"),
         ({"num_classes": "7"}, ModelError, "num_classes"),
         ({"label_names": {"0": "a", "2": "b"}}, ModelError, "gaps"),

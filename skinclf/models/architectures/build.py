@@ -1,4 +1,4 @@
-"""From a `ModelSpec` to a torch module with its weights in place."""
+"""Building a torch network from a `ModelSpec`, and loading its weights."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def _check_size(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         )
     with torch.device("meta"):
         wanted = sum(value.numel() for value in build_network(spec).state_dict().values())
-    held = sum(value.numel() for value in tensors.values())
-    if wanted > 2 * held + 1_000_000:
-        raise ModelError(f"{spec.name}: model_args ask for {wanted:,} numbers; the weights hold {held:,}.")
+    stored = sum(value.numel() for value in tensors.values())
+    if wanted > 2 * stored + 1_000_000:
+        raise ModelError(f"{spec.name}: model_args ask for {wanted:,} numbers; the weights hold {stored:,}.")
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:

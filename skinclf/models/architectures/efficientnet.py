@@ -172,7 +172,7 @@ def set_stochastic_depth(network: nn.Module, rate: float) -> None:
 
 
 def feature_width(variant: str) -> int:
-    """How many values the classifier of a variant receives."""
+    """Number of features that the classifier of a variant receives."""
     return _plan(variant).last
 
 

@@ -1,4 +1,4 @@
-"""A timm backbone with a head of one's own: `skinclf/timm-head`.
+"""A timm backbone with a custom head: `skinclf/timm-head`.
 
 The head is a list of steps between the pooled features and the last linear layer, in the words of training
 configurations: `dropout=0.5`, `dense=256`, `batchnorm`, `relu`.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from skinclf.errors import ModelError
 from skinclf.models.architectures.timm import build_timm
 
-#: A step says no more than this; a file must not ask for all the memory there is.
+#: Upper limit of a step's width; a file must not exhaust the memory.
 _WIDEST = 65_536
 _STEPS = "dropout=<share>, dense=<width>, batchnorm or relu"
 
@@ -23,9 +23,9 @@ def make_head(features: int, steps: Sequence[str], num_outputs: int) -> nn.Seque
     """The layers of a head: its steps, then one linear layer.
 
     Args:
-        features: How many values come in.
-        steps: Such as `("dropout=0.5", "dense=256", "relu")`.
-        num_outputs: How many go out.
+        features: Number of input values.
+        steps: Steps such as `("dropout=0.5", "dense=256", "relu")`.
+        num_outputs: Number of outputs.
 
     Raises:
         ModelError: A step is unknown, or its number is out of range.

@@ -1,4 +1,4 @@
-"""Three published training projects' networks: an EfficientNet with each project's own head.
+"""Networks of three published training projects: an EfficientNet with each project's own head.
 
 Names in the state dict are those of the projects' checkpoints, so that users' files load by name.
 """
@@ -42,11 +42,11 @@ def _dermalyze(features: int, outputs: int) -> nn.Module:
 
 @dataclass(frozen=True, slots=True)
 class _Design:
-    """How a project nests its network.
+    """Layout of a project's network.
 
     Attributes:
         attribute: Name that holds the EfficientNet.
-        head: Builds the head from the number of features and of outputs.
+        head: Function that builds the head from the number of features and of outputs.
         apart: Whether the head is `classifier` of the whole, not of the EfficientNet.
         output: Name of the tensor whose rows are the outputs.
     """

@@ -28,7 +28,7 @@ def build_timm(architecture: str, outputs: int, args: dict[str, Any]) -> nn.Modu
     own = set(signature(timm.create_model).parameters)
     forbidden = sorted(key for key in args if key in own or key.startswith(("pretrained", "features")))
     if forbidden:
-        raise UnsafeModelError(f"{architecture}: model_args may not say {', '.join(forbidden)}.")
+        raise UnsafeModelError(f"{architecture}: model_args may not contain {', '.join(forbidden)}.")
     try:
         model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=outputs, **args)
     except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, IndexError) as error:

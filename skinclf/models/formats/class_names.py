@@ -1,4 +1,4 @@
-"""What the outputs of a foreign model are: from its class names to labels."""
+"""Labels of a foreign model from its class names, and the activation that its outputs need."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def labels_from_names(
     Args:
         names: A list, or a mapping from output index (number or digits) to name.
         outputs: Width of the network's last layer.
-        name: Model, for messages.
+        name: Name of the model, for messages.
 
     Returns:
         None when there are no names, or only placeholders such as `LABEL_0`.
 
     Raises:
-        ModelError: Their number is wrong, or they are the classes of ImageNet.
+        ModelError: The number of names is wrong, or they are the classes of ImageNet.
     """
     ordered = _ordered(names, name)
     if outputs >= 1000 or (ordered and all(_WORDNET.fullmatch(x) for x in ordered)):
@@ -67,10 +67,10 @@ def labels_from_names(
 
 
 def activation_for(outputs: int, labels: LabelSet, name: str) -> Activation:
-    """What logits of that width mean for these labels: one output serves two labels.
+    """Activation for a number of outputs and labels: `softmax`, or `sigmoid` for one output and two labels.
 
     Raises:
-        ModelError: The numbers do not fit.
+        ModelError: The numbers of outputs and labels do not fit.
     """
     if outputs == len(labels):
         return "softmax"

@@ -1,4 +1,4 @@
-"""What a model file or folder is, by its content; names and extensions decide nothing."""
+"""Format detection by content; names and extensions decide nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ONNX_NEXT_FIELD = frozenset({0x12, 0x1A, 0x22, 0x28, 0x3A, 0x42})
 
 
 def file_kind(path: Path) -> FileKind:
-    """Which reader takes a file: `torch` (safetensors too), `keras` or `onnx`.
+    """Format of a file: `torch` (safetensors too), `keras` or `onnx`.
 
     Raises:
-        ModelError: The file cannot be read, or has none of these formats.
+        ModelError: The file cannot be read, or has no known format.
     """
     try:
         with path.open("rb") as file:
@@ -49,10 +49,10 @@ def file_kind(path: Path) -> FileKind:
 
 
 def folder_kind(folder: Path) -> FolderKind:
-    """Which reader takes a folder with a `config.json`.
+    """Format of a folder with a `config.json`: `bundle`, `timm` or `transformers`.
 
     Raises:
-        ModelError: There is none, or it is of no known kind.
+        ModelError: The folder has no `config.json`, or one of no known format.
     """
     if not (folder / CONFIG).is_file():
         files = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())[:8]) or "no files"

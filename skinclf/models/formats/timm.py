@@ -30,14 +30,14 @@ def import_timm_folder(
     Images are prepared as timm's own evaluation transform does for the model (`resolve_model_data_config`).
 
     Args:
-        folder: Holds `config.json` and the weights.
+        folder: Folder with `config.json` and the weights.
         stated: Labels and preprocessing, where the configuration lacks them; what is stated wins.
         name: Name for the model.
-        source: Where it came from.
-        revision: Commit sha on the Hub.
+        source: Origin for the specification: a repository id or a path.
+        revision: Commit sha on the Hub; None for local files.
 
     Raises:
-        ModelError: Something is missing, does not fit, or must be stated.
+        ModelError: A file or fact is missing, does not fit, or must be stated.
     """
     weights = weights_file(folder, name)
     spec = read_timm_spec(folder, stated, name=name, source=source, revision=revision)
@@ -48,10 +48,10 @@ def import_timm_folder(
 def read_timm_spec(
     folder: Path, stated: Stated, *, name: str, source: str, revision: str | None = None
 ) -> ModelSpec:
-    """The contract alone; only `config.json` is read, and neither torch nor timm is imported.
+    """The specification alone; only `config.json` is read, and neither torch nor timm is imported.
 
     Raises:
-        ModelError: As `import_timm_folder`.
+        ModelError: The configuration is malformed or unsupported, or a fact must be stated.
     """
     config = read_config(folder / CONFIG)
     cfg = config.get("pretrained_cfg") or config  # older repositories have its keys at the top
@@ -64,7 +64,7 @@ def read_timm_spec(
     if type(outputs) is not int or outputs < 1:
         raise ModelError(f"{name}: {CONFIG} has no usable num_classes (found {outputs!r}).")
     if args.get("num_classes", outputs) != outputs:
-        raise ModelError(f"{name}: num_classes is {outputs}, model_args say {args['num_classes']!r}.")
+        raise ModelError(f"{name}: num_classes is {outputs}, but model_args have {args['num_classes']!r}.")
     args = {key: value for key, value in args.items() if key != "num_classes"}
     architecture = str(config["architecture"])
     if stated.architecture not in {None, architecture}:
@@ -94,7 +94,7 @@ def weights_file(folder: Path, name: str) -> Path:
     """The file with the tensors, safetensors first.
 
     Raises:
-        ModelError: There is none.
+        ModelError: The folder holds no weights.
     """
     for file in WEIGHT_FILES:
         if (folder / file).is_file():
@@ -112,7 +112,7 @@ def _build(weights: Path, spec: ModelSpec) -> nn.Module:
 
 
 def _preprocess(cfg: Mapping[str, Any], name: str) -> Preprocess:
-    """The evaluation transform of timm as a `Preprocess`; what that cannot express is refused."""
+    """The evaluation transform of timm as a `Preprocess`; other transforms are refused."""
     mode = cfg.get("crop_mode") or "center"
     fits: Mapping[str, Fit] = {"center": "crop", "squash": "squash", "border": "pad"}
     try:

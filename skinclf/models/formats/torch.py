@@ -39,7 +39,7 @@ _RESNETS = {
 
 
 class _Network(NamedTuple):
-    """What a checkpoint was recognised as; labels and preprocessing when its project documents them."""
+    """Network of a checkpoint; labels and preprocessing when its project documents them."""
 
     architecture: str
     args: Mapping[str, Any]
@@ -54,16 +54,16 @@ def import_torch(
     """Load a `.pth`, `.pt`, `.bin` or `.safetensors` file of tensors.
 
     Args:
-        path: The file.
+        path: Path of the file.
         stated: Labels, preprocessing and architecture, where the file does not imply them; what is stated
             wins over what a known project documents.
         name: Name for the model.
-        source: Where it came from.
-        revision: Commit sha on the Hub.
+        source: Origin for the specification: a repository id or a path.
+        revision: Commit sha on the Hub; None for local files.
 
     Raises:
         UnsafeModelError: The file asks for more than tensors and plain values.
-        ModelError: The file is damaged, not recognised, does not fit, or lacks a fact that must be stated.
+        ModelError: The file is damaged, was not recognised, does not fit, or lacks something that must be stated.
     """
     checkpoint = read_checkpoint(path)
     known = _recognise(checkpoint, stated, name)

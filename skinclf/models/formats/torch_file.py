@@ -27,11 +27,11 @@ _WRAPPERS = ("module.", "_orig_mod.")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a file holds.
+    """Content of a checkpoint file.
 
     Attributes:
         tensors: State dict, without the prefixes of wrappers such as DataParallel.
-        extra: Everything that lay beside the state dict: epoch, config, optimiser state, ...
+        extra: Values beside the state dict: epoch, config, optimiser state, ...
     """
 
     tensors: dict[str, torch.Tensor]
@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; what it is follows from its first bytes, not from its name.
+    """Read a checkpoint; its format follows from its first bytes, not from its name.
 
     Raises:
         UnsafeModelError: The file asks for more than tensors and plain values.
@@ -95,7 +95,7 @@ def _read_archive(path: Path) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that could unpack to more than it is, or that holds a program."""
+    """Refuse an archive that could unpack to more than its size, or that holds a program."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -150,5 +150,5 @@ def _is_plain(name: Any, value: Any) -> bool:
         return False
     if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
         return False
-    held: int = value.untyped_storage().nbytes()
-    return int(value.numel()) * int(value.element_size()) <= held
+    stored: int = value.untyped_storage().nbytes()
+    return int(value.numel()) * int(value.element_size()) <= stored

@@ -70,14 +70,14 @@ def import_transformers_folder(
     """Load a ViT or Swin classifier that transformers' `save_pretrained` wrote.
 
     Args:
-        folder: Holds `config.json`, the weights and `preprocessor_config.json`.
+        folder: Folder with `config.json`, the weights and `preprocessor_config.json`.
         stated: Labels and preprocessing, where the files lack them; what is stated wins.
         name: Name for the model.
-        source: Where it came from.
-        revision: Commit sha on the Hub.
+        source: Origin for the specification: a repository id or a path.
+        revision: Commit sha on the Hub; None for local files.
 
     Raises:
-        ModelError: Another kind of network, or something is missing, does not fit or must be stated.
+        ModelError: The network is of another kind, or a file or fact is missing, does not fit or must be stated.
     """
     kind = str(read_config(folder / CONFIG).get("model_type"))
     weights = weights_file(folder, name)
@@ -89,10 +89,10 @@ def import_transformers_folder(
 def read_transformers_spec(
     folder: Path, stated: Stated, *, name: str, source: str, revision: str | None = None
 ) -> ModelSpec:
-    """The contract alone; only the two configuration files are read, and torch is not imported.
+    """The specification alone; only the two configuration files are read, and torch is not imported.
 
     Raises:
-        ModelError: As `import_transformers_folder`.
+        ModelError: The network is of another kind, a configuration is malformed, or a fact must be stated.
     """
     config = read_config(folder / CONFIG)
     kind, classes = config.get("model_type"), config.get("architectures") or []

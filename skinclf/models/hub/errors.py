@@ -1,4 +1,4 @@
-"""What the Hub's client raises, in one sentence each: what happened, and what to do."""
+"""Errors of the Hub's client as one sentence each: what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TOKEN = "log in with `hf auth login` or set HF_TOKEN"  # noqa: S105 - words, no
 
 @contextmanager
 def translated(repo_id: str, revision: str) -> Iterator[None]:
-    """Turn the client's errors into `HubError`; what it cannot explain passes unchanged.
+    """Turn the client's errors into `HubError`; an unknown one passes unchanged.
 
     Args:
-        repo_id: Repository that is asked for.
-        revision: Branch, tag or commit that is asked for.
+        repo_id: Requested repository.
+        revision: Requested branch, tag or commit.
 
     Raises:
         HubError: The Hub, its cache or the network did not deliver.
@@ -38,7 +38,7 @@ def translated(repo_id: str, revision: str) -> Iterator[None]:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether an error means that the Hub cannot answer now, so that a cached copy may stand in."""
+    """Whether an error means that the Hub is temporarily unreachable, so that a cached copy may be used."""
     status = _status(error)
     return bool(_names(error) & _NETWORK) or status == 429 or (status is not None and status >= 500)
 
@@ -89,8 +89,8 @@ def _explain_network(error: BaseException, host: str) -> str | None:
     if status == 429:
         return f"{host} asks to slow down (429, too many requests). Wait a few minutes and run again."
     if status is not None and status < 500:
-        said = getattr(error, "server_message", None) or "no reason given"
-        return f"{host} refuses this ({status}: {' '.join(said.split())})."
+        reason = getattr(error, "server_message", None) or "no reason given"
+        return f"{host} refuses this ({status}: {' '.join(reason.split())})."
     if status is not None:
         return f"{host} failed with HTTP status {status}. Run again later; what was fetched is kept."
     if _names(error) & _TIMEOUT:

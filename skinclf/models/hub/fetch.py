@@ -22,7 +22,7 @@ from skinclf.models.registry import PublishedModel
 
 __all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "read_source", "resolve"]
 
-#: Beside the files of a downloaded model: what is known of them, so that nothing need be stated again.
+#: Beside the files of a downloaded model: what is known of them, so that no option is needed again.
 SOURCE = "skinclf-source.json"
 _MAX_SOURCE_BYTES = 1 << 20
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -40,16 +40,16 @@ def fetch(
     """Fetch files of a repository, all from one commit.
 
     Args:
-        repo_id: `user/repo`.
-        files: Names, and patterns such as `golden/*`. A name must be there; a pattern may match nothing.
-        hub: Revision, cache and token; its revision overrides the model's own.
-        local_dir: Put the files into this folder instead of the cache.
+        repo_id: Repository, `user/repo`.
+        files: Names, and patterns such as `golden/*`. A name must exist; a pattern may match nothing.
+        hub: Revision, cache and token.
+        local_dir: Folder for the files; None leaves them in the cache.
 
     Returns:
-        Where they are, and the commit that the revision led to.
+        Paths and hashes of the files, and the commit that the revision led to.
 
     Raises:
-        HubError: Something is not there, not allowed, not reachable or damaged.
+        HubError: A file is missing, forbidden, unreachable or damaged.
     """
     wanted = [files] if isinstance(files, str) else list(files)
     repo = Repository(repo_id, hub)
@@ -62,15 +62,15 @@ def resolve(
     hub: HubOptions = HubOptions(),
     local_dir: Path | None = None,
 ) -> FetchResult:
-    """Fetch what it takes to run a model: configuration first, weights last.
+    """Fetch the files that a model needs to run: configuration first, weights last.
 
     Args:
-        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or either of them already read.
+        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or their parsed form.
         hub: Revision, cache and token; its revision overrides the model's own.
-        local_dir: Put the files into this folder instead of the cache.
+        local_dir: Folder for the files; None leaves them in the cache.
 
     Raises:
-        HubError: As `fetch`; or the repository holds no model file, or several and none was named.
+        HubError: The errors of `fetch`; or the repository holds no model file, or several and none was named.
         ModelError: No model is known by that name.
     """
     reference = _reference(model)
@@ -88,18 +88,18 @@ def download_to(
     *,
     hub: HubOptions = HubOptions(),
 ) -> FetchResult:
-    """Fetch a model into a folder, from which it loads without network.
+    """Download a model into a folder, which loads on a machine without network.
 
-    Run again after an interruption, it fetches what is missing or damaged.
+    After an interruption, another call fetches what is missing or damaged.
 
     Args:
-        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or either of them already read.
-        folder: Made when missing; gets the files and `skinclf-source.json`.
+        model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or their parsed form.
+        folder: Folder for the files and `skinclf-source.json`; made when missing.
         hub: Revision, cache and token; its revision overrides the model's own.
 
     Raises:
-        HubError: As `resolve`.
-        ModelError: As `resolve`.
+        HubError: A file is missing, forbidden, unreachable or damaged, or the model file is ambiguous.
+        ModelError: No model is known by that name.
         OutputError: The folder cannot be written.
     """
     from skinclf._utils.files import replace_file
@@ -107,7 +107,7 @@ def download_to(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         result = resolve(model, hub=hub, local_dir=folder)
-        if result.revision is not None:  # a built-in bundle says everything itself
+        if result.revision is not None:  # a built-in bundle records everything
             entry = _reference(model).entry or _unknown(result)
             entry = entry.replace(
                 revision=result.revision,
@@ -120,10 +120,10 @@ def download_to(
 
 
 def read_source(folder: Path) -> PublishedModel | None:
-    """What `download_to` noted beside the files: labels, preprocessing, file name, commit sha and hash.
+    """Read the note of `download_to` beside the files: labels, preprocessing, file name, commit sha and hash.
 
     Returns:
-        The model, with the full commit sha as its `revision` and this `folder`; None when nothing was noted.
+        The model, with the full commit sha as its `revision` and this `folder`; None without a note.
 
     Raises:
         ModelError: The note is damaged, or was written by a newer skinclf.
@@ -160,7 +160,7 @@ def _match(wanted: Sequence[str], names: Iterable[str], repo_id: str) -> list[st
 
 
 def _model_files(names: list[str], repo_id: str, filename: str | None) -> list[str]:
-    """The files that make up a model; weights last, so that where they are, the rest is too."""
+    """The files that make up a model; weights last, so that their presence proves the rest complete."""
     config = ["config.json"] if "config.json" in names else []
     weights = filename or next((name for name in _WEIGHTS if config and name in names), None)
     if weights is None:
@@ -179,7 +179,7 @@ def _model_files(names: list[str], repo_id: str, filename: str | None) -> list[s
 
 
 def _unknown(result: FetchResult) -> PublishedModel:
-    """An entry for a repository that no registry knows; its files, or the user, must state the rest."""
+    """An entry for a repository outside the registry; labels and preprocessing come from its files or the user."""
     return PublishedModel(
         name=result.repo_id,
         repo_id=result.repo_id,

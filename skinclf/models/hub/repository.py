@@ -1,4 +1,4 @@
-"""One repository of the Hub at one revision: which commit, which files, and whether they are whole.
+"""One repository of the Hub at one revision: its commit, its files, and their integrity.
 
 Files come from huggingface_hub's cache when they are there, and are compared with the hash that the
 Hub declares for them before they are read.
@@ -36,7 +36,7 @@ class FetchResult:
     Attributes:
         repo_id: Repository; `builtin` for a bundle that ships with skinclf.
         revision: Full commit sha; None for a built-in bundle.
-        folder: Where the files lie, under their names in the repository.
+        folder: Folder that holds the files under their names in the repository.
         files: Name in the repository to path, in the order of fetching.
         sha256: Name in the repository to hash of the content.
     """
@@ -74,10 +74,10 @@ class Repository:
         return self.hub.revision or "main"
 
     def fetch(self, pick: Pick, local_dir: Path | None) -> FetchResult:
-        """Bring the picked files of one commit into the cache, or into `local_dir`.
+        """Fetch the picked files of one commit into the cache, or into `local_dir`.
 
         Raises:
-            HubError: Something is not there, not allowed, not reachable or damaged.
+            HubError: A file is missing, forbidden, unreachable or damaged.
         """
         from huggingface_hub import constants
 
@@ -217,7 +217,7 @@ class Repository:
         )
 
     def _remember(self, name: str, sha: str) -> None:
-        """Let the cache note at which commit a branch is, so that the branch is found without network."""
+        """Record in the cache which commit a branch led to, so that the branch is found without network."""
         from huggingface_hub import try_to_load_from_cache
 
         known = try_to_load_from_cache(
@@ -246,7 +246,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def hub_progress() -> Iterator[None]:
-    """The Hub's own bars on stderr; none with `-q` or when stderr is no terminal."""
+    """Show the Hub's progress bars on stderr, unless warnings are off or stderr is no terminal."""
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but no `__all__` says so
         are_progress_bars_disabled,

@@ -14,7 +14,7 @@ _REQUIRED = object()
 
 
 class Arguments:
-    """Arguments of one operation; each is read once, and `done` refuses arguments that were not read."""
+    """Arguments of one operation; each is read once, and `done` refuses those that were not read."""
 
     def __init__(self, owner: str, values: Mapping[str, Any]) -> None:
         self.owner = owner

@@ -31,7 +31,7 @@ class GraphNetwork(nn.Module):
     Attributes:
         layers: Operations by name.
         size: Rows and columns of the input.
-        plan: Calls in order: operation, the values it takes, and those that are not needed afterwards.
+        plan: Calls in order: operation, the values it takes, and those that no later call needs.
     """
 
     def __init__(self, graph: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def _batch_norm(a: Args) -> nn.Module:
     return kind(a.integer("size"), eps=a.number("epsilon"))
 
 
-#: What a graph may name, and how it is built.
+#: Operations that a graph may name, each with the function that builds it.
 OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "conv": _conv,
     "linear": lambda a: nn.Linear(a.integer("in"), a.integer("out"), bias=a.flag("bias", True)),
@@ -92,7 +92,7 @@ def build_operation(owner: str, op: str, values: Mapping[str, Any]) -> nn.Module
     Args:
         owner: The layer's name, for messages.
         op: Key of `OPERATIONS`.
-        values: Its arguments.
+        values: Arguments of the operation.
 
     Raises:
         ModelError: The operation is unknown, or an argument is missing, unknown or out of range.

@@ -23,7 +23,7 @@ class ShapeError(ValueError):
 
 
 def working_space(module: nn.Module, shape: Shape) -> int:
-    """How many numbers an operation needs on its way, beside what it takes and makes of one image."""
+    """Count of numbers that an operation needs for one image, beside its input and output."""
     if not isinstance(module, ops.Pool) or not module.outside:
         return 0
     top, bottom, left, right = module.pad
@@ -31,14 +31,14 @@ def working_space(module: nn.Module, shape: Shape) -> int:
 
 
 def output_shape(module: nn.Module, inputs: Sequence[Shape]) -> Shape:
-    """Shape that an operation makes of one sample.
+    """Shape of an operation's result for one sample.
 
     Args:
         module: Made by `build_operation`.
         inputs: Shapes that it is given.
 
     Raises:
-        ShapeError: The inputs do not fit the operation.
+        ShapeError: The shapes do not fit the operation.
     """
     several = _SEVERAL.get(type(module))
     if several is not None:

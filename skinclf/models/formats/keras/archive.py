@@ -29,7 +29,7 @@ class KerasArchive:
     Attributes:
         tensors: The HDF5 part.
         config: Saved architecture; None in a weights-only file.
-        training: What the model was compiled with, when that was saved.
+        training: Arguments that the model was compiled with, when they were saved.
         version: Keras version that wrote the architecture, such as `2.15.0`; None when unknown.
     """
 
@@ -59,10 +59,10 @@ def looks_like_keras(path: Path) -> bool:
 
 @contextmanager
 def open_keras(path: Path) -> Iterator[KerasArchive]:
-    """Open a `.h5`, `.hdf5` or `.keras` file; which it is follows from its content.
+    """Open a `.h5`, `.hdf5` or `.keras` file; its format follows from its content.
 
     Raises:
-        UnsafeModelError: The archive holds a member that is never opened, or unpacks to absurd sizes.
+        UnsafeModelError: The file holds something that is never opened, or unpacks to absurd sizes.
         ModelError: The file is missing, damaged or no Keras file.
     """
     try:
@@ -162,7 +162,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
     """JSON text as data; a string that holds JSON again (`json.dump(model.to_json())`) is opened too.
 
     Raises:
-        ModelError: The text is not JSON, or is nested too deeply.
+        ModelError: The text is not JSON, or nested beyond reason.
     """
     try:
         data = json.loads(text)

@@ -51,9 +51,9 @@ class Layer:
     Attributes:
         path: Names of the models around it and its own name last.
         kind: Keras class name.
-        config: What its `get_config` returned.
-        calls: Its calls in its model; none for an input.
-        model: Its content, for a nested model.
+        config: Result of the layer's `get_config`.
+        calls: Calls of the layer in its model; none for an input.
+        model: Content of a nested model; else None.
     """
 
     path: tuple[str, ...]
@@ -90,8 +90,8 @@ def parse_model(data: Any) -> Model:
     """A saved config (`{"class_name": ..., "config": ...}`) as a model.
 
     Raises:
-        UnsafeModelError: The configuration holds a Lambda layer or a custom class; the layer is named.
-        ModelError: The configuration is malformed, or that of a subclassed model that only its own code can build.
+        UnsafeModelError: The model holds a Lambda layer or a custom class; the layer is named.
+        ModelError: The config is malformed, or of a subclassed model that only its own code can build.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("class_name"), str):
         raise ModelError("The model config is no object with a 'class_name'.")
@@ -211,7 +211,7 @@ def _functional(
     calls = {name: read_calls("/".join((*path, name)), item.get("inbound_nodes")) for name, item in entries}
     inputs, outputs = read_ends(config.get("input_layers")), read_ends(config.get("output_layers"))
     if not inputs or not outputs:
-        raise ModelError(f"Model {'/'.join(path) or 'at the top'} does not say its inputs and outputs.")
+        raise ModelError(f"Model {'/'.join(path) or 'at the top'} does not record its inputs and outputs.")
     used: dict[str, set[int]] = {}
     for ref in [*outputs, *(ref for group in calls.values() for call in group for ref in call.refs())]:
         used.setdefault(ref.layer, set()).add(ref.call)
@@ -312,7 +312,7 @@ def _decode(value: Any, depth: int, *, legacy: bool = False) -> Any:
     if kind == "__keras_tensor__":
         ref = _triple(config.get("keras_history")) if isinstance(config, Mapping) else None
         if ref is None:
-            raise ModelError("A tensor in the model config does not say where it comes from.")
+            raise ModelError("A tensor in the model config does not record its source.")
         return ref
     if kind in {"__tensor__", "__numpy__"} and isinstance(config, Mapping):
         return _decode(config.get("value"), depth + 1)

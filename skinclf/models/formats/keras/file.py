@@ -41,15 +41,15 @@ def import_keras(
         stated: Labels in output order and preprocessing; for weights only, `architecture` is the path of
             the model's JSON (`model.to_json()`), or of a whole model of the same architecture.
         name: Name for the model.
-        source: Where it came from.
-        revision: Commit sha on the Hub.
+        source: Origin for the specification: a repository id or a path.
+        revision: Commit sha on the Hub; None for local files.
 
     Returns:
         The model. Its graph is in `spec.model_args`, so that a bundle needs the Keras file no longer.
 
     Raises:
         UnsafeModelError: The file asks for code, or is made to exhaust memory.
-        ModelError: The file is damaged, incomplete or not supported, or lacks a fact that must be stated.
+        ModelError: The file is damaged, incomplete or not supported, or a fact must be stated.
     """
     preprocess, labels = stated.need_preprocess(name), stated.need_labels(name)
     with _named(name):

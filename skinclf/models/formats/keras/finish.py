@@ -29,9 +29,9 @@ class Finished:
 
     Attributes:
         graph: See `skinclf.models.architectures.graph`.
-        sources: Where every parameter comes from, by its name in the state dict.
+        sources: Source of every parameter, by its name in the state dict.
         outputs: Width of the output.
-        activation: What turns the output into probabilities.
+        activation: Activation that turns the output into probabilities.
     """
 
     graph: dict[str, Any]
@@ -46,10 +46,10 @@ def finish(lowering: Lowering, output: Value, training: Any) -> Finished:
     Args:
         lowering: The collected operations; used up.
         output: The model's output.
-        training: What the model was compiled with; without a final activation, its loss tells logits.
+        training: Arguments that the model was compiled with; without a final activation, the loss identifies logits.
 
     Raises:
-        ModelError: The output is no vector, or nothing says how it becomes probabilities.
+        ModelError: The output is no vector, or its activation is unknown.
     """
     if len(output.shape) != 1:
         raise ModelError(
@@ -97,13 +97,13 @@ def _peel(lowering: Lowering, output: Value, training: Any) -> tuple[Value, Acti
         else f"{op!r}, not softmax or one sigmoid"
     )
     raise ModelError(
-        f"The model ends in {what}, and nothing in the file says how its outputs become probabilities that "
+        f"The model ends in {what}, and nothing in the file defines how its outputs become probabilities that "
         "sum to one. Save it with a final softmax or one sigmoid output, or compiled with a from_logits loss."
     )
 
 
 def _probabilities(lowering: Lowering, value: int) -> str | None:
-    """Whether a value is a distribution (`softmax`), one probability (`sigmoid`), or neither for sure."""
+    """Whether a value is a distribution (`softmax`), one probability (`sigmoid`), or neither with certainty."""
     op, arguments = _operation(lowering, value)
     shape = lowering.values[value].shape
     if op == "softmax":

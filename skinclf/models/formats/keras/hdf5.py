@@ -1,4 +1,4 @@
-"""HDF5 files opened with care: what is inside is checked before any of it is read.
+"""HDF5 files, checked before any of their content is read.
 
 Refused: links to elsewhere (external, soft, looped), datasets stored in other files or put together from
 them, filters that Keras never writes (HDF5 would look for a plugin), and datasets that declare more than
@@ -28,13 +28,13 @@ _FILTERS = {1, 2, 3, 32000}
 #: Compressed datasets together may unpack to this many times the file (uncompressed ones to what they are).
 _MAX_RATIO, _FREE_BYTES = 16, 64 * 1024 * 1024
 _FLOATS = {"f2", "f4", "f8"}
-#: How bfloat16 is stored, for which HDF5 has no type.
+#: Storage type of bfloat16, for which HDF5 has none.
 _BFLOAT16 = "V2"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a dataset says about itself."""
+    """Shape and type of a dataset."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -127,7 +127,7 @@ class Hdf5:
         """A text attribute, or None when there is none.
 
         Raises:
-            UnsafeModelError: The attribute is larger than any configuration.
+            UnsafeModelError: The text is larger than any configuration.
             ModelError: The attribute is no text.
         """
         with _translated():
@@ -149,7 +149,7 @@ class Hdf5:
         return value
 
     def has(self, name: str, *, group: str = "/") -> bool:
-        """Whether there is an attribute of this name, or the first part of one that was cut into several."""
+        """Whether there is an attribute of this name, or the first part of one that was split into several."""
         with _translated():
             attributes = self._file[group].attrs
             return name in attributes or f"{name}0" in attributes
@@ -161,14 +161,14 @@ def open_hdf5(file: Path | IO[bytes], size: int) -> Iterator[Hdf5]:
 
     Args:
         file: A path, or a seekable binary file.
-        size: Its size in bytes; what it may unpack to follows from it.
+        size: Size of the file in bytes; it limits the unpacked size.
 
     Raises:
-        UnsafeModelError: The file holds an object that is never opened.
+        UnsafeModelError: The file holds something that is never opened.
         ModelError: The file is damaged or no HDF5 file.
     """
     with _translated():
-        # Read-only network drives refuse locks; nobody writes a published file anyway.
+        # Read-only network drives refuse locks; a published file is not written to anyway.
         handle = h5py.File(file, "r", locking=False) if isinstance(file, Path) else h5py.File(file, "r")
     try:
         with _translated():

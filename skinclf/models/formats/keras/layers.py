@@ -1,4 +1,4 @@
-"""What each Keras layer becomes: the table of everything that can be rebuilt, dense and idle layers."""
+"""Table of the Keras layers that can be rebuilt, with dense layers and those that are idle at prediction."""
 
 from __future__ import annotations
 

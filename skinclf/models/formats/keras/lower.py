@@ -1,4 +1,4 @@
-"""From a Keras model's layers to a graph of torch operations (see `skinclf.models.architectures.graph`).
+"""Conversion of a Keras model's layers to a graph of torch operations (see `skinclf.models.architectures.graph`).
 
 Values of rank 4 are (N, C, H, W) in the graph; here, shapes are in Keras' order and without the batch, so
 that every layer can be read as Keras means it. What a layer becomes is in `keras_layers`.
@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a parameter comes from: a variable and how it is rearranged, or one number."""
+    """Source of a parameter: a variable and its rearrangement, or one number."""
 
     layer: Layer
     variable: str | None
@@ -63,7 +63,7 @@ class Lowering:
         layers: Operations by name: `[op, arguments]`.
         calls: `(name, inputs)` in order; call n makes value n + 1.
         values: Every value so far.
-        sources: Where each parameter of the operations comes from, by its name in the state dict.
+        sources: Source of each parameter of the operations, by its name in the state dict.
     """
 
     def __init__(
@@ -176,14 +176,14 @@ class Lowering:
 
         Args:
             layer: Layer that it comes from.
-            part: Which part of it, empty for the layer itself.
+            part: Name of a part of the layer; empty for the layer itself.
             op: Operation of the graph.
-            inputs: What it takes.
-            shape: What it makes, in Keras' order without the batch.
+            inputs: Values that the operation takes.
+            shape: Shape of the result, in Keras' order without the batch.
             **arguments: The operation's arguments.
 
         Returns:
-            What it makes.
+            The result.
         """
         if len(self.calls) >= _MAX_CALLS:
             raise ModelError(f"The model makes more than {_MAX_CALLS:,} calls.")
@@ -211,7 +211,7 @@ class Lowering:
 
         Args:
             layer: Layer whose variable it is.
-            part: As given to `emit`.
+            part: Name of the part that was given to `emit`.
             name: Parameter of the torch module.
             variable: Variable of the layer; None means that every element is `fill`.
             shape: Shape that the variable must have.

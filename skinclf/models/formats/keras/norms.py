@@ -1,4 +1,4 @@
-"""What becomes of normalisation layers, and of the scaling of inputs that some models begin with."""
+"""Conversion of normalisation layers, and of the scaling of inputs that some models begin with."""
 
 from __future__ import annotations
 

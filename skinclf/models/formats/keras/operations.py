@@ -1,4 +1,4 @@
-"""What becomes of activations and arithmetic: as layers, inside other layers, and as recorded operations.
+"""Conversion of activations and arithmetic: as layers, inside other layers, and as recorded operations.
 
 Operations that a model was built with directly (`x * 2.0`, `tf.nn.relu6(x)`) are read by their exact
 names, the ones that keras.applications and its `preprocess_input` leave behind; any other is refused.
@@ -44,7 +44,7 @@ def activation(lowering: Lowering, layer: Layer, value: Value, what: Any) -> Val
 
     Raises:
         UnsafeModelError: The activation is a function that only code outside the file defines.
-        ModelError: The activation is not known.
+        ModelError: The activation is unknown.
     """
     if isinstance(what, Mapping) and isinstance(what.get("config"), Mapping):
         kind = what.get("class_name")
@@ -85,7 +85,7 @@ def constants(layer: Layer, value: Any, shape: Sequence[int]) -> list[float]:
     """A number, or a list of one number per channel however deeply wrapped in lists of one.
 
     Raises:
-        ModelError: The value is neither.
+        ModelError: The value is neither a number nor such a list.
     """
     if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
         value = value["config"].get("value")

@@ -1,4 +1,4 @@
-"""What becomes of layers that only move numbers: flattening, reshaping, joining, selecting, resizing.
+"""Conversion of layers that only move numbers: flattening, reshaping, joining, selecting, resizing.
 
 Keras orders an image height, width, channels, torch channels first; where the order of numbers matters,
 the image is put into Keras' order first, which costs nothing when it is channels_last in memory.
@@ -117,9 +117,9 @@ def _resizing(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]
     mode = layer.config.get("interpolation", "bilinear")
     special = [k for k in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias") if layer.config.get(k)]
     if mode not in {"nearest", "bilinear"} or special:
-        how = " with ".join([repr(str(mode)[:40]), *special])
+        method = " with ".join([repr(str(mode)[:40]), *special])
         raise ModelError(
-            f"Layer {layer.name!r} resizes by {how}; skinclf rebuilds plain nearest and bilinear resizing. "
+            f"Layer {layer.name!r} resizes by {method}; skinclf rebuilds plain nearest and bilinear resizing. "
             "Prepare images at the size that the next layer takes."
         )
     return _resized(lowering, layer, value, size, mode)

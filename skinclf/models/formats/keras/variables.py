@@ -1,4 +1,4 @@
-"""Which dataset of a Keras file is which variable of which layer: by name, never by position in a list.
+"""Assignment of a Keras file's datasets to variables of layers: by name, never by position in a list.
 
 Two layouts exist. Legacy HDF5 files (`model_weights`, or weights-only files of Keras 2) keep a group per
 top-level layer and name every variable; the order of their lists means nothing (trainable ones come first).
@@ -59,7 +59,7 @@ class Variables:
         places: Dataset path by layer path and variable name.
         missing: Variables that the model has and the file has not.
         unexpected: Datasets that belong to no layer of the model.
-        wrong: Variables of another shape than the model says.
+        wrong: Variables of another shape than the model defines.
     """
 
     tensors: Hdf5
@@ -69,7 +69,7 @@ class Variables:
     wrong: list[str] = field(default_factory=list)
 
     def fits(self, layer: Layer, name: str, shape: Sequence[int]) -> bool:
-        """Whether a variable is there in the shape that the model says; remembered for `check` when not."""
+        """Whether a variable exists in the shape that the model defines; recorded for `check` when not."""
         place = self.places.get((layer.path, name))
         label = f"{layer.name}/{name}"
         if place is None:

@@ -1,4 +1,4 @@
-"""What becomes of layers that slide a window: convolutions, pooling, and the padding around them.
+"""Conversion of layers that slide a window: convolutions, pooling, and the padding around them.
 
 Padding is always emitted as its own operation first; `keras_finish` folds it into the convolution or
 pooling that follows wherever that gives exactly the same numbers.

@@ -24,7 +24,7 @@ _PASSING = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Fl
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """What matters of a graph: size of the input and number of outputs (None: any), and the last operator."""
+    """Facts of a graph: size of the input and number of outputs (None: any), and the last operator."""
 
     height: int | None
     width: int | None
@@ -37,21 +37,21 @@ def import_onnx(
 ) -> LoadedModel:
     """Load an ONNX file with one image input and one output per class.
 
-    The file says neither what its outputs are called nor how images are prepared; both must be stated. An
+    The file records neither labels nor preprocessing; both must be stated. An
     output that ends in a softmax (or, for two classes, one sigmoid) is taken as probabilities, any other as
     logits.
 
     Args:
-        path: The file; weights that it keeps outside must lie in its folder.
+        path: Path of the file; external weights must lie in its folder.
         stated: Labels in output order and preprocessing.
         name: Name for the model.
-        source: Where it came from.
-        revision: Commit sha on the Hub.
+        source: Origin for the specification: a repository id or a path.
+        revision: Commit sha on the Hub; None for local files.
 
     Raises:
         MissingExtraError: onnx is not installed.
         UnsafeModelError: The file reaches outside its folder or asks for operators of its own.
-        ModelError: The file is damaged, no image classifier, does not fit, or lacks a fact that must be stated.
+        ModelError: The file is damaged, no image classifier, does not fit, or a fact must be stated.
     """
     graph, outside = _read(path, name)
     labels = stated.need_labels(name)
@@ -94,7 +94,7 @@ def _read(path: Path, name: str) -> tuple[_Graph, list[Path]]:
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise ValueError(f"{size:,} bytes")  # noqa: TRY301 - told below like any other damage
+            raise ValueError(f"{size:,} bytes")  # noqa: TRY301 - reported below like any other damage
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None

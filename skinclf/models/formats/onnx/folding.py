@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph that do not depend on the image: computed with numpy, within a size limit."""
+"""Constant folding: ONNX nodes that do not depend on the image, computed with numpy within a size limit."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def _slice(node: Node) -> Array:
     starts, ends = (node.constant(i, node.get(key)) for i, key in ((1, "starts"), (2, "ends")))
     axes = node.constant(3, node.get("axes", range(len(starts))))
     steps = node.constant(4, [1] * len(starts))
-    cut = [slice(None)] * data.ndim
+    index = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        cut[int(axis)] = slice(int(start), int(end), int(step))
-    return np.asarray(data[tuple(cut)])
+        index[int(axis)] = slice(int(start), int(end), int(step))
+    return np.asarray(data[tuple(index)])
 
 
 def _unsqueeze(node: Node) -> Array:

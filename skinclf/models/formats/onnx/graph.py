@@ -1,4 +1,4 @@
-"""The parts of an ONNX graph on its way to a torch network: values, nodes, and the operations collected so far."""
+"""Intermediate form between ONNX and torch: values, nodes, and the operations collected so far."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Lowering:
 
         Args:
             size: (height, width) of the input.
-            name: Model, for messages.
+            name: Name of the model, for messages.
         """
         self.name = name
         self.size = size
@@ -100,7 +100,7 @@ class Lowering:
         return Value(len(self.calls), tuple(shape))
 
     def finish(self, output: Value, activation: Activation) -> tuple[dict[str, Any], Activation]:
-        """The graph of everything that the output needs, and what its outputs are.
+        """The graph of everything that the output needs, and the activation of its outputs.
 
         A final softmax or sigmoid is left to `skinclf.models.probabilities`, so that the network gives logits.
         """

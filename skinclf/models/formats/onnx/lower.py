@@ -1,4 +1,4 @@
-"""An ONNX graph as a torch network, for conversion to a bundle: the operators of convolutional classifiers.
+"""Conversion of an ONNX graph to a torch network: the operators of convolutional classifiers.
 
 Each node becomes an operation of `skinclf.models.architectures.graph`; what depends on shapes alone is
 computed away. An operator without a counterpart is refused by name; the file can still be run as it is.
@@ -26,7 +26,7 @@ def onnx_network(loaded: LoadedModel) -> LoadedModel:
     """The same model with a torch network instead of its ONNX file.
 
     Args:
-        loaded: What `skinclf.models.formats.onnx.file.import_onnx` gave.
+        loaded: Result of `skinclf.models.formats.onnx.file.import_onnx`.
 
     Raises:
         ModelError: An operator has no counterpart, or the graph is no plain classifier.

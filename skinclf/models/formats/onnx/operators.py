@@ -1,4 +1,4 @@
-"""What each ONNX operator becomes; numbers and layouts are those of the ONNX specification, opset 9 on."""
+"""Conversion of each ONNX operator; numbers and layouts follow the ONNX specification, opset 9 and later."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from skinclf.models import bundle
 from skinclf.models.architectures import build_network, load_tensors
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.probabilities import probabilities
+from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.create import PRECISIONS, RUNTIMES, create_runtime
 
 EXACT = 1e-5
@@ -217,11 +218,13 @@ def test_a_compiled_artefact_is_reused_without_building_the_network(tiny_bundle:
 
 @pytest.mark.parametrize(("device", "streams", "size"), [("cpu", 2, 16), ("cpu", 5, 32), ("cuda:0", 1, 128)])
 def test_the_batch_is_as_large_as_the_machine_has_use_for(device: str, streams: int, size: int) -> None:
-    from types import SimpleNamespace
+    class Anywhere(Runtime):
+        def run(self, pixels: np.ndarray) -> np.ndarray:
+            return pixels
 
-    from skinclf.inference.scorer import batch_size_for
-
-    assert batch_size_for(SimpleNamespace(device=device, streams=streams)) == size  # type: ignore[arg-type]
+    runtime = Anywhere()
+    runtime.device, runtime.streams = device, streams
+    assert runtime.preferred_batch_size == size
 
 
 def test_openvino_gives_an_image_the_same_bits_alone_and_in_company(tiny_bundle: Path) -> None:

@@ -60,7 +60,7 @@ class Shift:
     """Add up to `levels` either way, the same to all channels.
 
     Attributes:
-        levels: Of 255.
+        levels: Grey levels, of 255.
         within: Stay between the picture's own darkest and brightest value, as Keras' channel shift does.
     """
 

@@ -29,6 +29,7 @@ from skinclf_training.config.read import Config, load_config, read_config
 from skinclf_training.data.prepare import Prepared, prepare, read_prepared
 from skinclf_training.data.split import parse_ratios
 from skinclf_training.experiments import search as module
+from skinclf_training.experiments.backends import Framework
 from skinclf_training.experiments.search import search
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page
 from skinclf_training.experiments.search_space import load_space, read_space
@@ -113,7 +114,7 @@ def seen(outcome: Outcome) -> list[tuple]:
         ({"optim.lr": [0.1, 0.2]}, "expected {low, high}"),
         ({"optim.lr": {"choices": []}}, "at least one value"),
         ({"optim.lr": {"choices": [0.1, 0.1]}}, "listed twice"),
-        ({"select": {"choices": ["loss", "accuracy"]}}, "set it with --set"),
+        ({"select": {"choices": ["loss", "accuracy"]}}, "state it in the configuration"),
     ],
 )
 def test_what_does_not_fit_is_named(space: dict, message: str) -> None:
@@ -311,7 +312,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, figure) -> list[int]:
         epochs.append(len(rows))
         return rows
 
-    monkeypatch.setattr(module, "_trainer", lambda _config: train)
+    monkeypatch.setattr(module, "framework", lambda _name: Framework(train, None))
     return epochs
 
 

@@ -214,9 +214,9 @@ def test_determinism_and_tensorboard(prepared: Prepared, tmp_path: Path) -> None
         ({"labels": "isic2019"}, "is for the labels isic2019"),
         ({"select": "f1"}, "select: f1`; expected one of loss, accuracy"),
         ({"optim": {"phases": [{"epoch": 1}]}}, "expected 0 first"),
-        ({"optim": {"phases": [{"epoch": 0, "trainable": "last=999"}]}}, "this network knows"),
+        ({"optim": {"phases": [{"epoch": 0, "trainable": "last=999"}]}}, "this network has all"),
         ({"loss": {"kind": "bce"}}, "two classes"),
-        ({"optim": {"devices": 2}}, "torchrun --nproc-per-node 2"),
+        ({"optim": {"devices": 2}}, "Start 2 with torchrun"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

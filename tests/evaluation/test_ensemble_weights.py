@@ -140,7 +140,7 @@ def test_the_command(tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert run([*words, "--output", str(tmp_path / "mean.csv")]) == 0
     shown = capsys.readouterr()
     assert "ensemble" in shown.out
-    assert "chosen on these very images" in shown.err
+    assert "chosen on these images" in shown.err
     assert len((tmp_path / "mean.csv").read_text().splitlines()) == 1 + N - 20
     assert run([*words, "--weights", "3,1", "--json"]) == 0
     shown = capsys.readouterr()

@@ -304,7 +304,7 @@ def test_lesion_in_two_splits_is_refused_and_named(folder: Path, tmp_path: Path)
     next(r for r in rows if r["split"] == "val")["lesion_id"] = shared
     write_rows(tmp_path / "labels.csv", rows)
     options = {"split": "test", "subgroups": (), **FEW}
-    with pytest.raises(LeakageError, match=f"1 lesions .{shared}.*--allow-leakage"):
+    with pytest.raises(LeakageError, match=f"1 lesions .{shared}.*`allow_leakage`"):
         evaluate(folder / "test.csv", tmp_path / "labels.csv", **options)
     got = evaluate(folder / "test.csv", tmp_path / "labels.csv", allow_leakage=True, **options).metrics
     assert got["leakage"]["lesions"] == [shared]

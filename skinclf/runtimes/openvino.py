@@ -106,10 +106,10 @@ def need_openvino() -> Any:
 @contextmanager
 def no_statistics() -> Iterator[None]:
     """Import of OpenVINO or NNCF without the package that reports their use to a server."""
-    # Both packages send usage statistics by default, and neither has an argument or a variable that prevents it: the
-    # one switch is a file in the user's home. Medical images are classified on machines that must stay silent, so
-    # `openvino_telemetry`, which is optional to both, is not found while they are imported. None is how the import
-    # system marks a module that must not be found.
+    # Both packages send usage statistics through `openvino_telemetry` unless the user has opted out by its command
+    # `opt_in_out`, and both go without where it cannot be imported. The variables that they also heed (`CI`, and for
+    # NNCF `NNCF_CI`) declare the process a CI job, which other libraries would believe as well. None in `sys.modules`
+    # is how the import system marks a module that must not be found.
     name = "openvino_telemetry"
     before = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]

@@ -263,7 +263,7 @@ def test_positive_classes_and_unknown_malignancy(tmp_path):
     labels = read_labels(write(tmp_path / "l.csv", "image,label\nA,mel\nB,bcc\nC,nv\n"), HAM10000)
     assert labels.truth(["mel"]).tolist() == [1, 0, 0]
     strange = read_labels(write(tmp_path / "s.csv", "image,label\nA,wart\nB,cyst\n"))
-    with pytest.raises(InvalidArgumentError, match="--positive"):
+    with pytest.raises(InvalidArgumentError, match="`positive`"):
         strange.truth()
     assert strange.truth(["wart"]).tolist() == [1, 0]
     plain = read_labels(write(tmp_path / "b.csv", "image,label\nA,1\n"))

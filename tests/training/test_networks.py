@@ -126,7 +126,7 @@ def test_options_that_exclude_each_other(tmp_path: Path) -> None:
         (ModelConfig(pretrained=True, transplant="x"), "exclude each other"),
         (ModelConfig(architecture="efficientnet_b0", transplant="x", head=HEAD), "leave model.head empty"),
         (ModelConfig(architecture="simple_cnn", head=HEAD), "has its own head"),
-        (ModelConfig(architecture="simple_cnn", pretrained=True), "nobody publishes"),
+        (ModelConfig(architecture="simple_cnn", pretrained=True), "no published ImageNet weights"),
         (ModelConfig(architecture="efficientnet_b0", transplant=str(tmp_path / "no")), "cannot be read"),
     ]:
         with pytest.raises(InvalidArgumentError, match=message):

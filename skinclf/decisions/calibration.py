@@ -85,7 +85,7 @@ def fit_calibration(
         return _fit_isotonic(values, labels, 1.0, tuple(group))
     if (values.argmax(axis=1) == labels).all():
         raise InvalidArgumentError(
-            f"All {labels.size} predictions are right: nothing says how sure to be. Use held-out predictions."
+            f"All {labels.size} predictions are right: the best temperature would be 0. Use held-out predictions."
         )
     scale = _fit_temperature(values, labels)
     if method == "temperature":
@@ -94,7 +94,9 @@ def fit_calibration(
         return _fit_vector(values, labels, scale)
     if method == "isotonic":
         return _fit_isotonic(values, np.isin(labels, group), scale, tuple(group))
-    raise InvalidArgumentError(f"method is 'temperature', 'vector' or 'isotonic'; received {method!r}.")
+    raise InvalidArgumentError(
+        f"`method` is 'temperature', 'vector' or 'isotonic'; received {method!r}.", parameter="method"
+    )
 
 
 def cross_fitted(
@@ -124,7 +126,10 @@ def cross_fitted(
     values, labels, index = np.asarray(logits, np.float64), np.asarray(truth), cluster_index(groups)
     lesions = int(index.max()) + 1
     if not 2 <= folds <= lesions:
-        raise InvalidArgumentError(f"{folds} folds need 2 or more, and as many lesions; there are {lesions}.")
+        raise InvalidArgumentError(
+            f"`folds` is at least 2 and at most the number of lesions ({lesions}); received {folds}.",
+            parameter="folds",
+        )
     fold = (np.random.default_rng(seed).permutation(lesions) % folds)[index]
     result = np.empty_like(values)
     for part in range(folds):

@@ -47,7 +47,9 @@ def fit_conformal(
             that the labels do not declare.
     """
     if not 0 < coverage < 1:
-        raise InvalidArgumentError(f"coverage is between 0 and 1; received {coverage}.")
+        raise InvalidArgumentError(
+            f"`coverage` lies between 0 and 1; received {coverage}.", parameter="coverage"
+        )
     values = np.asarray(probabilities, np.float32)
     if values.shape != (len(truth), len(labels)) or not np.isfinite(values).all():
         raise InvalidArgumentError(
@@ -60,11 +62,14 @@ def fit_conformal(
         malignant = labels.malignant_indices
         if malignant is None:
             raise InvalidArgumentError(
-                f"{labels.name} does not say which classes are malignant; use group 'class'."
+                f"{labels.name} does not say which classes are malignant; use `group` 'class'.",
+                parameter="group",
             )
         of_label = np.isin(np.arange(len(labels)), malignant).astype(np.intp)
     else:
-        raise InvalidArgumentError(f"group is 'malignant' or 'class'; received {group!r}.")
+        raise InvalidArgumentError(
+            f"`group` is 'malignant' or 'class'; received {group!r}.", parameter="group"
+        )
     score = np.float32(1) - values[np.arange(len(true)), true]
     limits: list[float] = []
     counts: list[int] = []
@@ -104,7 +109,7 @@ def read_conformal(path: Path) -> ConformalSets:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidArgumentError(
-            f"{path}: not a file of label sets (skinclf conformal writes them): {error}."
+            f"{path}: not a file of label sets, as `skinclf.decisions.conformal.write_conformal` writes it: {error}."
         ) from None
 
 

@@ -16,6 +16,7 @@ from skinclf.models.bundle import is_bundle, read_spec
 from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.predictions import Joined, join, malignant_codes, read_labels, read_predictions
+from skinclf.tables.reference import groups_of
 
 #: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
 #: would print them.
@@ -67,10 +68,10 @@ class HeldOutPredictions:
             return table.lesion_id
         if column not in table.columns:
             raise InvalidArgumentError(
-                f"{self.labels}: no column {column!r}; found {', '.join(table.columns)}."
+                f"{self.labels}: no column {column!r}; found {', '.join(table.columns)}.",
+                parameter="group_by",
             )
-        values = table.columns[column]
-        return tuple(value or f"image:{name}" for value, name in zip(values, table.ids, strict=True))
+        return groups_of(table.columns[column], table.ids)
 
 
 def read_held_out(
@@ -99,7 +100,9 @@ def read_held_out(
         ModelError: The model cannot be found.
     """
     if predictions is not None and run_dir is not None:
-        raise InvalidArgumentError("State either a predictions table or a run's folder.")
+        raise InvalidArgumentError(
+            "State either `predictions` or `run_dir`, not both.", parameter="predictions"
+        )
     spec, folder = None, None
     if predictions is None and run_dir is None:
         spec, folder = _model_folder(model)
@@ -214,7 +217,8 @@ def label_sets(conformal: str, models: Sequence[str]) -> ConformalSets:
     table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
     if table.codes is None or table.probabilities is None or codes is None or spec is None:
         raise InvalidArgumentError(
-            "The model's held-out predictions have no class codes to fit label sets on."
+            "The model's held-out predictions have no class codes to fit label sets on.",
+            parameter="conformal",
         )
     values = table.in_order(spec.labels)
     return fit_conformal(codes, values, spec.labels, coverage=coverage, model=spec.fingerprint)

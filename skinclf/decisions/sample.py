@@ -72,10 +72,10 @@ def decision_sample(
     truth, values = np.asarray(y_true), np.asarray(score)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise InvalidArgumentError(
-            f"y_true and score have one entry per unit; received shapes {truth.shape} and {values.shape}."
+            f"`y_true` and `score` have one entry per unit; received shapes {truth.shape} and {values.shape}."
         )
     if not np.isin(truth, (0, 1)).all():
-        raise InvalidArgumentError("y_true is 0 or 1 everywhere.")
+        raise InvalidArgumentError("`y_true` is 0 or 1 everywhere.", parameter="y_true")
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single).all():
@@ -90,14 +90,17 @@ def decision_sample(
         index = cluster_index(groups)
         if index.shape != truth.shape:
             raise InvalidArgumentError(
-                f"groups has one entry per image; received {index.size} for {truth.size}."
+                f"`groups` has one entry per image; received {index.size} for {truth.size}.",
+                parameter="groups",
             )
         if int(index.max()) + 1 == index.size:
             index = None
     if unit == "image":
         return DecisionSample(positive, single, index)
     if groups is None:
-        raise InvalidArgumentError("Unit 'lesion' needs groups: the lesion of each image.")
+        raise InvalidArgumentError(
+            "`unit` 'lesion' needs `groups`: the lesion of each image.", parameter="groups"
+        )
     if index is None:
         return DecisionSample(positive, single, None, unit, combine)
     lesions = np.zeros(int(index.max()) + 1, np.bool_)

@@ -204,14 +204,17 @@ class Threshold:
         hits += [name for name in images if _hash(stem(name)) in known["image_hashes"]]
         return tuple(dict.fromkeys(hits))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
+
+        Args:
+            path: Path of the threshold file, such as `threshold.json`.
 
         Raises:
             OutputError: The file cannot be written.
         """
         text = json.dumps(self.data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        write_text(path, text)
+        write_text(Path(path), text)
 
     def summary(self) -> dict[str, Any]:
         """The evidence without its longest parts, to be kept in a bundle as a named operating point."""
@@ -237,7 +240,7 @@ def read_threshold(path: Path | str) -> Threshold:
         raise InvalidArgumentError(f"{source}: not a threshold file: {error}.") from None
     value = data.get("threshold") if isinstance(data, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgumentError(f"{source}: expected a JSON object with a number called 'threshold'.")
+        raise InvalidArgumentError(f"{source}: expected a JSON object with a number 'threshold'.")
     model, positive = data.get("model"), data.get("positive")
     if not (model is None or isinstance(model, dict)) or not (positive is None or isinstance(positive, list)):
         raise InvalidArgumentError(f"{source}: 'model' is an object and 'positive' a list of codes.")

@@ -134,9 +134,13 @@ def tune_threshold(
         target_sensitivity, target_specificity, target_ppv, cost_ratio, youden=youden
     )
     if grade not in GRADES:
-        raise InvalidArgumentError(f"grade is one of {', '.join(GRADES)}; received {grade!r}.")
+        raise InvalidArgumentError(
+            f"`grade` is one of {', '.join(GRADES)}; received {grade!r}.", parameter="grade"
+        )
     if grade != "empirical" and criterion not in {"sensitivity", "specificity"}:
-        raise InvalidArgumentError(f"The {grade} grade exists for a target sensitivity or specificity.")
+        raise InvalidArgumentError(
+            f"The {grade} grade exists for a target sensitivity or specificity.", parameter="grade"
+        )
     check_confidence(confidence)
     sample = decision_sample(y_true, score, groups=groups, unit=unit, combine=combine)
     if grade != "empirical":
@@ -217,14 +221,17 @@ def _criterion(
     chosen = [(name, value) for name, value in stated.items() if value is not None]
     if len(chosen) != 1:
         raise InvalidArgumentError(
-            "State one criterion: target sensitivity, target specificity, target PPV, cost ratio or Youden's "
-            f"index; received {len(chosen)}."
+            "State one criterion: `target_sensitivity`, `target_specificity`, `target_ppv`, `cost_ratio` or "
+            f"`youden`; received {len(chosen)}.",
+            parameter="target_sensitivity",
         )
     name, value = chosen[0]
     if name in {"sensitivity", "specificity", "ppv"} and not 0 < value <= 1:
         raise InvalidArgumentError(f"A target {name} lies above 0 and not above 1; received {value}.")
     if name == "cost_ratio" and not (math.isfinite(value) and value > 0):
-        raise InvalidArgumentError(f"cost_ratio is a positive number; received {value}.")
+        raise InvalidArgumentError(
+            f"`cost_ratio` is a positive number; received {value}.", parameter="cost_ratio"
+        )
     return name, value
 
 
@@ -256,8 +263,10 @@ def _by_value(curve: Curve, criterion: CriterionName, target: float, prevalence:
         return _best(everywhere, curve.tp * negatives - curve.fp * positives, curve.tp)
     share = positives / (positives + negatives) if prevalence is None else prevalence
     if not 0 < share < 1:
-        raise InvalidArgumentError(f"prevalence lies between 0 and 1; received {prevalence}.")
-    # RowWeights that make the counts those of the population.
+        raise InvalidArgumentError(
+            f"`prevalence` lies between 0 and 1; received {prevalence}.", parameter="prevalence"
+        )
+    # Weights that make the counts those of the population.
     weight_p, weight_n = (1.0, 1.0) if prevalence is None else (share / positives, (1 - share) / negatives)
     if criterion == "cost_ratio":
         cost = target * weight_p * (positives - curve.tp) + weight_n * curve.fp

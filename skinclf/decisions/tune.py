@@ -191,7 +191,7 @@ def _multiclass(
     table = held_out.joined.predictions
     if table.codes is None or table.probabilities is None or held_out.joined.labels.codes is None:
         raise InvalidArgumentError(
-            f"`{parameter}` needs a probability per class and labels that name classes."
+            f"`{parameter}` needs a probability per class and labels that name classes.", parameter=parameter
         )
     return table.codes, table.probabilities
 
@@ -208,7 +208,7 @@ def _costs(
     truth = np.asarray([codes.index(code) for code in held_out.joined.labels.codes or ()])
     clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
 
-    def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float]:
+    def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float | None]:
         paid = costs[truth, decided]
 
         def statistic(weights: RowWeights) -> Floats:
@@ -217,7 +217,7 @@ def _costs(
         low, high = cluster_bootstrap(
             statistic, clusters, replicates=REPLICATES, seed=0, confidence=confidence
         )
-        return {"value": float(paid.mean()), "low": float(low), "high": float(high)}
+        return Estimate(float(paid.mean()), float(low), float(high)).to_dict()
 
     return {
         "codes": list(codes),

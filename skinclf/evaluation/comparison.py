@@ -30,7 +30,7 @@ def on_common_images(
     return a.take(np.asarray(rows)), b.take(np.asarray([place[stem(a.ids[i])] for i in rows]))
 
 
-def compare(
+def compare_models(
     a: LabelledPredictions,
     b: LabelledPredictions,
     *,

@@ -179,8 +179,8 @@ def _along(false: Floats, hits: Floats) -> Floats:
 
 
 def _precision(hits: Floats, false: Floats) -> Floats:
-    """Precision at the first cut that reaches the recalls of the grid, one row per replicate."""
+    """Precision at the first threshold that reaches the recalls of the grid, one row per replicate."""
     precision, recall = metrics.ratio(hits, hits + false), metrics.ratio(hits, hits[:, -1:])
-    # Nothing found has no precision; the first real cut stands for it.
+    # A threshold that flags nothing has no precision; the first one that flags a row stands for it.
     indices = [np.clip(np.searchsorted(r, GRID - 1e-12), 1, len(r) - 1) for r in recall]
     return np.stack([p[index] for p, index in zip(precision, indices, strict=True)])

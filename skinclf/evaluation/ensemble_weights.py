@@ -198,7 +198,7 @@ def measure(
 
     Args:
         members: From `read_members`.
-        names: What the members are called.
+        names: Names of the members.
         weights: At least 0 each; None chooses them on these images.
         figure: Key of `FIGURES`.
         rounds: Number of rounds of the forward selection.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.evaluation import inputs
 from skinclf.evaluation import metrics_json as sections
-from skinclf.evaluation.comparison import compare as compare_models
+from skinclf.evaluation.comparison import compare_models
 from skinclf.evaluation.curves import curves
 from skinclf.evaluation.labelled_predictions import (
     LabelledPredictions,
@@ -36,7 +37,7 @@ from skinclf.tables.predictions import LabelTable, PredictionTable
 
 SCHEMA = 1
 KIND = "skinclf-metrics"
-#: Subgroups that are shown when nothing is said and the labels have the column.
+#: Subgroups by default, where the labels have the column.
 _SUBGROUPS = (
     ("age", "age_band"),
     ("sex", "sex"),
@@ -98,7 +99,7 @@ def evaluate(
         confidence: Confidence level of all intervals, in (0, 1).
         replicates: Number of resamples of the lesion-cluster bootstrap.
         seed: Seed of the bootstrap.
-        name: What the report calls the model; None takes it from the run manifest or the file.
+        name: Name of the model in the report; None takes it from the run manifest or the file.
 
     Raises:
         InvalidArgumentError: Tables or options that cannot be used.
@@ -107,7 +108,9 @@ def evaluate(
     """
     check_confidence(confidence)
     if replicates < 1:
-        raise InvalidArgumentError(f"replicates is at least 1; received {replicates}.")
+        raise InvalidArgumentError(
+            f"`replicates` is at least 1; received {replicates}.", parameter="replicates"
+        )
     source = inputs.open_predictions(predictions)
     threshold_used = inputs.open_threshold(threshold, source.manifest)
     inputs.refuse_other_model(threshold_used, source.model)
@@ -128,9 +131,9 @@ def evaluate(
     model_name = name or source.name
     comparison = None
     if compare is not None:
-        second = _Second(inputs.open_predictions(compare), compare_threshold)
+        reference = _Reference(everything, tested, known, codes, group_by)
         comparison = _compare(
-            cases, threshold_used, second, (everything, tested), known, codes, group_by, model_name, draws
+            cases, threshold_used, reference, compare, compare_threshold, name=model_name, draws=draws
         )
     file = "table" if isinstance(labels, LabelTable) else Path(labels).name
     content = {
@@ -161,32 +164,58 @@ def evaluate(
     return Evaluation(jsonable(content | {"checks": checks}))
 
 
-class _Second(NamedTuple):
-    source: inputs.Source
-    threshold: float | Path | str | Threshold | None
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What both models of a comparison are measured against.
+
+    Attributes:
+        everything: Labels of all splits.
+        tested: Labels of the split under test.
+        label_set: Label set of the model under test.
+        positive: Codes that count as positive; None means malignant.
+        group_by: Column that says which images belong together; None uses the lesions.
+    """
+
+    everything: LabelTable
+    tested: LabelTable
+    label_set: LabelSet
+    positive: Sequence[str] | None
+    group_by: str | None
 
 
 def _compare(
     cases: LabelledPredictions,
     threshold: Threshold,
-    second: _Second,
-    labels: tuple[LabelTable, LabelTable],
-    known: LabelSet,
-    codes: Sequence[str] | None,
-    group_by: str | None,
+    reference: _Reference,
+    predictions: Path | str | PredictionTable,
+    own_threshold: float | Path | str | Threshold | None,
+    *,
     name: str,
     draws: _Draws,
 ) -> dict[str, Any]:
-    """Both models on the images that both have predicted."""
-    source = second.source
-    other = inputs.open_threshold(second.threshold, source.manifest)
+    """Comparison with another model on the images that both have predicted.
+
+    Args:
+        cases: The model under test.
+        threshold: Its threshold.
+        reference: Labels and options that hold for both.
+        predictions: Predictions of the other model.
+        own_threshold: Threshold of the other model; None takes that of its run, else `threshold`.
+        name: Name of the model under test.
+        draws: Bootstrap of all intervals.
+    """
+    source = inputs.open_predictions(predictions)
+    other = inputs.open_threshold(own_threshold, source.manifest)
     other = threshold if other.source == inputs.DEFAULT else other
     inputs.refuse_other_model(other, None if other is threshold else source.model)
-    rows = inputs.join_split(source.table, *labels)
+    rows = inputs.join_split(source.table, reference.everything, reference.tested)
     # Malignant is malignant in either label set; other classes must be there by name.
-    same = set(cases.positive_codes) == set(malignant_of(known))
+    same = set(cases.positive_codes) == set(malignant_of(reference.label_set))
     other_cases = label_predictions(
-        rows, labels=label_set_of(source.table), positive=None if same else codes, group_by=group_by
+        rows,
+        labels=label_set_of(source.table),
+        positive=None if same else reference.positive,
+        group_by=reference.group_by,
     )
     return compare_models(
         cases, other_cases, thresholds=(threshold.value, other.value), names=(name, source.name), **draws

@@ -14,6 +14,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.labels import CROSSWALKS, MALIGNANT, TAXONOMIES, Label, LabelSet
 from skinclf.metrics.clusters import cluster_index
 from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
+from skinclf.tables.reference import groups_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +210,9 @@ def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp],
     else:
         if group_by not in joined.labels.columns:
             raise InvalidArgumentError(
-                f"Group column {group_by!r}: the labels have "
-                f"{', '.join(joined.labels.columns) or 'no columns'}."
+                f"`group_by`: no column {group_by!r}; the labels have "
+                f"{', '.join(joined.labels.columns) or 'no columns'}.",
+                parameter="group_by",
             )
-        cells = joined.labels.columns[group_by]
-        lesions = [cell or f"image:{name}" for cell, name in zip(cells, joined.predictions.ids, strict=True)]
+        lesions = groups_of(joined.labels.columns[group_by], joined.predictions.ids)
     return cluster_index(np.asarray(lesions, dtype=object).astype(str)), True

@@ -70,7 +70,7 @@ def find_overlaps(
     lesion_of = dict(zip(map(stem, everything.ids), everything.lesion_id or (), strict=False))
     found = []
 
-    def compare(source: str, names: Iterable[str], known: Iterable[str]) -> None:
+    def add(source: str, names: Iterable[str], known: Iterable[str]) -> None:
         stems = {stem(name) for name in names}
         theirs = set(known) | {lesion_of[name] for name in stems if name in lesion_of}
         found.append(Overlap(source, tuple(sorted(theirs & lesions)), tuple(sorted(stems & images))))
@@ -83,10 +83,10 @@ def find_overlaps(
             if rows:
                 other = everything.take(rows)
                 names = ", ".join(sorted({cells[i] for i in rows}))
-                compare(f"The other splits of the labels ({names})", other.ids, other.lesion_id or ())
+                add(f"The other splits of the labels ({names})", other.ids, other.lesion_id or ())
     for path in tuned_on:
         columns = read_columns(path)
-        compare(str(path), *_named_in(columns, path, split))
+        add(str(path), *_named_in(columns, path, split))
     if threshold is not None and threshold.data.get("data"):
         shared = threshold.seen(images=tested.ids, lesions=sorted(lesions))
         lesions_seen = tuple(name for name in shared if name in lesions)

@@ -24,9 +24,9 @@ from skinclf.metrics.classification import Ranking
 from skinclf.metrics.estimate import Estimate
 
 Replicates: TypeAlias = Mapping[str, Floats]
-#: Levels at which one rate is held and the other read off the ROC curve.
+#: Levels at which one rate is fixed and the other read off the ROC curve.
 TARGETS = (0.8, 0.9, 0.95)
-#: RowWeights handled at once.
+#: Row weights handled at once.
 _BLOCK = 1 << 19
 _OVERALL = (
     "balanced_accuracy",
@@ -43,7 +43,7 @@ _OVERALL = (
 
 @dataclass(slots=True)
 class MetricSet:
-    """Metrics of one set of cases; what many weightings share is worked out once.
+    """Metrics of labelled predictions; what many weightings share is computed once.
 
     Attributes:
         cases: What is measured.

@@ -16,10 +16,10 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.clusters import cluster_index
 from skinclf.metrics.intervals import Bounds, check_confidence
 
-#: Takes how often each row counts, shape (B, N) float32, and gives B values, shape (B,) or (B, M).
+#: Function of row weights, shape (B, N) float32 (how often each row counts), to B values, shape (B,) or (B, M).
 Statistic: TypeAlias = Callable[[RowWeights], Floats]
 
-#: Rows times replicates held at once; 16 MB of float32 weights.
+#: Rows times replicates in memory at once; 16 MB of float32 weights.
 _CHUNK = 1 << 22
 
 
@@ -28,7 +28,7 @@ def cluster_weights(groups: npt.ArrayLike, *, replicates: int, seed: int) -> Ite
 
     Args:
         groups: Cluster of each row, shape (N,); `numpy.arange(N)` for independent rows.
-        replicates: How many.
+        replicates: Number of replicates.
         seed: Seed of the random numbers; equal seeds give equal replicates, as paired comparisons need.
 
     Yields:
@@ -54,7 +54,7 @@ def bootstrap_replicates(
     Args:
         statistic: Computes many replicates at once from row weights; NaN where undefined.
         groups: Cluster of each row, shape (N,).
-        replicates: How many.
+        replicates: Number of replicates.
         seed: Seed of the random numbers.
 
     Raises:
@@ -108,7 +108,7 @@ def cluster_bootstrap(
     Args:
         statistic: Takes row weights (B, N) float32, gives (B,) or (B, M); see `roc_auc_statistic`.
         groups: Cluster of each row, shape (N,).
-        replicates: How many.
+        replicates: Number of replicates.
         seed: Seed of the random numbers.
         confidence: Nominal coverage; approached as the number of clusters grows.
 

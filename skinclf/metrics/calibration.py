@@ -87,7 +87,7 @@ def slope_and_intercept(
     """Calibration slope and calibration-in-the-large, each of shape (B,).
 
     The slope b is that of the logistic regression `logit P(y) = a + b * logit(p)`: 1 is ideal, below 1
-    predictions are too extreme. The intercept is a with b held at 1: 0 is ideal, below 0 risks are
+    predictions are too extreme. The intercept is a with b fixed at 1: 0 is ideal, below 0 risks are
     overstated. NaN where a regression has no finite answer (one class, or perfect separation).
 
     Args:

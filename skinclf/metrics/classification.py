@@ -102,7 +102,7 @@ class Ranking:
     Attributes:
         order: Row indices by falling score.
         positive: Truth in that order.
-        ends: Last position of each group of equal scores: the cut points a threshold can make.
+        ends: Last position of each group of equal scores: the points at which a threshold can separate rows.
         scores: The distinct scores, falling.
     """
 
@@ -121,9 +121,9 @@ class Ranking:
         return cls(order, np.asarray(truth, np.float64)[order], ends, falling[ends])
 
     def counts(self, weights: RowWeights) -> tuple[Floats, Floats]:
-        """Weighted true and false positives when everything down to each distinct score is called.
+        """Weighted true and false positives when every row down to each distinct score is flagged.
 
-        Both have shape (R, G + 1); the first column is 0, nothing called.
+        Both have shape (R, G + 1); the first column is 0, nothing flagged.
         """
         # float32 counts exactly up to 2**24, and sums twice as fast.
         exact = np.float32 if self.order.size < 1 << 22 else np.float64

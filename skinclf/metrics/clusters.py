@@ -72,4 +72,4 @@ def combine_scores(score: Float32, index: npt.NDArray[np.intp], combine: Combine
         return result
     if combine == "mean":
         return np.asarray(np.bincount(index, score) / np.bincount(index), np.float32)
-    raise InvalidArgumentError(f"combine is 'max' or 'mean'; received {combine!r}.")
+    raise InvalidArgumentError(f"`combine` is 'max' or 'mean'; received {combine!r}.", parameter="combine")

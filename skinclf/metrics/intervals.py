@@ -24,7 +24,9 @@ def check_confidence(confidence: float) -> float:
         InvalidArgumentError: `confidence` does not lie between 0 and 1.
     """
     if not 0 < confidence < 1:
-        raise InvalidArgumentError(f"confidence lies between 0 and 1, such as 0.95; received {confidence}.")
+        raise InvalidArgumentError(
+            f"`confidence` lies between 0 and 1, such as 0.95; received {confidence}.", parameter="confidence"
+        )
     return confidence
 
 

@@ -125,7 +125,7 @@ def read_predictions(path: Path | str) -> PredictionTable:
     """Read a predictions table.
 
     Understood are skinclf's own (CSV, JSON lines, Parquet), both forms of devatreya's CSV, ISIC
-    submissions (one column per class) and `val_probs.npz` (whose images are called 0, 1, 2, ...).
+    submissions (one column per class) and `val_probs.npz` (whose images get the names 0, 1, 2, ...).
 
     Raises:
         InvalidArgumentError: Not such a table, or a probability is missing or not within 0 and 1.
@@ -241,7 +241,7 @@ def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: flo
     if len(unmatched) > max_unmatched * len(left):
         raise InvalidArgumentError(
             f"{len(unmatched)} of {len(left)} predictions have no label (at most {max_unmatched:.0%} may): "
-            f"{_listed(unmatched)}. The labels are called like {_listed(labels.ids[:3])}."
+            f"{_listed(unmatched)}. Names in the labels: {_listed(labels.ids[:3])}."
         )
     matched = [i for i, k in enumerate(left) if k in place]
     good = [i for i in matched if predictions.status[i] == "ok"]

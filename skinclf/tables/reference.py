@@ -83,6 +83,16 @@ class LabelTable:
         return np.asarray([code in wanted for code in self.codes], np.int8)
 
 
+def groups_of(cells: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Group of each row from a column of group names; a row with a blank cell is a group of its own.
+
+    Args:
+        cells: Column such as `lesion_id`, length N.
+        names: Image names, length N.
+    """
+    return tuple(cell or f"image:{name}" for cell, name in zip(cells, names, strict=True))
+
+
 def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tuple[str, ...]:
     """Those of the codes that stand for malignant classes.
 
@@ -140,7 +150,7 @@ def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str 
     lesion_column = find(columns, _LESION_NAMES)
     lesion = None
     if lesion_column is not None:
-        lesion = tuple(x or f"image:{i}" for x, i in zip(columns[lesion_column], ids, strict=True))
+        lesion = groups_of(columns[lesion_column], ids)
     return LabelTable(ids, codes, binary, lesion, {name: tuple(values) for name, values in columns.items()})
 
 
@@ -164,12 +174,12 @@ def _only(columns: Columns, split: str, source: Path) -> Columns:
     name = find(columns, ("split",))
     if name is None:
         raise InvalidArgumentError(
-            f"{source}: split {split!r} was asked for, but there is no column 'split'."
+            f"{source}: no column 'split' to choose `split` {split!r} from.", parameter="split"
         )
     keep = [i for i, value in enumerate(columns[name]) if value.lower() == split.lower()]
     if not keep:
         raise InvalidArgumentError(
-            f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}."
+            f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}.", parameter="split"
         )
     return {key: [values[i] for i in keep] for key, values in columns.items()}
 
@@ -223,7 +233,7 @@ def _code(cell: str, labels: LabelSet | None, where: str) -> str:
 
 
 def one_hot_columns(columns: Columns, labels: LabelSet | None) -> dict[str, str]:
-    """Column by class code, for columns that are called like classes; empty when fewer than two are."""
+    """Column by class code, for columns named like classes; empty when there are fewer than two."""
     known = {x.code.lower() for taxonomy in TAXONOMIES.values() for x in taxonomy} | {"unk"}
     known |= {x.code.lower() for x in labels or ()}
     found = {name.lower(): name for name in columns if name.lower() in known}
@@ -255,7 +265,7 @@ def _from_folders(root: Path, labels: LabelSet | None, split: str | None) -> Lab
         ]
     elif split is not None:
         raise InvalidArgumentError(
-            f"{root}: split {split!r} was asked for, but there are no folders per split."
+            f"{root}: no folders per split to choose `split` {split!r} from.", parameter="split"
         )
     else:
         classes = [("", p) for p in tops]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from support.decision_fixtures import spec_of
 
+import skinclf
 from skinclf.decisions.threshold_file import (
     Threshold,
     data_identity,
@@ -98,6 +99,20 @@ def test_never_worse_than_the_seeds_grid():
         sensitivity, specificity = flagged[:, y].mean(axis=1), 1 - flagged[:, ~y].mean(axis=1)
         best = specificity[sensitivity >= 0.9].max()
         assert tune_threshold(y, p, target_sensitivity=0.9).specificity.value >= best - 1e-12
+
+
+def test_from_arrays_to_a_file_with_public_names_only(tmp_path):
+    y, p = sample()
+    spec = spec_of()
+    point = skinclf.tune_threshold(y, p, target_sensitivity=0.9)
+    path = str(tmp_path / "threshold.json")
+    skinclf.Threshold.of(point, name="sensitivity-0.9", model=spec).write(path)
+    again = read_threshold(path)
+    assert again.value == point.threshold
+    assert again.check(spec) == ()
+    assert set(again.positive) == {label.code for label in spec.labels if label.malignant}
+    with pytest.raises(MismatchError):
+        again.check(spec.replace(weights_sha256="0" * 64))
 
 
 def test_round_trip_is_valid_json_without_nan(tmp_path):

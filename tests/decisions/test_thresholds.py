@@ -117,7 +117,7 @@ def test_lesions_equal_their_images_combined_by_hand(rows, groups, combine):
         ([0, 1], [0.1], {}, "one entry per unit"),
         ([[0, 1]], [[0.1, 0.2]], {}, "one entry per unit"),
         ([0, 1], [0.1, 0.2], {"groups": [1]}, "one entry per image"),
-        ([0, 1], [0.1, 0.2], {"unit": "lesion"}, "needs groups"),
+        ([0, 1], [0.1, 0.2], {"unit": "lesion"}, "needs `groups`"),
         ([0, 1], [0.1, 0.2], {"confidence": 1.0}, "confidence"),
         ([0, 1], [0.1, 0.2], {"prevalence": 0.0}, "prevalence"),
         ([0, 1], [0.1, 0.2], {"grade": "certain"}, "grade"),

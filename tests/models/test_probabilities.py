@@ -164,7 +164,7 @@ def test_cross_fitting_never_uses_a_lesions_own_images():
         ({"truth": LOGITS.argmax(axis=1)}, "are right"),
         ({"truth": np.where(TRUTH == 3, 5, TRUTH), "method": "vector"}, "every label"),
         ({"truth": np.zeros(TRUTH.size, bool), "method": "isotonic"}, "both kinds"),
-        ({"method": "beta"}, "method is"),
+        ({"method": "beta"}, "`method` is"),
     ],
 )
 def test_fit_refuses(change, message):

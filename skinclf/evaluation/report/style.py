@@ -161,7 +161,7 @@ def estimate(item: Mapping[str, Any], digits: int = 3) -> str:
 
 
 def positive_name(metrics: Mapping[str, Any]) -> str:
-    """What the positive side of the two-class view is called."""
+    """Name of the positive side of the two-class view."""
     codes = set(metrics["binary"]["positive"])
     if codes == {label["code"] for label in metrics["data"]["labels"] if label["malignant"]}:
         return "Malignant"
@@ -169,5 +169,5 @@ def positive_name(metrics: Mapping[str, Any]) -> str:
 
 
 def column_name(column: str) -> str:
-    """What a column of the labels table is called in print."""
+    """Name of a column of the labels table in print."""
     return _COLUMNS.get(column, column.replace("_", " ").capitalize())

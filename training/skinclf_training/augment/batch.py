@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on tensors: one geometric resampling, one colour matrix, one rectangle.
+"""Augmentation of a whole batch on tensors: geometry, colour, camera effects and one rectangle.
 
 All random numbers come from one NumPy generator per batch, seeded by (seed, epoch, batch), so that a batch is
 the same however training got there.
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skinclf_training.augment import presets as augment_presets
+from skinclf_training.augment.camera import camera, tone_curve, white_balance
 from skinclf_training.config.schema import AugmentConfig
 
 # YIQ: one axis of luma, two of chroma; a turn in the chroma plane is a turn of the hue.
@@ -42,11 +43,13 @@ def augment(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
     pixels = images.permute(0, 3, 1, 2).float().contiguous()
     x = F.grid_sample(pixels, grid, mode=config.interpolation, padding_mode="reflection", align_corners=False)
     matrix, brightness, contrast = _colour(count, config, rng)
+    gain = white_balance(count, config.white_balance, rng)
+    x = tone_curve(x, config.gamma, rng)
     mean = x.mean(dim=(1, 2, 3))
-    factor = torch.from_numpy(matrix * (brightness * contrast)[:, None, None]).to(device)
-    offset = mean * torch.from_numpy(brightness * (1 - contrast)).to(device)
-    flat = torch.baddbmm(offset[:, None, None].expand(count, 3, 1), factor, x.flatten(2))
-    x = flat.clamp_(0, 255).view_as(x)
+    factor = torch.from_numpy(gain[:, :, None] * matrix * (brightness * contrast)[:, None, None]).to(device)
+    offset = mean[:, None] * torch.from_numpy(gain * (brightness * (1 - contrast))[:, None]).to(device)
+    flat = torch.baddbmm(offset[:, :, None], factor, x.flatten(2))
+    x = camera(flat.clamp_(0, 255).view_as(x), config, rng)
     return _cutout(x, config, rng)
 
 

@@ -6,6 +6,7 @@ Both frameworks read the same keys; a key that only one of them supports is refu
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ import yaml
 from skinclf.images.enhance import Step
 from skinclf.images.preprocess import Preprocess, scaling
 from skinclf_training.config.optimisation import OptimConfig, StopConfig
+
+#: Value of `Config.select` that exports the last epoch.
+LAST_EPOCH = "last"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,8 @@ class DataConfig:
         sampler: Order of an epoch: `shuffle` (every image once) or `weighted` (as many draws with replacement,
             classes equally likely).
         drop_last: Whether to leave out an incomplete last batch of an epoch.
+        also: Folders of further prepared data sets, each with some of the run's labels, whose training parts are
+            added; their loss is over their own labels only.
     """
 
     store_height: int = 240
@@ -106,6 +112,7 @@ class DataConfig:
     workers: int = 4
     sampler: Literal["shuffle", "weighted"] = "shuffle"
     drop_last: bool = True
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,14 @@ class AugmentConfig:
         contrast: Largest relative change of contrast.
         saturation: Largest relative change of saturation.
         hue: Largest rotation of the hue as a share of the full circle.
+        white_balance: Largest gain of one channel against the others, 0.2 for 20 % more or as much less.
+        gamma: Largest relative change of the exponent of the tone curve, 0.25 for exponents of 1 / 1.25 to 1.25.
+        blur: Probability of a Gaussian blur.
+        blur_sigma: Range of the standard deviation of the blur in crop pixels, drawn log-uniformly.
+        noise: Probability of Gaussian noise.
+        noise_levels: Largest standard deviation of the noise in levels of 255.
+        jpeg: Probability of JPEG compression.
+        jpeg_quality: Range of the JPEG quality on the scale of libjpeg.
         cutout: Probability that one rectangle is greyed out.
         cutout_size: Range of the sides of that rectangle as a share of the crop's side.
         mixup: Alpha of the Beta distribution of mixup, 0 for none.
@@ -151,6 +166,14 @@ class AugmentConfig:
     contrast: float = 0.2
     saturation: float = 0.2
     hue: float = 0.03
+    white_balance: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    blur_sigma: tuple[float, float] = (0.4, 1.6)
+    noise: float = 0.0
+    noise_levels: float = 8.0
+    jpeg: float = 0.0
+    jpeg_quality: tuple[float, float] = (30.0, 90.0)
     cutout: float = 0.5
     cutout_size: tuple[float, float] = (0.2, 0.4)
     mixup: float = 0.0
@@ -227,7 +250,8 @@ class Config:
         labels: Taxonomy that the prepared data must have; `any` accepts all.
         seed: Random seed of order, augmentation, dropout and the new classifier.
         select: Validation figure whose best epoch is exported: `loss` (smaller is better) or `accuracy`,
-            `balanced_accuracy`, `macro_auc`, `malignant_auc`, `malignant_pr_auc` (larger is better).
+            `balanced_accuracy`, `macro_auc`, `malignant_auc`, `malignant_pr_auc` (larger is better); `last` exports
+            the last epoch, so that the validation part selects nothing.
         threads: Number of CPU threads of torch, 0 for its default.
         model: Network.
         preprocess: Preprocessing at validation and prediction.
@@ -261,6 +285,17 @@ class Config:
         """Every key, resolved; tuples as lists."""
         data: dict[str, Any] = _plain(dataclasses.asdict(self))
         return data
+
+    def score(self, figures: Mapping[str, float], epoch: int) -> float:
+        """Value of an epoch under `select`: larger is better.
+
+        Args:
+            figures: Validation figures of the epoch by name.
+            epoch: Epoch, counted from 0.
+        """
+        if self.select == LAST_EPOCH:
+            return float(epoch)
+        return figures[self.select] * (-1 if self.select == "loss" else 1)
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML."""

@@ -78,3 +78,27 @@ def decoded_store(
             partial.unlink(missing_ok=True)
     result: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return result
+
+
+class JoinedStore:
+    """Several stores as one, row after row, without a copy of the whole.
+
+    Args:
+        stores: Arrays of shape (N_i, height, width, 3), uint8, of the same height and width.
+    """
+
+    def __init__(self, stores: Sequence[npt.NDArray[np.uint8]]) -> None:
+        self._stores = tuple(stores)
+        self._starts = np.cumsum([0, *(len(store) for store in stores)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Pixels of some rows, shape (len(rows), height, width, 3), copied."""
+        pixels = np.empty((len(rows), *self._stores[0].shape[1:]), np.uint8)
+        of = np.searchsorted(self._starts, rows, side="right") - 1
+        for i, store in enumerate(self._stores):
+            mine = of == i
+            pixels[mine] = store[rows[mine] - self._starts[i]]
+        return pixels

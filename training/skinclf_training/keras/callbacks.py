@@ -43,9 +43,9 @@ class Progress:
         Returns:
             Whether it is the best epoch so far.
         """
-        value = row[f"val_{config.select}"]
-        better = self.best.update(-value if config.select == "loss" else value)
-        self.watch.update(config, {config.select: value}, self.epoch)
+        figures = {name.removeprefix("val_"): value for name, value in row.items()}
+        better = self.best.update(config.score(figures, self.epoch))
+        self.watch.update(config, figures, self.epoch)
         self.stopped = self.watch.stopped
         self.rows.append(row)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0

@@ -30,6 +30,7 @@ def check_supported(config: Config) -> None:
     refused = {
         "model.transplant": m.transplant is not None,
         "model.drop_path_rate": m.drop_path_rate > 0,
+        "data.also": bool(config.data.also),
         "distill.weight": config.distill.weight > 0,
         "optim.accumulate": o.accumulate != 1,
         "optim.refresh_images": o.refresh_images > 0,

@@ -28,6 +28,7 @@ from skinclf.models.bundle import is_bundle, read_spec, read_weights, write_bund
 from skinclf.models.probabilities import Calibration, probabilities, to_logits
 from skinclf.models.spec import Golden, ModelSpec
 from skinclf_training.config.read import Config, load_config
+from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.run_folder import BEST, CONFIG, ENVIRONMENT
 from skinclf_training.recipes.validation_metrics import validation_metrics
@@ -203,7 +204,7 @@ def provenance(
         "seed": config.seed,
         "epoch": epoch,
         "epochs": config.optim.epochs,
-        "selected_by": f"val_{config.select}",
+        "selected_by": "last epoch" if config.select == LAST_EPOCH else f"val_{config.select}",
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         "hardware": facts["cuda"] or f"{facts['machine']}, {facts['threads']} threads",
         "code": f"skinclf {__version__}",

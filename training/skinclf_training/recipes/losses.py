@@ -25,6 +25,8 @@ from skinclf_training.config.schema import LossConfig
 
 # Lower bound of 1 - pt, so that a gamma under 1 has no infinite slope at pt = 1.
 _EPS = 1e-7
+# Logit of a class that a data set does not tell apart: finite, so that 0 times its log-probability is 0.
+_NEVER = -1e4
 
 
 def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss:
@@ -76,12 +78,14 @@ class Loss(nn.Module):
         self.config = config
         self.register_buffer("weights", weights.float(), persistent=False)
 
-    def forward(self, logits: Tensor, soft: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, soft: Tensor, known: Tensor | None = None) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
             logits: Logits, shape (N, K), for `bce` (N, 1).
             soft: Soft targets, shape (N, K), rows sum to 1; for `bce` class 1 is the positive one.
+            known: Labels that the source of each image tells apart, shape (N, K), bool; None for all. The softmax and
+                label smoothing of a row are over these, so that other logits get no gradient.
 
         Returns:
             Scalar, float32.
@@ -97,7 +101,9 @@ class Loss(nn.Module):
                 f"expected (N, {outputs}) and (N, {classes})."
             )
         logits, soft = logits.float(), soft.float()
-        if self.config.kind == "cross_entropy":
+        if known is not None:
+            logits = logits.masked_fill(~known, _NEVER)
+        elif self.config.kind == "cross_entropy":
             smoothing = self.config.label_smoothing
             return F.cross_entropy(logits, soft, weight=self.weights, label_smoothing=smoothing)
         if self.config.kind == "bce":
@@ -108,17 +114,20 @@ class Loss(nn.Module):
         if self.config.kind == "focal":
             log_pt = log_p if self.config.focal_pt == "unweighted" else -terms
             terms = self.config.alpha * (-torch.expm1(log_pt)).clamp_min(_EPS) ** self.config.gamma * terms
-        return (smooth(soft, self.config.label_smoothing) * terms).sum(dim=1).mean()
+        return (smooth(soft, self.config.label_smoothing, known) * terms).sum(dim=1).mean()
 
 
-def smooth(soft: Tensor, share: float) -> Tensor:
-    """Apply label smoothing: spread `share` of the mass evenly over all K classes.
+def smooth(soft: Tensor, share: float, known: Tensor | None = None) -> Tensor:
+    """Apply label smoothing: spread `share` of the mass evenly over all K classes, or over the known ones.
 
     Args:
         soft: Soft targets, shape (N, K), rows sum to 1.
         share: Share that is spread, in [0, 1].
+        known: Classes that receive a share, shape (N, K), bool; None for all.
 
     Returns:
         Shape (N, K), rows sum to 1.
     """
-    return soft * (1 - share) + share / soft.shape[1]
+    if known is None:
+        return soft * (1 - share) + share / soft.shape[1]
+    return soft * (1 - share) + share * known / known.sum(dim=1, keepdim=True)

@@ -20,6 +20,7 @@ from skinclf._version import __version__
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.labels import parse_labels
 from skinclf_training.config.read import Config, load_config
+from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.schedule import check_phases
 from skinclf_training.recipes.validation_metrics import FIGURES
@@ -48,7 +49,14 @@ def check_data(config: Config, prepared: Prepared) -> None:
         )
     if not len(prepared.rows("val")):
         raise InvalidArgumentError(f"{prepared.folder}: no validation part; prepare the data with one.")
-    known = FIGURES if labels.malignant_indices else tuple(f for f in FIGURES if "malignant" not in f)
+    known = (
+        (LAST_EPOCH, *FIGURES)
+        if labels.malignant_indices
+        else (
+            LAST_EPOCH,
+            *(f for f in FIGURES if "malignant" not in f),
+        )
+    )
     if config.select not in known:
         raise InvalidArgumentError(f"Received `select: {config.select}`; expected one of {', '.join(known)}.")
     check_phases(config.optim)

@@ -125,7 +125,7 @@ class Watch:
     def update(self, config: Config, figures: dict[str, float], epoch: int) -> None:
         """Add the validation figures of an epoch (counted from 0)."""
         o = config.optim
-        value = figures[config.select] * (-1 if config.select == "loss" else 1)
+        value = config.score(figures, epoch)
         best = self.plateau.best
         self.plateau.update(value, _PLATEAU_SHARE * abs(best) if math.isfinite(best) else 0.0)
         # Torch drops the rate on the first epoch beyond `patience`, Keras on the last of them.

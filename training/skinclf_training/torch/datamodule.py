@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 
+from skinclf.errors import MismatchError
 from skinclf.images.preprocess import Preprocess
 from skinclf_training.augment.batch import augment
 from skinclf_training.config.read import Config
 from skinclf_training.config.schema import AugmentConfig
 from skinclf_training.data.prepare import Prepared
-from skinclf_training.data.store import decoded_store
+from skinclf_training.data.prepared import read_prepared
+from skinclf_training.data.store import JoinedStore, decoded_store
 from skinclf_training.recipes.class_balance import epoch_rows
 from skinclf_training.torch.distributed import rank
 from skinclf_training.torch.loader import Batch, StoreLoader
@@ -38,7 +40,9 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._config, self._prepared, self._progress = config, prepared, progress
-        self._train, self._val = _NOTHING, _NOTHING
+        self._also = tuple(read_prepared(Path(folder)) for folder in config.data.also)
+        self._train: npt.NDArray[np.uint8] | JoinedStore = _NOTHING
+        self._val = _NOTHING
 
     def prepare_data(self) -> None:
         """Decode missing images; the other processes wait."""
@@ -48,14 +52,14 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         """Map the stores into memory."""
         self._train, self._val = self._open()
 
-    def _open(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        prepared, cache = self._prepared, self._prepared.cache
-        open_store = partial(
-            decoded_store, cache=cache, workers=self._config.data.workers, progress=self._progress
-        )
+    def _open(self) -> tuple[npt.NDArray[np.uint8] | JoinedStore, npt.NDArray[np.uint8]]:
+        prepared = self._prepared
+        open_store = partial(decoded_store, workers=self._config.data.workers, progress=self._progress)
         val: list[Path] = [prepared.paths[i] for i in prepared.rows("val")]
         own = self._config.preprocess.build()
-        return open_store(prepared.paths, self._stored(own)), open_store(val, own)
+        stores = [open_store(p.paths, self._stored(own), cache=p.cache) for p in (prepared, *self._also)]
+        train = stores[0] if len(stores) == 1 else JoinedStore(stores)
+        return train, open_store(val, own, cache=prepared.cache)
 
     def _stored(self, own: Preprocess) -> Preprocess:
         """Preprocessing of the store: whole pictures at its size, with the steps and filter of the run."""
@@ -70,8 +74,8 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
 
     def train_dataloader(self) -> StoreLoader:
         """Training batches, drawn anew every epoch; a thread augments ahead for presets other than `batch`."""
-        config, targets = self._config, self._prepared.targets
-        rows, classes = self._prepared.rows("train"), len(self._prepared.labels)
+        config, classes = self._config, len(self._prepared.labels)
+        rows, targets, known = joined_rows(self._prepared, self._also)
 
         def order(epoch: int) -> npt.NDArray[np.int64]:
             rng = np.random.default_rng([config.seed, epoch])
@@ -87,6 +91,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
             drop_last=config.data.drop_last,
             rank=rank(),
             ranks=config.optim.devices,
+            known=known,
             prepare=None if config.augment.preset == "batch" else partial(_augmented, config=config.augment),
         )
 
@@ -101,6 +106,42 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
             rank=rank(),
             ranks=self._config.optim.devices,
         )
+
+
+def joined_rows(
+    prepared: Prepared, also: Sequence[Prepared]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
+    """Training rows, label indices and known labels of several data sets whose stores are joined.
+
+    Args:
+        prepared: Data set of the run, whose labels are those of the network.
+        also: Data sets with some of its labels.
+
+    Returns:
+        Training rows of the joined store; label index of every row of it; and the labels that the data set of every
+        row tells apart, shape (rows of the store, K), or None without further data sets.
+
+    Raises:
+        MismatchError: A data set has a label that the run has not.
+    """
+    rows, targets = [prepared.rows("train")], [prepared.targets]
+    known = [np.ones((len(prepared.targets), len(prepared.labels)), bool)]
+    start = len(prepared.targets)
+    for other in also:
+        stray = [code for code in other.labels.codes if code not in prepared.labels.codes]
+        if stray:
+            raise MismatchError(
+                f"{other.folder} has the labels {', '.join(stray)}, which are not among those of the run: "
+                f"{', '.join(prepared.labels.codes)}."
+            )
+        place = np.asarray([prepared.labels.position(code) for code in other.labels.codes])
+        mask = np.zeros(len(prepared.labels), bool)
+        mask[place] = True
+        rows.append(other.rows("train") + start)
+        targets.append(place[other.targets])
+        known.append(np.tile(mask, (len(other.targets), 1)))
+        start += len(other.targets)
+    return np.concatenate(rows), np.concatenate(targets), np.concatenate(known) if also else None
 
 
 def _augmented(batch: Batch, *, config: AugmentConfig) -> Batch:

@@ -127,10 +127,15 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             if pixels.dtype == torch.uint8:
                 pixels = augment(pixels, config.augment, batch.rng)
             soft = F.one_hot(batch.targets, len(self.labels)).float()
-            soft, pixels = mix(soft, pixels, config.augment, batch.rng)
+            mixed, pixels = mix(soft, pixels, config.augment, batch.rng)
+            known = batch.known
+            if known is not None and mixed is not soft:
+                # A mixed picture shows what either of its two data sets tells apart.
+                known = known | known.flip(0)
+            soft = mixed
             x = self._scaled(resized(pixels, config.distill.student_size))
         scores = self.network(x).float()
-        loss: Tensor = self.loss(scores, soft)
+        loss: Tensor = self.loss(scores, soft, known)
         logits = F.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores
         if self._teachers is not None:
             answers = self._teachers.probabilities(pixels)

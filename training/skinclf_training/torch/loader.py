@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skinclf_training.data.store import JoinedStore
+
 #: Batches that a thread prepares ahead.
 _AHEAD = 2
 
@@ -23,6 +25,7 @@ class Batch:
     Attributes:
         images: Pixels, shape (N, H, W, 3), uint8; or, once augmented, (N, 3, size, size), float32, 0 to 255.
         targets: Label indices, shape (N,), int64.
+        known: Labels that the data set of each image tells apart, shape (N, K), bool; None where all do.
         epoch: Epoch, counted from 0.
         index: Number of the batch within the epoch, counted from 0.
         seed: Random seed of the network, such as for dropout.
@@ -35,13 +38,15 @@ class Batch:
     index: int
     seed: int
     rng: np.random.Generator
+    known: Tensor | None = None
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """Copy the batch to a device."""
         images, targets = (
             tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.targets)
         )
-        return replace(self, images=images, targets=targets)
+        known = None if self.known is None else self.known.to(device, non_blocking=non_blocking)
+        return replace(self, images=images, targets=targets, known=known)
 
 
 class StoreLoader:
@@ -59,6 +64,8 @@ class StoreLoader:
         drop_last: Whether to leave out an incomplete last batch (never the only one).
         rank: Rank of this process among `ranks`; each takes its share of every batch.
         ranks: Number of processes.
+        known: Labels that the data set of each row of the store tells apart, shape (rows of the store, K), bool; None
+            where all do.
         prepare: Function that augments a batch, called ahead of time in a thread; None leaves batches unchanged.
     """
 
@@ -67,7 +74,7 @@ class StoreLoader:
 
     def __init__(
         self,
-        store: npt.NDArray[np.uint8],
+        store: npt.NDArray[np.uint8] | JoinedStore,
         rows: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         *,
@@ -77,12 +84,13 @@ class StoreLoader:
         drop_last: bool = False,
         rank: int = 0,
         ranks: int = 1,
+        known: npt.NDArray[np.bool_] | None = None,
         prepare: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.store, self.rows, self.targets = store, rows, targets
         self.batch_size, self.seed = min(batch_size, len(rows)), seed
         self.order, self.drop_last, self.prepare = order, drop_last, prepare
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.known = rank, ranks, known
         self.epoch = 0
         self._next = 0
 
@@ -123,7 +131,8 @@ class StoreLoader:
         place = [self.seed, self.epoch, index, *([self.rank] if self.ranks > 1 else [])]
         rng = np.random.default_rng(place)
         images, targets = torch.from_numpy(self.store[taken]), torch.from_numpy(self.targets[taken])
-        return Batch(images, targets, self.epoch, index, int(rng.integers(2**62)), rng)
+        known = None if self.known is None else torch.from_numpy(self.known[taken])
+        return Batch(images, targets, self.epoch, index, int(rng.integers(2**62)), rng, known)
 
     def _prepared(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         if self.prepare is None:

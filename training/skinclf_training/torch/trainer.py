@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from skinclf_training.config.read import Config
+from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.class_balance import class_weights, stacked
 from skinclf_training.recipes.memory import keep_freed_memory
@@ -32,6 +33,7 @@ from skinclf_training.torch.datamodule import StoreData
 from skinclf_training.torch.distributed import check_ranks, rank
 from skinclf_training.torch.lightning_module import Classifier, activation
 from skinclf_training.torch.networks.build import build_network
+from skinclf_training.torch.precision_check import emulated_bfloat16
 
 log = logging.getLogger("skinclf")
 _EXPECTED = (
@@ -82,7 +84,7 @@ def train(
     check_ranks(config)
     if rank() == 0:
         claim_run(run, config, prepared, resume=resume)
-        for warning in filter(None, (stacked(config), magnified(config))):
+        for warning in filter(None, (stacked(config), magnified(config), emulated_bfloat16(config))):
             log.warning("%s", warning)
     torch.manual_seed(config.seed)
     classes = len(prepared.labels)
@@ -115,9 +117,10 @@ def train(
 def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> pl.Trainer:
     o = config.optim
     folder = run / Path(LAST).parent
+    monitor = "epoch_number" if config.select == LAST_EPOCH else config.select
     mode = "min" if config.select == "loss" else "max"
     checkpoints = [
-        FolderCheckpoint(folder, Path(BEST).stem, monitor=config.select, mode=mode),
+        FolderCheckpoint(folder, Path(BEST).stem, monitor=monitor, mode=mode),
         LastCheckpoint(folder, Path(LAST).stem, every_n_epochs=1),
     ]
     if o.checkpoint_steps:

@@ -168,6 +168,7 @@ class NetworkScorer(Scorer):
             "runtime": self.runtime.name,
             "device": self.runtime.device,
             "precision": self.runtime.precision,
+            "runtime_reason": self.runtime.reason,
             **reduced_info(self.spec, self.runtime.name, self.runtime.precision),
         }
 

@@ -1,6 +1,6 @@
-"""Names of images in two tables, paired by the longest common end of their paths.
+r"""Names of images in two tables, paired by the longest common end of their paths.
 
-Tables name the same image in many ways: `D:\\study\\P001\\1.jpg`, `P001/1.jpg`, `https://host/P001/1.jpg`, `1`. Two
+Tables name the same image in many ways: `D:\study\P001\1.jpg`, `P001/1.jpg`, `https://host/P001/1.jpg`, `1`. Two
 names can mean one image only where one is the end of the other, folder by folder, without regard to the image
 ending. So `P001/1.jpg` and `P002/1.jpg` never do, whatever else the tables hold, and a name that two others could
 mean is ambiguous. Absolute paths of two machines may also differ by one root on either side.
@@ -111,9 +111,7 @@ def pair_names(left: Sequence[str], right: Sequence[str]) -> Pairing:
             wanted_by.setdefault(j, []).append(i)
     ambiguous = {left[i]: tuple(right[j] for j in rows) for i, rows in enumerate(mutual) if len(rows) > 1}
     ambiguous |= {right[j]: tuple(left[i] for i in rows) for j, rows in wanted_by.items() if len(rows) > 1}
-    partners = [
-        rows[0] if len(rows) == 1 and len(wanted_by[rows[0]]) == 1 else None for rows in mutual
-    ]
+    partners = [rows[0] if len(rows) == 1 and len(wanted_by[rows[0]]) == 1 else None for rows in mutual]
     conflict = ""
     if wanted_by:
         conflict = _conflict(left, right, ours, theirs, partners)
@@ -189,18 +187,23 @@ def _ambiguity(left: Sequence[str], right: Sequence[str], pairing: Pairing, ours
     )
 
 
-def could_mean(names: Iterable[str], known: Sequence[str]) -> list[bool]:
-    """Whether each name could mean one of the known ones, ambiguous ones included.
+def candidates(names: Iterable[str], known: Sequence[str]) -> list[list[int]]:
+    """Rows of the known names that each name could mean: none, one, or several where it is ambiguous.
 
     Args:
         names: Names to look up.
         known: Names of the other table.
     """
-    return [bool(rows) for rows in _best([parse_name(n) for n in names], [parse_name(n) for n in known])]
+    return _best([parse_name(name) for name in names], [parse_name(name) for name in known])
+
+
+def fuller(a: str, b: str) -> str:
+    """Of two names of one image, the one with more folders; the first of equals."""
+    return b if len(parse_name(b).key) > len(parse_name(a).key) else a
 
 
 def repeated(names: Sequence[str]) -> tuple[str, ...]:
-    """Names that occur more than once, however they are written (`./a/1.jpg` and `a\\1.JPG`)."""
+    r"""Names that occur more than once, however they are written (`./a/1.jpg` and `a\1.JPG`)."""
     keys = [(name.key, name.ending) for name in map(parse_name, names)]
     count = Counter(keys)
     return tuple(dict.fromkeys(name for name, key in zip(names, keys, strict=True) if count[key] > 1))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.tables.names import could_mean, pair_names, pair_tables, parse_name, repeated
+from skinclf.tables.names import candidates, pair_names, pair_tables, parse_name, repeated
 
 # Few folders and few file names, so that most trees share them.
 PATHS = st.lists(st.sampled_from(["P1", "P2", "benign"]), min_size=0, max_size=3).flatmap(
@@ -79,7 +79,9 @@ def test_parts_of_a_name():
     assert parse_name("./a//../b/c.d.png").key == ("b", "c.d")
     assert parse_name("https://host/a%20b/c.jpg?size=2#x").key == ("host", "a b", "c")
     assert parse_name("e\u0301.jpg").key == parse_name("\u00e9").key
-    assert [parse_name(x).absolute for x in ("/a", "\\\\n\\a", "D:/a", "s3://b/a", "a/b")] == [True] * 4 + [False]
+    assert [parse_name(x).absolute for x in ("/a", "\\\\n\\a", "D:/a", "s3://b/a", "a/b")] == [True] * 4 + [
+        False
+    ]
 
 
 def test_names_written_in_two_ways_are_one():
@@ -89,9 +91,12 @@ def test_names_written_in_two_ways_are_one():
 def test_two_roots_need_a_folder_and_nearly_all_rows():
     mac = [f"/Users/anna/set/P{i}/1.jpg" for i in range(4)]
     assert pair_names(mac, [f"/Users/bob/set/P{i}/1.jpg" for i in range(4)]).partners == (0, 1, 2, 3)
-    assert pair_names(mac, ["D:\\b\\P0\\1.jpg", *(f"D:\\c\\P{i}\\1.jpg" for i in range(1, 4))]).partners == (None,) * 4
+    assert (
+        pair_names(mac, ["D:\\b\\P0\\1.jpg", *(f"D:\\c\\P{i}\\1.jpg" for i in range(1, 4))]).partners
+        == (None,) * 4
+    )
     assert pair_names(["/x/1.jpg"], ["D:\\y\\1.jpg"]).partners == (None,)
 
 
-def test_an_ambiguous_name_could_mean_either():
-    assert could_mean(["1", "P1/1.jpg", "P3/1.jpg"], ["P1/1.jpg", "P2/1.jpg"]) == [True, True, False]
+def test_an_ambiguous_name_candidates_either():
+    assert candidates(["1", "P1/1.jpg", "P3/1.jpg"], ["P1/1.jpg", "P2/1.jpg"]) == [[0, 1], [0], []]

@@ -14,7 +14,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.labels import CROSSWALKS, MALIGNANT, TAXONOMIES, Label, LabelSet
 from skinclf.metrics.clusters import cluster_index
 from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
-from skinclf.tables.reference import groups_of
+from skinclf.tables.reference import LESION_NAMES, groups_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,10 @@ class LabelledPredictions:
             unknown.
         score: Probability of these classes, shape (N,), float32; None when `positive` is.
         positive_codes: The classes that count as positive.
-        groups: Lesion of each image as whole numbers from 0, shape (N,); the image itself when unknown.
-        grouped: Whether lesions are known.
+        groups: Lesion (else patient) of each image as whole numbers from 0, shape (N,); the image itself when
+            unknown.
+        group_by: Column that says which images belong together: `lesion_id`, that of the patients, or one that was
+            asked for; None when every image counts as independent.
         columns: The columns of the labels table, as text.
         note: What bringing the reference to the label set has lost, in words; empty when nothing.
     """
@@ -44,12 +46,17 @@ class LabelledPredictions:
     score: Float32 | None
     positive_codes: tuple[str, ...]
     groups: npt.NDArray[np.intp]
-    grouped: bool
+    group_by: str | None
     columns: Mapping[str, tuple[str, ...]]
     note: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is known which images belong together."""
+        return self.group_by is not None
 
     @property
     def lesions(self) -> int:
@@ -95,8 +102,8 @@ def label_predictions(
         joined: From `skinclf.tables.predictions.join`.
         labels: Label set of the predictions; None recognises a known taxonomy by its codes.
         positive: Codes that count as positive in the two-class view; None means malignant.
-        group_by: Column of the labels table that says which images belong together; None uses the lesion
-            column when there is one.
+        group_by: Column of the labels table that says which images belong together; None uses the lesions, else the
+            patients, where the table names them.
 
     Raises:
         InvalidArgumentError: The codes of predictions and labels cannot be brought together, a column is
@@ -123,7 +130,7 @@ def label_predictions(
             "them as `positive`, for example mel,bcc.",
             parameter="positive",
         )
-    groups, grouped = _groups(joined, group_by)
+    groups, column = _groups(joined, group_by)
     return LabelledPredictions(
         ids=joined.predictions.ids,
         labels=known,
@@ -133,7 +140,7 @@ def label_predictions(
         score=score,
         positive_codes=codes if reference is not None else (),
         groups=groups,
-        grouped=grouped,
+        group_by=column,
         columns=joined.labels.columns,
         note=note,
     )
@@ -202,11 +209,14 @@ def _mapping(codes: Sequence[str], labels: LabelSet) -> tuple[Mapping[str, str],
     )
 
 
-def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], bool]:
+def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], str | None]:
+    column = group_by
     if group_by is None:
         lesions: Sequence[str] | None = joined.labels.lesion_id
         if lesions is None:
-            return np.arange(len(joined)), False
+            return np.arange(len(joined)), None
+        own = joined.labels.group_column or LESION_NAMES[0]
+        column = LESION_NAMES[0] if own.lower() in LESION_NAMES else own
     else:
         if group_by not in joined.labels.columns:
             raise InvalidArgumentError(
@@ -215,4 +225,4 @@ def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp],
                 parameter="group_by",
             )
         lesions = groups_of(joined.labels.columns[group_by], joined.predictions.ids)
-    return cluster_index(np.asarray(lesions, dtype=object).astype(str)), True
+    return cluster_index(np.asarray(lesions, dtype=object).astype(str)), column

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import find, read_columns
+from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.clusters import Combine, combine_scores
-from skinclf.tables.predictions import PredictionTable, stem
+from skinclf.tables.names import listed, pair_tables, parse_name
+from skinclf.tables.predictions import PredictionTable
 from skinclf.tables.reference import ID_NAMES
 
 
@@ -114,10 +116,11 @@ def aggregate(
 
 
 def group_names(images: Sequence[str], table: Path, column: str) -> list[str]:
-    """Group of each image, from a column of a table whose rows are matched by image name or stem.
+    """Group of each image, from a column of a table whose rows are matched by the longest common end of the path.
 
     Raises:
-        InvalidArgumentError: No such column, or an image without a row or with an empty cell.
+        InvalidArgumentError: No such column, an image without a row or with a missing cell, an image with two groups,
+            or a name that could mean several images.
     """
     columns = read_columns(table)
     key = find(columns, ("image", *ID_NAMES))
@@ -125,10 +128,31 @@ def group_names(images: Sequence[str], table: Path, column: str) -> list[str]:
         raise InvalidArgumentError(
             f"{table}: needs a column that names the image and {column!r}; found {', '.join(columns)}."
         )
-    known = {stem(name): group for name, group in zip(columns[key], columns[column], strict=True)}
-    missing = [name for name in images if not known.get(stem(name))]
+    known = _one_group_each(zip(columns[key], columns[column], strict=True), table, column)
+    pairing = pair_tables(images, list(known), "predictions", f"table {table.name}")
+    groups = list(known.values())
+    found = ["" if j is None else groups[j] for j in pairing.partners]
+    missing = [name for name, group in zip(images, found, strict=True) if not group]
     if missing:
+        reason = ""
+        if pairing.elsewhere is not None and pairing.elsewhere[0] in missing:
+            reason = f" The table names files of other folders, such as {pairing.elsewhere[1]}."
         raise InvalidArgumentError(
-            f"{table}: {len(missing)} of {len(images)} images have no {column}: {', '.join(missing[:5])}."
+            f"{table}: {len(missing)} of {len(images)} images have no {column}: {listed(missing)}.{reason}"
         )
-    return [known[stem(name)] for name in images]
+    return found
+
+
+def _one_group_each(rows: Iterable[tuple[str, str]], table: Path, column: str) -> dict[str, str]:
+    """Group by image name; rows that repeat an image must agree, and a missing group is empty text."""
+    first: dict[tuple[object, str], str] = {}
+    known: dict[str, str] = {}
+    for name, cell in rows:
+        group = "" if is_missing(cell) else cell.strip()
+        parsed = parse_name(name)
+        own = first.setdefault((parsed.key, parsed.ending), name)
+        if known.setdefault(own, group) != group:
+            raise InvalidArgumentError(
+                f"{table}: {name} has two values of {column}, {known[own] or 'none'} and {group or 'none'}."
+            )
+    return known

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
@@ -29,7 +30,8 @@ ID_NAMES = (
     "name",
     "path",
 )
-_LESION_NAMES = ("lesion_id", "lesion")
+LESION_NAMES = ("lesion_id", "lesion")
+PATIENT_NAMES = ("patient_id", "patient", "subject_id", "subject", "case_id", "person_id")
 _LABEL_NAMES = ("label", "dx", "diagnosis", "target", "class", "malignant", "benign_malignant", "y_true")
 _BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "benign": 0, "malignant": 1}
 _SPLITS = {"train", "val", "valid", "validation", "test"}
@@ -43,8 +45,10 @@ class LabelTable:
         ids: Image names as the source gives them.
         codes: Class code of each image, or None.
         binary: 1 for malignant (or whatever a 0/1 column marks), shape (N,), int8, or None.
-        lesion_id: Lesion of each image, or None; an image without one is its own lesion.
+        lesion_id: Lesion of each image, or None; an image without one is its own lesion. Where the source names
+            patients, an image without a lesion belongs to its patient.
         columns: Every column of the source as text, for subgroups.
+        group_column: Column that `lesion_id` was read from; None when the source names neither lesions nor patients.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +56,7 @@ class LabelTable:
     binary: Truth | None
     lesion_id: tuple[str, ...] | None
     columns: Mapping[str, tuple[str, ...]]
+    group_column: str | None = None
 
     def take(self, rows: Sequence[int]) -> LabelTable:
         """The rows asked for, in that order."""
@@ -61,6 +66,7 @@ class LabelTable:
             None if self.binary is None else self.binary[list(rows)],
             None if self.lesion_id is None else tuple(self.lesion_id[i] for i in rows),
             {name: tuple(values[i] for i in rows) for name, values in self.columns.items()},
+            self.group_column,
         )
 
     def truth(self, positive: Sequence[str] | None = None, labels: LabelSet | None = None) -> Truth:
@@ -83,14 +89,48 @@ class LabelTable:
         return np.asarray([code in wanted for code in self.codes], np.int8)
 
 
-def groups_of(cells: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Group of each row from a column of group names; a row with a blank cell is a group of its own.
+def groups_of(
+    cells: Sequence[str], names: Sequence[str], patients: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Group of each row from a column of group names; a row with a missing cell is a group of its own.
 
     Args:
         cells: Column such as `lesion_id`, length N.
         names: Image names, length N.
+        patients: Patient of each row, to whom a row without a group belongs; None when they are unknown.
     """
-    return tuple(cell or f"image:{name}" for cell, name in zip(cells, names, strict=True))
+    result = []
+    for i, (cell, name) in enumerate(zip(cells, names, strict=True)):
+        if not is_missing(cell):
+            result.append(cell.strip())
+        elif patients is not None and not is_missing(patients[i]):
+            result.append(f"patient:{patients[i].strip()}")
+        else:
+            result.append(f"image:{name}")
+    return tuple(result)
+
+
+def lesions_or_patients(
+    columns: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> tuple[str | None, tuple[str, ...] | None]:
+    """Groups of dependent images: lesions, else patients.
+
+    Args:
+        columns: Cells by column name.
+        names: Image names, length N.
+
+    Returns:
+        The column and the group of each image; None for both where no cell names a lesion or patient.
+    """
+    blank = [""] * len(names)
+    lesion, patient = find(columns, LESION_NAMES), find(columns, PATIENT_NAMES)
+    lesions = columns[lesion] if lesion is not None else blank
+    patients = columns[patient] if patient is not None else None
+    if not all(map(is_missing, lesions)):
+        return lesion, groups_of(lesions, names, patients)
+    if patients is not None and not all(map(is_missing, patients)):
+        return patient, groups_of(blank, names, patients)
+    return None, None
 
 
 def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tuple[str, ...]:
@@ -147,11 +187,9 @@ def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str 
         )
     ids = tuple(columns[id_column])
     binary, codes = _labels_of(columns, labels, source)
-    lesion_column = find(columns, _LESION_NAMES)
-    lesion = None
-    if lesion_column is not None:
-        lesion = groups_of(columns[lesion_column], ids)
-    return LabelTable(ids, codes, binary, lesion, {name: tuple(values) for name, values in columns.items()})
+    group_column, groups = lesions_or_patients(columns, ids)
+    kept = {name: tuple(values) for name, values in columns.items()}
+    return LabelTable(ids, codes, binary, groups, kept, group_column)
 
 
 def read_npz(path: Path) -> tuple[Truth, npt.NDArray[np.float32]]:

@@ -16,8 +16,9 @@ from skinclf.decisions.held_out import HeldOutPredictions
 from skinclf.decisions.multiclass import read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.sample import DecisionSample, Unit, decision_sample
-from skinclf.decisions.threshold_file import Threshold, data_identity
+from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.thresholds import SampleOptions, TuneOptions, operating_point_table, tune_threshold
+from skinclf.decisions.tuning_data import data_identity
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.bootstrap import cluster_bootstrap, roc_auc_statistic
 from skinclf.metrics.clusters import Combine

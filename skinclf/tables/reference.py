@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
-from skinclf._utils.missing import is_missing
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
@@ -101,9 +101,9 @@ def groups_of(
     """
     result = []
     for i, (cell, name) in enumerate(zip(cells, names, strict=True)):
-        if not is_missing(cell):
+        if not is_unnamed(cell):
             result.append(cell.strip())
-        elif patients is not None and not is_missing(patients[i]):
+        elif patients is not None and not is_unnamed(patients[i]):
             result.append(f"patient:{patients[i].strip()}")
         else:
             result.append(f"image:{name}")
@@ -126,9 +126,9 @@ def lesions_or_patients(
     lesion, patient = find(columns, LESION_NAMES), find(columns, PATIENT_NAMES)
     lesions = columns[lesion] if lesion is not None else blank
     patients = columns[patient] if patient is not None else None
-    if not all(map(is_missing, lesions)):
+    if not all(map(is_unnamed, lesions)):
         return lesion, groups_of(lesions, names, patients)
-    if patients is not None and not all(map(is_missing, patients)):
+    if patients is not None and not all(map(is_unnamed, patients)):
         return patient, groups_of(blank, names, patients)
     return None, None
 

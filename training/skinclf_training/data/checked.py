@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.columns import find
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
+from skinclf.tables.reference import PATIENT_NAMES
 from skinclf_training.data.check import ImageCheck
 from skinclf_training.data.near_duplicates import BITS
 from skinclf_training.data.prepared import relative, write_prepared
@@ -95,6 +98,8 @@ class CheckedData:
             "split_sha256": split_hash(images, parts),
             "images": len(images),
             "lesions": len(set(lesions)),
+            "grouped_by": self.read.group_column,
+            "patients_in_several_parts": _patients_in_several_parts(records, parts),
             "images_without_lesion_id": len(images) - known if self.read.lesions else len(images),
             "image_ids": {p: [i for i, q in zip(images, parts, strict=True) if q == p] for p in SPLITS},
             "counts": {p: _counts(p, parts, records, labels) for p in SPLITS},
@@ -135,6 +140,17 @@ class CheckedData:
             "pairs": len(inside),
             "across_parts": [p for p in inside if len({part_of[image] for image in p["images"]}) > 1],
         }
+
+
+def _patients_in_several_parts(records: Sequence[Record], parts: Sequence[str]) -> int:
+    """Number of patients whose lesions lie in several parts; 0 where no patients are known."""
+    rows = [
+        (r.columns[column], part)
+        for r, part in zip(records, parts, strict=True)
+        if (column := find(r.columns, PATIENT_NAMES))
+    ]
+    named = [(patient.strip(), part) for patient, part in rows if not is_unnamed(patient)]
+    return shared_groups([patient for patient, _ in named], [part for _, part in named])
 
 
 def shares_of(parts: Sequence[str]) -> dict[str, float]:

@@ -9,11 +9,12 @@ from typing import Any
 from skinclf._utils.json import write_json
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import parse_labels
-from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
+from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.checked import CheckedData, shares_of, split_table
+from skinclf_training.data.locate import find_images
 from skinclf_training.data.near_duplicates import DISTANCE, merge_groups, near_pairs
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative
-from skinclf_training.data.reading.metadata import Record, Records, read_records
+from skinclf_training.data.reading.metadata import Record, Records, read_records, with_ids
 from skinclf_training.data.reading.split_files import ExistingSplit, read_split
 from skinclf_training.data.reading.targets import to_taxonomy
 from skinclf_training.data.split import (
@@ -69,7 +70,7 @@ def prepare(
         format: Format of the labels, a key of `FORMATS`; None detects it.
         from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
         drop_classes: Classes whose images are left out.
-        image_level: Whether to split by image where no lesion ids are known.
+        image_level: Whether to split by image where neither lesions nor patients are known.
         folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
             and val. Beside a test part (`test_share`, or that of `use_split`) they are dealt over all other images:
             each of these is in `val` of exactly one fold, and `test` is the same in all.
@@ -88,7 +89,7 @@ def prepare(
 
     Raises:
         InvalidArgumentError: Labels without a class, too many missing images, a class with fewer lesions than
-            parts, or no lesion ids.
+            parts, or neither lesion ids nor patient ids.
         LeakageError: An existing split has lesions in several parts.
         OutputError: The folder cannot be written.
     """
@@ -98,8 +99,8 @@ def prepare(
     read = _read(sources, existing, format)
     if not read.lesions and not image_level:
         raise InvalidArgumentError(
-            f"{read.tables[0]}: no lesion ids, and images of one lesion in several parts make every figure too "
-            "good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
+            f"{read.tables[0]}: no lesion ids and no patient ids, and images of one lesion in several parts make every "
+            "figure too good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
             parameter="image_level",
         )
     source = parse_labels(from_labels) if from_labels is not None else None
@@ -240,10 +241,11 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
     reads = [read_records([table], format=format) for table in existing.tables]
     return Records(
         format=reads[0].format,
-        records=tuple(r for read in reads for r in read.records),
+        records=with_ids([r for read in reads for r in read.records]),
         lesions=sum(read.lesions for read in reads),
         tables=tuple(table for read in reads for table in read.tables),
         left_out={},
+        group_column=next((read.group_column for read in reads if read.group_column), None),
     )
 
 
@@ -256,7 +258,7 @@ def _index(records: Sequence[Record], image_dirs: Sequence[Path]) -> Mapping[str
             "A table names images but not where they are: name their folder in `image_dirs`.",
             parameter="image_dirs",
         )
-    return index_images(image_dirs)
+    return find_images({r.image: r.name for r in records}, image_dirs)
 
 
 def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:

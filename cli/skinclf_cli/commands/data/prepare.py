@@ -51,7 +51,9 @@ from skinclf_cli.types import Codes
     "validation part of one fold. Default: every image is tested in one fold.",
 )
 @click.option("--seed", type=int, default=42, show_default=True, help="Random seed of the split.")
-@click.option("--image-level", is_flag=True, help="Split by image, where no lesion ids are known.")
+@click.option(
+    "--image-level", is_flag=True, help="Split by image, where neither lesions nor patients are known."
+)
 @click.option(
     "--use-split", type=EXISTING, help="Table or folder whose split is kept; with --folds, its test part."
 )

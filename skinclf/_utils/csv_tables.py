@@ -67,7 +67,7 @@ def read_csv(path: Path) -> Columns:
     """
     text = decode_table(path)
     first, _, rest = text.partition("\n")
-    stated = _STATED.fullmatch(first.strip(" \r\""))
+    stated = _STATED.fullmatch(first.strip(' \r"'))
     if stated is not None:
         separator = stated[1]
         header, body = _cells(path, rest, separator, start=2)

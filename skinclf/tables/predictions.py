@@ -15,7 +15,7 @@ from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
-from skinclf.labels import LabelSet
+from skinclf.labels import MALIGNANT, TAXONOMIES, Label, LabelSet
 from skinclf.tables.reference import (
     ID_NAMES,
     LabelTable,
@@ -31,6 +31,7 @@ __all__ = [
     "LabelTable",
     "PredictionTable",
     "join",
+    "label_set_of",
     "malignant_codes",
     "read_labels",
     "read_predictions",
@@ -177,6 +178,22 @@ def _checked(table: PredictionTable, source: Path) -> PredictionTable:
     return table
 
 
+def label_set_of(predictions: PredictionTable) -> LabelSet:
+    """The label set of a predictions table: a known taxonomy with the same codes, else just the codes."""
+    codes = predictions.codes
+    if codes is None or len(codes) < 2:
+        return MALIGNANT
+    wanted = sorted(code.lower() for code in codes)
+    for taxonomy in TAXONOMIES.values():
+        if sorted(taxonomy.codes) == wanted:
+            return taxonomy
+    try:
+        flagged = malignant_codes(codes)
+    except InvalidArgumentError:  # malignancy is not declared: the two-class view is left out
+        return LabelSet("custom", tuple(Label(code, code) for code in codes))
+    return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Predictions and labels of the same images, in the order of the predictions.
@@ -226,6 +243,10 @@ def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: flo
     Raises:
         InvalidArgumentError: An image occurs twice, too many predictions have no label, or none is left.
     """
+    if labels.left_out:
+        gone = set(map(stem, labels.left_out)) - set(map(stem, labels.ids))
+        rows = [i for i, name in enumerate(predictions.ids) if stem(name) not in gone]
+        predictions = predictions.take(rows)
     best: tuple[list[str], list[str], int] | None = None
     for key in _KEYS:
         left, right = [key(name) for name in predictions.ids], [key(name) for name in labels.ids]

@@ -54,7 +54,7 @@ def test_the_rows_decide_between_two_separators(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "image;age, years\nA;41\nB;52\n")
     assert read_columns(path) == {"image": ["A", "B"], "age, years": ["41", "52"]}
     path = write(tmp_path / "t.csv", "image;a,b\nA;1,2\nB;3,4\n")
-    with pytest.raises(InvalidArgumentError, match="comma and semicolon.*sep=;"):
+    with pytest.raises(InvalidArgumentError, match=r"comma and semicolon.*sep=;"):
         read_columns(path)
 
 
@@ -101,7 +101,9 @@ def test_tables_that_are_refused(tmp_path: Path, content: bytes, message: str) -
         read_columns(path)
 
 
-_CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n", categories=["L", "N", "P", "Zs"]))
+_CELLS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00\r\n", categories=["L", "N", "P", "Zs"])
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -120,7 +122,7 @@ def test_every_written_cell_is_read(
     encoding: str,
     blank: int,
     empty: int,
-    state: bool,  # noqa: FBT001
+    state: bool,
 ) -> None:
     """Whatever the cells hold: text cells come back, but for blanks around them."""
     out = io.StringIO()

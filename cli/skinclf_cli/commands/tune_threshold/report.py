@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from skinclf_cli import console
+from skinclf_cli.labels_report import report_labels
 
 if TYPE_CHECKING:
     from skinclf.decisions.held_out import HeldOutPredictions
@@ -33,6 +34,7 @@ def report_data(held_out: HeldOutPredictions) -> None:
             console.message(f"{len(names):,} {reason}: {', '.join(names[:10])}{more}")
     if held_out.joined.unused:
         console.message(f"{len(held_out.joined.unused):,} labels have no prediction.")
+    report_labels(held_out.joined.labels)
 
 
 def report_result(result: Tuned) -> None:

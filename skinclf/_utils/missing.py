@@ -27,6 +27,8 @@ MISSING: Final = frozenset(
     }
 )
 
+_UNKNOWN: Final = frozenset({"unknown", "unspecified", "not available"})
+
 
 def is_missing(text: str) -> bool:
     """Whether a cell stands for a missing value.
@@ -35,3 +37,8 @@ def is_missing(text: str) -> bool:
         text: Cell as text; case and surrounding blanks do not count.
     """
     return text.strip().lower() in MISSING
+
+
+def is_unnamed(text: str) -> bool:
+    """Whether a cell of a column of names (lesion, patient, sex, site) names nothing: missing, or `unknown`."""
+    return is_missing(text) or text.strip().lower() in _UNKNOWN

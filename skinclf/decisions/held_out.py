@@ -24,7 +24,7 @@ from skinclf.tables.predictions import (
     read_labels,
     read_predictions,
 )
-from skinclf.tables.reference import LabelOptions, groups_of
+from skinclf.tables.reference import LESION_NAMES, LabelOptions, groups_of
 
 #: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
 #: would print them.
@@ -83,13 +83,16 @@ class HeldOutPredictions:
         return tuple(code for code in codes if code in wanted)
 
     def groups(self, column: str | None = None) -> tuple[str, ...] | None:
-        """The lesion of each row, or another column's value; None when lesions are unknown.
+        """The lesion, else the patient, of each row, or another column's value; None when both are unknown.
 
         Raises:
             InvalidArgumentError: There is no such column.
         """
         table = self.joined.labels
-        if column is None or (column == "lesion_id" and table.lesion_id is not None):
+        by_lesion = (
+            table.lesion_id is not None and (table.group_column or column or "").lower() in LESION_NAMES
+        )
+        if column is None or (column == "lesion_id" and by_lesion):
             return table.lesion_id
         if column not in table.columns:
             raise InvalidArgumentError(

@@ -160,5 +160,7 @@ def lower_bound(
     flagged = sample.score >= np.float32(threshold)
     among = sample.truth if of == "sensitivity" else ~sample.truth
     hit = (flagged if of == "sensitivity" else ~flagged)[among]
-    size = float(hit.size) if sample.clusters is None else effective_size(hit, sample.clusters[among])
+    size = float(hit.size)
+    if sample.clusters is not None:
+        size = effective_size(hit, sample.clusters[among], tail=1 - confidence)
     return float(one_sided_lower(float(hit.mean()) * size, size, confidence=confidence))

@@ -12,7 +12,7 @@ from skinclf.evaluation.metric_set import MetricSet
 from skinclf.metrics.bootstrap import percentile_interval
 from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.paired_tests import delong, mcnemar
-from skinclf.tables.predictions import stem
+from skinclf.tables.names import pair_tables
 
 
 def on_common_images(
@@ -21,13 +21,13 @@ def on_common_images(
     """The images that both have, in the order of the first.
 
     Raises:
-        InvalidArgumentError: There is none.
+        InvalidArgumentError: There is none, or a name could mean several.
     """
-    place = {stem(name): i for i, name in enumerate(b.ids)}
-    rows = [i for i, name in enumerate(a.ids) if stem(name) in place]
-    if not rows:
+    partners = pair_tables(a.ids, b.ids, "first predictions", "second predictions").partners
+    pairs = [(i, j) for i, j in enumerate(partners) if j is not None]
+    if not pairs:
         raise InvalidArgumentError("The two predictions tables have no image in common.")
-    return a.take(np.asarray(rows)), b.take(np.asarray([place[stem(a.ids[i])] for i in rows]))
+    return a.take(np.asarray([i for i, _ in pairs])), b.take(np.asarray([j for _, j in pairs]))
 
 
 def compare_models(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -32,6 +32,7 @@ from skinclf.labels import LabelSet, parse_labels
 from skinclf.metrics.calibration import BINS
 from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
+from skinclf.tables.names import fuller
 from skinclf.tables.predictions import LabelTable, PredictionTable, label_set_of
 from skinclf.tables.reference import LabelOptions
 
@@ -87,7 +88,8 @@ def evaluate(
         label_set: Label set of the predictions, when their codes do not say it.
         positive: Codes that count as positive in the two-class view; None takes those of the threshold
             file, else the malignant classes.
-        group_by: Column that says which images belong together; None uses the lesions when they are known.
+        group_by: Column that says which images belong together; None uses the lesions, else the patients, when they
+            are known.
         subgroups: Columns, or `column=value`; None shows age band, sex, site and histology as far as they
             are known.
         compare: Predictions of another model on the same images.
@@ -121,8 +123,9 @@ def evaluate(
     codes = positive if positive is not None else threshold_used.positive
     joined = inputs.join_split(source.table, everything, tested)
     cases = label_predictions(joined, labels=known, positive=codes, group_by=group_by)
+    fullest = tuple(map(fuller, joined.predictions.ids, joined.labels.ids))
     overlaps = find_overlaps(
-        joined.labels,
+        replace(joined.labels, ids=fullest),
         everything,
         split=split,
         tuned_on=[Path(path) for path in tuned_on],
@@ -153,7 +156,7 @@ def evaluate(
             "replicates": replicates,
             "seed": seed,
             "bins": BINS,
-            "group_by": group_by or ("lesion_id" if cases.grouped else None),
+            "group_by": cases.group_by,
         },
         "threshold": _describe_threshold(threshold_used),
         **_measure(cases, threshold_used, subgroups, draws, combine=combine, prevalence=prevalence),

@@ -148,13 +148,7 @@ def join_split(predictions: PredictionTable, everything: LabelTable, tested: Lab
     Raises:
         InvalidArgumentError: As for `skinclf.tables.predictions.join`.
     """
-    other = {stem(name) for name in everything.ids} - {stem(name) for name in tested.ids}
-    if other:
-        rows = [i for i, name in enumerate(predictions.ids) if stem(name) not in other]
-        if not rows:
-            raise InvalidArgumentError("No prediction belongs to the split under test.")
-        predictions = predictions.take(rows)
-    return join(predictions, tested)
+    return join(predictions, tested, others=(*everything.ids, *everything.left_out))
 
 
 def describe_data(

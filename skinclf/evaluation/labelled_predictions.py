@@ -15,7 +15,7 @@ from skinclf.labels import LabelSet
 from skinclf.metrics.clusters import cluster_index
 from skinclf.tables.diagnosis_names import map_classes
 from skinclf.tables.predictions import Joined, PredictionTable, label_set_of
-from skinclf.tables.reference import groups_of
+from skinclf.tables.reference import LESION_NAMES, groups_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,10 @@ class LabelledPredictions:
             unknown.
         score: Probability of these classes, shape (N,), float32; None when `positive` is.
         positive_codes: The classes that count as positive.
-        groups: Lesion of each image as whole numbers from 0, shape (N,); the image itself when unknown.
-        grouped: Whether lesions are known.
+        groups: Lesion (else patient) of each image as whole numbers from 0, shape (N,); the image itself when
+            unknown.
+        group_by: Column that says which images belong together: `lesion_id`, that of the patients, or one that was
+            asked for; None when every image counts as independent.
         columns: The columns of the labels table, as text.
         note: What bringing the reference to the label set has lost, and columns that were not used; empty when nothing.
     """
@@ -45,12 +47,17 @@ class LabelledPredictions:
     score: Float32 | None
     positive_codes: tuple[str, ...]
     groups: npt.NDArray[np.intp]
-    grouped: bool
+    group_by: str | None
     columns: Mapping[str, tuple[str, ...]]
     note: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is known which images belong together."""
+        return self.group_by is not None
 
     @property
     def lesions(self) -> int:
@@ -96,8 +103,8 @@ def label_predictions(
         joined: From `skinclf.tables.predictions.join`.
         labels: Label set of the predictions; None recognises a known taxonomy by its codes.
         positive: Codes that count as positive in the two-class view; None means malignant.
-        group_by: Column of the labels table that says which images belong together; None uses the lesion
-            column when there is one.
+        group_by: Column of the labels table that says which images belong together; None uses the lesions, else the
+            patients, where the table names them.
 
     Raises:
         InvalidArgumentError: The codes of predictions and labels cannot be brought together, a column is
@@ -124,7 +131,7 @@ def label_predictions(
             "them as `positive`, for example mel,bcc.",
             parameter="positive",
         )
-    groups, grouped = _groups(joined, group_by)
+    groups, column = _groups(joined, group_by)
     return LabelledPredictions(
         ids=joined.predictions.ids,
         labels=known,
@@ -134,7 +141,7 @@ def label_predictions(
         score=score,
         positive_codes=codes if reference is not None else (),
         groups=groups,
-        grouped=grouped,
+        group_by=column,
         columns=joined.labels.columns,
         note="; ".join(part for part in (joined.labels.note, note) if part),
     )
@@ -171,11 +178,14 @@ def _truth(joined: Joined, labels: LabelSet) -> tuple[npt.NDArray[np.intp] | Non
     return np.asarray([labels.position(mapped.codes[code]) for code in codes], np.intp), mapped.note
 
 
-def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], bool]:
+def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], str | None]:
+    column = group_by
     if group_by is None:
         lesions: Sequence[str] | None = joined.labels.lesion_id
         if lesions is None:
-            return np.arange(len(joined)), False
+            return np.arange(len(joined)), None
+        own = joined.labels.group_column or LESION_NAMES[0]
+        column = LESION_NAMES[0] if own.lower() in LESION_NAMES else own
     else:
         if group_by not in joined.labels.columns:
             raise InvalidArgumentError(
@@ -184,4 +194,4 @@ def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp],
                 parameter="group_by",
             )
         lesions = groups_of(joined.labels.columns[group_by], joined.predictions.ids)
-    return cluster_index(np.asarray(lesions, dtype=object).astype(str)), True
+    return cluster_index(np.asarray(lesions, dtype=object).astype(str)), column

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skinclf._utils.columns import Columns, find, read_columns
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.errors import InvalidArgumentError, LeakageError
-from skinclf.tables.predictions import LabelTable, stem
-from skinclf.tables.reference import ID_NAMES
+from skinclf.tables.names import candidates
+from skinclf.tables.predictions import LabelTable
+from skinclf.tables.reference import ID_NAMES, lesions_or_patients
 
 _SHOWN = 10
 
@@ -52,7 +53,7 @@ def find_overlaps(
     """Compare the data under test with all that is known to have been used before.
 
     Args:
-        tested: Labels of the images under test.
+        tested: Labels of the images under test, named with as many folders as are known.
         everything: The labels table with all its splits; knows the lesions of images named elsewhere.
         split: The split under test; the table's other splits then count as used.
         tuned_on: Predictions or labels tables of the data that trained, tuned or calibrated. Rows of such a
@@ -65,15 +66,17 @@ def find_overlaps(
     Raises:
         InvalidArgumentError: A table that cannot be read or names no images.
     """
-    images = {stem(name) for name in tested.ids}
-    lesions = set(tested.lesion_id or ())
-    lesion_of = dict(zip(map(stem, everything.ids), everything.lesion_id or (), strict=False))
+    lesions = _named(tested.lesion_id)
     found = []
 
-    def add(source: str, names: Iterable[str], known: Iterable[str]) -> None:
-        stems = {stem(name) for name in names}
-        theirs = set(known) | {lesion_of[name] for name in stems if name in lesion_of}
-        found.append(Overlap(source, tuple(sorted(theirs & lesions)), tuple(sorted(stems & images))))
+    def add(source: str, names: Sequence[str], known: Iterable[str] | None) -> None:
+        theirs = _named(known)
+        if everything.lesion_id is not None:
+            # One row of the labels, or none: a name that could mean several says nothing about lesions.
+            rows = (rows for rows in candidates(names, everything.ids) if len(rows) == 1)
+            theirs |= _named(everything.lesion_id[row[0]] for row in rows)
+        seen = [name for name, rows in zip(tested.ids, candidates(tested.ids, names), strict=True) if rows]
+        found.append(Overlap(source, tuple(sorted(theirs & lesions)), tuple(sorted(seen))))
 
     if split is not None:
         column = find(everything.columns, ("split",))
@@ -83,7 +86,7 @@ def find_overlaps(
             if rows:
                 other = everything.take(rows)
                 names = ", ".join(sorted({cells[i] for i in rows}))
-                add(f"The other splits of the labels ({names})", other.ids, other.lesion_id or ())
+                add(f"The other splits of the labels ({names})", other.ids, other.lesion_id)
     for path in tuned_on:
         columns = read_columns(path)
         add(str(path), *_named_in(columns, path, split))
@@ -96,17 +99,22 @@ def find_overlaps(
     return found
 
 
-def _named_in(columns: Columns, path: Path, split: str | None) -> tuple[list[str], list[str]]:
-    """Images and lesions of a table, without the rows of the split under test."""
-    image, lesion = find(columns, ("image", *ID_NAMES)), find(columns, ("lesion_id", "lesion"))
+def _named(groups: Iterable[str] | None) -> set[str]:
+    """Lesions and patients among groups of images, without the groups of single images."""
+    return {group for group in groups or () if not group.startswith("image:")}
+
+
+def _named_in(columns: Columns, path: Path, split: str | None) -> tuple[list[str], Sequence[str] | None]:
+    """Images of a table and their lesions or patients, without the rows of the split under test."""
+    image = find(columns, ("image", *ID_NAMES))
     if image is None:
         raise InvalidArgumentError(f"{path}: no column names the image; found {', '.join(columns)}.")
     part = find(columns, ("split",))
     rows = list(range(len(columns[image])))
     if part is not None and split is not None:
         rows = [i for i in rows if columns[part][i].lower() != split.lower()]
-    names = [columns[image][i] for i in rows]
-    return names, [columns[lesion][i] for i in rows if columns[lesion][i]] if lesion is not None else []
+    names, groups = columns[image], lesions_or_patients(columns, columns[image])[1]
+    return [names[i] for i in rows], None if groups is None else [groups[i] for i in rows]
 
 
 def refuse(overlaps: Iterable[Overlap], *, allow: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 
 #: Derived from `age`, in years.
@@ -16,7 +17,6 @@ AGE_BANDS = ("<40", "40-59", "60+")
 MISSING = "missing"
 #: A column with more values is no grouping.
 MAX_LEVELS = 40
-_BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown"})
 
 
 def age_band(text: str) -> str:
@@ -25,7 +25,7 @@ def age_band(text: str) -> str:
     Raises:
         InvalidArgumentError: Neither blank nor a number of years.
     """
-    if text.strip().lower() in _BLANK:
+    if is_unnamed(text):
         return MISSING
     try:
         age = float(text)
@@ -86,7 +86,7 @@ def _column(table: Mapping[str, Sequence[str]], column: str) -> list[str]:
     if column not in table:
         extra = " (or 'age_band', made from 'age')" if "age" in table else ""
         raise InvalidArgumentError(f"Subgroup {column!r}: the labels have {', '.join(table)}{extra}.")
-    return [MISSING if text.strip().lower() in _BLANK else text.strip() for text in table[column]]
+    return [MISSING if is_unnamed(text) else text.strip() for text in table[column]]
 
 
 def _rank(column: str, value: str) -> tuple[int, str]:

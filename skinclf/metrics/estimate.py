@@ -42,7 +42,7 @@ def proportion(success: Bools, groups: npt.NDArray[np.intp] | None = None, *, co
     n, hits = success.size, int(success.sum())
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0)
-    size = float(n) if groups is None else effective_size(success, groups)
+    size = float(n) if groups is None else effective_size(success, groups, tail=(1 - confidence) / 2)
     low, high = clopper_pearson(hits / n * size, size, confidence=confidence)
     return Estimate(hits / n, float(low), float(high))
 

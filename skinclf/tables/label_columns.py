@@ -25,14 +25,15 @@ from skinclf.tables.label_truth import (
     LabelColumn,
     binary_word,
     one_truth,
+    positive_index,
     refuse_disagreement,
 )
 
 #: Column names in use for labels, in lower case.
 LABEL_NAMES = (
-    "label",
     "dx",
     "diagnosis",
+    "label",
     "target",
     "class",
     "malignant",
@@ -166,7 +167,7 @@ def _one_hot(marks: Columns, source: object, *, strict: bool) -> list[str] | Non
             f"{source}: row {row} does not mark exactly one of {', '.join(marks)} with 1 and the others with 0 "
             f"({int(bad.sum())} such rows)."
         )
-    names = list(marks)
+    names = [name.lower() for name in marks]
     return [names[i] for i in values.argmax(axis=0)]
 
 
@@ -215,8 +216,8 @@ def is_class_name(name: str, labels: LabelSet | None) -> bool:
 
 def _column(name: str, cells: Sequence[str], labels: LabelSet | None, rows: Sequence[int]) -> LabelColumn:
     present = {cell for cell in {cells[i] for i in rows} if not _is_blank(cell, labels)}
-    # A label set that has these very words gives them their meaning.
-    own = labels is not None and bool(present) and all(class_in(cell, labels) for cell in present)
+    # A label set that has these very words gives them their meaning; benign and malignant keep theirs.
+    own = labels is not None and bool(present) and all(_is_own(cell, labels) for cell in present)
     known = {cell for cell in present if binary_word(cell) not in _NEITHER and not is_unknown(cell, labels)}
     binary = not own and bool(known) and all(binary_word(cell) in BINARY for cell in known)
     unknown = present - known if binary else {cell for cell in present if is_unknown(cell, labels)}
@@ -237,6 +238,14 @@ def _usable(found: list[LabelColumn], labels: LabelSet | None, source: object) -
             parameter="map_labels",
         )
     return rest
+
+
+def _is_own(cell: str, labels: LabelSet) -> bool:
+    """Whether a cell is a class of the label set that 0 and 1 do not say as well."""
+    code, value = class_in(cell, labels), BINARY.get(binary_word(cell))
+    if code is None or value is None or len(labels) != 2:
+        return code is not None
+    return (labels.position(code) == positive_index(labels)) != bool(value)
 
 
 def _is_blank(cell: str, labels: LabelSet | None) -> bool:

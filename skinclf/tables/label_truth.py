@@ -130,7 +130,7 @@ def refuse_disagreement(
             texts = [(first.cells[i], other.cells[i]) for i in rows]
             pairs_of_names = [(a, b) for a, b in texts if a and b]
             wrong_names = Counter(
-                pair for pair in pairs_of_names if class_of(pair[0], labels) != class_of(pair[1], labels)
+                (a, b) for a, b in pairs_of_names if _final_class(a, labels) != _final_class(b, labels)
             )
             if wrong_names:
                 few = ", ".join(f"{a} with {b}: {n}" for (a, b), n in wrong_names.most_common(5))
@@ -146,6 +146,12 @@ def _disagree(
         "choose one of them with `label_column`.",
         parameter="label_column",
     )
+
+
+def _final_class(name: str, labels: LabelSet | None) -> str | None:
+    """Class of a label in the label set, or its own code where that is not known."""
+    code = class_of(name, labels)
+    return code if code is None or labels is None else map_classes([code], labels).codes[code]
 
 
 def _without_class(column: LabelColumn, labels: LabelSet | None, rows: Sequence[int]) -> Counter[str]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
-from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import MALIGNANT, TAXONOMIES, Label, LabelSet
+from skinclf.tables.names import Pairing, listed, pair_tables, stem
 from skinclf.tables.reference import (
     ID_NAMES,
     LabelTable,
@@ -35,6 +32,7 @@ __all__ = [
     "malignant_codes",
     "read_labels",
     "read_predictions",
+    "stem",
 ]
 
 
@@ -230,76 +228,68 @@ class Joined:
         return self.labels.truth(positive, labels), self.predictions.score(positive, labels)
 
 
-def join(predictions: PredictionTable, labels: LabelTable, *, max_unmatched: float = 0.05) -> Joined:
-    """Match predictions and labels by name as given, else by file name, else by stem.
+def join(
+    predictions: PredictionTable,
+    labels: LabelTable,
+    *,
+    max_unmatched: float = 0.05,
+    others: Sequence[str] = (),
+) -> Joined:
+    """Match predictions and labels by the longest common end of their paths.
 
-    Of the three, the one that matches most rows is used, the stricter one in a tie.
+    Two names mean one image where one is the end of the other, folder by folder, with or without image ending: see
+    `skinclf.tables.names`. File names alone decide only where one of the tables names no folders.
 
     Args:
         predictions: May lack some of the labelled images (a test split of a larger table).
         labels: Must hold nearly all the predicted images.
         max_unmatched: Largest tolerated share of predictions without a label.
+        others: Names of labelled images that are not asked for, such as those of other splits; their predictions
+            are left out, as are those of `LabelTable.left_out`.
 
     Raises:
-        InvalidArgumentError: An image occurs twice, too many predictions have no label, or none is left.
+        InvalidArgumentError: An image occurs twice, a name could mean several, too many predictions have no label, or
+            none is left.
     """
-    if labels.left_out:
-        gone = set(map(stem, labels.left_out)) - set(map(stem, labels.ids))
-        rows = [i for i, name in enumerate(predictions.ids) if stem(name) not in gone]
-        predictions = predictions.take(rows)
-    best: tuple[list[str], list[str], int] | None = None
-    for key in _KEYS:
-        left, right = [key(name) for name in predictions.ids], [key(name) for name in labels.ids]
-        hits = len(set(left) & set(right))
-        if best is None or hits > best[2]:
-            best = (left, right, hits)
-    left, right, _ = best or ([], [], 0)
-    shared = set(left) & set(right)
-    _refuse_duplicates("predictions", left, None)
-    _refuse_duplicates("labels", right, shared)
-    place = {name: i for i, name in enumerate(right)}
-    unmatched = tuple(n for n, k in zip(predictions.ids, left, strict=True) if k not in place)
-    if len(unmatched) > max_unmatched * len(left):
-        raise InvalidArgumentError(
-            f"{len(unmatched)} of {len(left)} predictions have no label (at most {max_unmatched:.0%} may): "
-            f"{_listed(unmatched)}. Names in the labels: {_listed(labels.ids[:3])}."
-        )
-    matched = [i for i, k in enumerate(left) if k in place]
-    good = [i for i in matched if predictions.status[i] == "ok"]
+    asked = {*labels.ids, *labels.left_out}
+    names = [*labels.ids, *labels.left_out, *(name for name in others if name not in asked)]
+    count = len(labels.ids)
+    pairing = pair_tables(predictions.ids, names, "predictions", "labels", asked=range(count))
+    partners = [pairing.partners[i] for i in range(len(predictions.ids))]
+    rows = [i for i, j in enumerate(partners) if j is None or j < count]
+    if not rows:
+        raise InvalidArgumentError("No prediction belongs to the split under test.", parameter="split")
+    matched = [(i, j) for i in rows if (j := partners[i]) is not None]
+    unmatched = tuple(predictions.ids[i] for i in rows if partners[i] is None)
+    if len(unmatched) > max_unmatched * len(rows):
+        raise InvalidArgumentError(_no_label(unmatched, rows, labels.ids, pairing, max_unmatched))
+    good = [(i, j) for i, j in matched if predictions.status[i] == "ok"]
     if not good:
         raise InvalidArgumentError("No image has both a prediction and a label.")
+    used = {j for _, j in matched}
     return Joined(
-        predictions.take(good),
-        labels.take([place[left[i]] for i in good]),
+        predictions.take([i for i, _ in good]),
+        labels.take([j for _, j in good]),
         unmatched=unmatched,
-        failed=tuple(predictions.ids[i] for i in matched if predictions.status[i] != "ok"),
-        unused=tuple(n for n, k in zip(labels.ids, right, strict=True) if k not in shared),
+        failed=tuple(predictions.ids[i] for i, _ in matched if predictions.status[i] != "ok"),
+        unused=tuple(name for j, name in enumerate(labels.ids) if j not in used),
     )
 
 
-def _file_name(name: str) -> str:
-    return re.split(r"[\\/]", name)[-1]
-
-
-def stem(name: str) -> str:
-    """File name without folder and image ending; dots inside a name stay."""
-    base = _file_name(name)
-    head, dot, tail = base.rpartition(".")
-    return head if dot and f".{tail.lower()}" in EXTENSIONS else base
-
-
-_KEYS: tuple[Callable[[str], str], ...] = (str, _file_name, stem)
-
-
-def _refuse_duplicates(what: str, keys: Sequence[str], among: set[str] | None) -> None:
-    twice = [k for k, n in Counter(keys).items() if n > 1 and (among is None or k in among)]
-    if twice:
-        raise InvalidArgumentError(
-            f"{len(twice)} images occur more than once in the {what}: {_listed(twice)}. Each may occur once."
+def _no_label(
+    unmatched: Sequence[str], rows: Sequence[int], known: Sequence[str], pairing: Pairing, most: float
+) -> str:
+    if len(unmatched) == len(rows):
+        text = f"None of the {len(rows)} predictions has a label: {listed(unmatched, 3)}."
+    else:
+        text = (
+            f"{len(unmatched)} of {len(rows)} predictions have no label (at most {most:.0%} may): "
+            f"{listed(unmatched)}."
         )
-
-
-def _listed(names: Sequence[Any], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(str, names[:limit])) + more
+    if pairing.elsewhere is not None:
+        ours, theirs = pairing.elsewhere
+        return (
+            f"{text} The labels name files of other folders: {theirs} is not {ours}. Give the labels of these "
+            "images, or write both tables' names from the same folder on."
+        )
+    return f"{text} Names in the labels: {listed(known[:3])}."

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.columns import Columns, find, read_columns
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
@@ -20,10 +21,13 @@ from skinclf.tables.label_truth import LabelCells, positive_index
 
 __all__ = [
     "ID_NAMES",
+    "LESION_NAMES",
+    "PATIENT_NAMES",
     "LabelOptions",
     "LabelTable",
     "Truth",
     "groups_of",
+    "lesions_or_patients",
     "malignant_codes",
     "one_hot_columns",
     "read_labels",
@@ -48,7 +52,8 @@ ID_NAMES = (
     "md5hash",
     "derm",
 )
-_LESION_NAMES = ("lesion_id", "lesion")
+LESION_NAMES = ("lesion_id", "lesion")
+PATIENT_NAMES = ("patient_id", "patient", "subject_id", "subject", "case_id", "person_id")
 _SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
@@ -60,8 +65,10 @@ class LabelTable:
         ids: Image names as the source gives them.
         codes: Class code of each image, or None.
         binary: 1 for malignant (or whatever a 0/1 column marks), shape (N,), int8, or None.
-        lesion_id: Lesion of each image, or None; an image without one is its own lesion.
+        lesion_id: Lesion of each image, or None; an image without one is its own lesion. Where the source names
+            patients, an image without a lesion belongs to its patient.
         columns: Every column of the source as text, for subgroups.
+        group_column: Column that `lesion_id` was read from; None when the source names neither lesions nor patients.
         left_out: Reason by name of an image of the source that has no row here: `no label`, `unk` for an unknown
             diagnosis, or a class that was to be left out.
         note: Columns of the source that could not be used, in words; empty when there are none.
@@ -72,6 +79,7 @@ class LabelTable:
     binary: Truth | None
     lesion_id: tuple[str, ...] | None
     columns: Mapping[str, tuple[str, ...]]
+    group_column: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
@@ -110,14 +118,48 @@ class LabelTable:
         return np.asarray([mapped.get(code, code) in set(positive) for code in self.codes], np.int8)
 
 
-def groups_of(cells: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Group of each row from a column of group names; a row with a blank cell is a group of its own.
+def groups_of(
+    cells: Sequence[str], names: Sequence[str], patients: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Group of each row from a column of group names; a row with a missing cell is a group of its own.
 
     Args:
         cells: Column such as `lesion_id`, length N.
         names: Image names, length N.
+        patients: Patient of each row, to whom a row without a group belongs; None when they are unknown.
     """
-    return tuple(cell or f"image:{name}" for cell, name in zip(cells, names, strict=True))
+    result = []
+    for i, (cell, name) in enumerate(zip(cells, names, strict=True)):
+        if not is_unnamed(cell):
+            result.append(cell.strip())
+        elif patients is not None and not is_unnamed(patients[i]):
+            result.append(f"patient:{patients[i].strip()}")
+        else:
+            result.append(f"image:{name}")
+    return tuple(result)
+
+
+def lesions_or_patients(
+    columns: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> tuple[str | None, tuple[str, ...] | None]:
+    """Groups of dependent images: lesions, else patients.
+
+    Args:
+        columns: Cells by column name.
+        names: Image names, length N.
+
+    Returns:
+        The column and the group of each image; None for both where no cell names a lesion or patient.
+    """
+    blank = [""] * len(names)
+    lesion, patient = find(columns, LESION_NAMES), find(columns, PATIENT_NAMES)
+    lesions = columns[lesion] if lesion is not None else blank
+    patients = columns[patient] if patient is not None else None
+    if not all(map(is_unnamed, lesions)):
+        return lesion, groups_of(lesions, names, patients)
+    if patients is not None and not all(map(is_unnamed, patients)):
+        return patient, groups_of(blank, names, patients)
+    return None, None
 
 
 def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tuple[str, ...]:
@@ -183,12 +225,9 @@ def read_labels(
     columns = {name: [values[i] for i in cells.rows] for name, values in columns.items()}
     ids = tuple(names[i] for i in cells.rows)
     binary, codes = _labels_of(cells, labels)
-    lesion_column = find(columns, _LESION_NAMES)
-    lesion = None
-    if lesion_column is not None:
-        lesion = groups_of(columns[lesion_column], ids)
+    group_column, groups = lesions_or_patients(columns, ids)
     kept = {name: tuple(values) for name, values in columns.items()}
-    return LabelTable(ids, codes, binary, lesion, kept, left_out=left_out, note=cells.note)
+    return LabelTable(ids, codes, binary, groups, kept, group_column, left_out, cells.note)
 
 
 def id_column_of(columns: Columns, source: Path, options: LabelOptions) -> str:

@@ -382,7 +382,7 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
             score=p.astype(np.float32),
             positive_codes=("malignant",),
             groups=groups,
-            grouped=True,
+            group_by="lesion_id",
             columns={},
         )
 

@@ -293,14 +293,18 @@ def labels_of(tmp_path, names):
     ("left", "right"),
     [
         (["a.jpg", "b.jpg"], ["a.jpg", "b.jpg"]),
-        (["x/a.jpg", "x/b.jpg"], ["y/a.jpg", "y/b.jpg"]),
+        (["x/a.jpg", "x/b.jpg"], ["/data/x/a.jpg", "/data/x/b.jpg"]),
+        (["C:\\d\\x\\a.jpg", "C:\\d\\x\\b.jpg"], ["./x/a.JPG", "x//b.png"]),
+        (["https://host/d/x%20y/a.jpg?v=1", "https://host/d/z/b.jpg"], ["x y/a", "z/b"]),
+        (["C:\\d\\x\\a.jpg", "C:\\d\\y\\a.jpg"], ["/mnt/x/a.jpg", "/mnt/y/a.jpg"]),
+        (["t/benign/1.jpg", "t/malignant/1.jpg"], ["benign/1.jpg", "malignant/1.jpg"]),
         (["x\\a.jpg", "x\\b.jpg"], ["a", "b"]),
         (["/d/a.JPG", "/d/b.png"], ["a", "b"]),
         (["ISIC_1_downsampled.jpg", "v1.2.jpg"], ["ISIC_1_downsampled", "v1.2"]),
         (["x/1.jpg", "y/1.jpg"], ["x/1.jpg", "y/1.jpg"]),
     ],
 )
-def test_join_by_name_file_name_or_stem(tmp_path, left, right):
+def test_join_by_the_longest_common_end_of_the_path(tmp_path, left, right):
     joined = join(table_of(tmp_path, left), labels_of(tmp_path, right))
     assert joined.predictions.ids == tuple(left)
     assert joined.labels.ids == tuple(right)
@@ -316,16 +320,43 @@ def test_join_keeps_the_order_of_the_predictions(tmp_path):
 @pytest.mark.parametrize(
     ("left", "right", "what"),
     [
-        (["a", "a"], ["a"], "predictions: a"),
-        (["a.jpg", "a.png"], ["a"], "predictions: a"),
-        (["x/a.jpg", "y/a.jpg"], ["a"], "predictions: a"),
-        (["a"], ["a", "a"], "labels: a"),
-        (["a"], ["x/a.jpg", "y/a.jpg"], "labels: a"),
+        (["a", "a"], ["a"], "more than once in the predictions: a"),
+        (["x/a.jpg", "./x\\a.JPG"], ["a"], "more than once in the predictions: x/a.jpg"),
+        (["a"], ["a", "a"], "more than once in the labels: a"),
+        (["a.jpg", "a.png"], ["a"], "a of the labels is a.jpg, a.png of the predictions"),
+        (["x/a.jpg", "y/a.jpg"], ["a"], "a of the labels is x/a.jpg, y/a.jpg of the predictions"),
+        (["a"], ["x/a.jpg", "y/a.jpg"], "a of the predictions is x/a.jpg, y/a.jpg of the labels"),
+        (["d/c/1", "d/e/2"], ["c/1", "2"], "d/c/1 for c/1 and d/e/2 for 2"),
     ],
 )
-def test_duplicates_are_refused(tmp_path, left, right, what):
+def test_repeated_and_ambiguous_names_are_refused(tmp_path, left, right, what):
     with pytest.raises(InvalidArgumentError, match=what):
         join(table_of(tmp_path, left), labels_of(tmp_path, right))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (["P2/a.jpg", "P2/b.jpg"], ["P1/a.jpg", "P1/b.jpg"]),
+        (["P2\\a.jpg"], ["P1\\a.jpg"]),
+        (["site2/P1/a.jpg"], ["site1/P1/a.jpg"]),
+        (["/data/site2/P1/a.jpg"], ["/data/site1/P1/a.jpg"]),
+        (["/data/P2/a.jpg"], ["D:\\data\\P1\\a.jpg"]),
+        (["p1/a.jpg"], ["P1/a.jpg"]),
+    ],
+)
+def test_the_same_file_name_in_another_folder_is_another_image(tmp_path, left, right):
+    with pytest.raises(InvalidArgumentError, match=r"None of the \d predictions has a label.*other folders"):
+        join(table_of(tmp_path, left), labels_of(tmp_path, right))
+
+
+def test_a_name_that_two_splits_share_is_that_of_the_split_asked_for(tmp_path):
+    tables = table_of(tmp_path, ["b/1.jpg", "b/2.jpg"]), labels_of(tmp_path, ["test/b/1.jpg", "test/b/2.jpg"])
+    joined = join(*tables, others=["train/b/1.jpg", "train/b/3.jpg"])
+    assert joined.labels.ids == ("test/b/1.jpg", "test/b/2.jpg")
+    joined = join(table_of(tmp_path, ["x/1.jpg", "y/2.jpg"]), labels_of(tmp_path, ["y/2"]), others=["x/1"])
+    assert joined.predictions.ids == ("y/2.jpg",)
+    assert joined.unmatched == ()
 
 
 def test_unmatched_rows_are_listed_and_too_many_refused(tmp_path):

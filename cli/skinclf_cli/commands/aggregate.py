@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Combination of the probabilities of a group.",
 )
-@click.option("--threshold", help="Threshold, as a number or a threshold file; adds a decision to each row.")
+@click.option(
+    "--threshold",
+    help="Threshold of the decisions, as a number or a threshold file. Default: that of the predictions.",
+)
 @click.option(
     "--output", type=OutputFile(), default="-", show_default=True, help="Table to write; - for stdout."
 )
@@ -46,13 +49,13 @@ def aggregate(
     from skinclf._utils.files import replace_file
     from skinclf.inference.schema import number
     from skinclf.tables.aggregate import aggregate as combine_images
-    from skinclf.tables.aggregate import group_names
-    from skinclf.tables.predictions import read_predictions
+    from skinclf.tables.aggregate import group_names, stated_threshold
+    from skinclf.tables.predictions import label_set_of, read_predictions
 
     table = read_predictions(predictions)
-    value = None if threshold is None else _number(threshold)
+    value = stated_threshold(predictions) if threshold is None else _number(threshold, predictions, combine)
     result = combine_images(table, group_names(table.ids, groups, by), combine=combine)
-    rows = result.rows(value)
+    rows = result.rows(value, label_set_of(table))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([by, *list(rows[0])[1:]])
@@ -63,13 +66,25 @@ def aggregate(
     else:
         replace_file(output, text.getvalue().encode())
     console.message(f"{len(table.ids)} images, {len(rows)} groups by {by}.")
+    if value is None:
+        console.message("No decisions: the predictions state no one threshold; give --threshold.")
+    elif result.malignant is not None:
+        flagged = sum(row["flagged"] == 1 for row in rows)
+        console.message(f"{flagged} groups reach the threshold of {number(value)}.")
 
 
-def _number(threshold: str) -> float:
-    """A number as it stands, or the value of a threshold file."""
-    from skinclf.decisions.threshold_file import read_threshold
+def _number(threshold: str, predictions: Path, combine: str) -> float:
+    """A number as it stands, or the value of a threshold file that fits the predictions and the combination."""
+    from skinclf.errors import InvalidArgumentError
+    from skinclf.evaluation.inputs import open_predictions, open_threshold, refuse_other_model
 
-    try:
-        return float(threshold)
-    except ValueError:
-        return read_threshold(Path(threshold)).value
+    used = open_threshold(threshold, {})
+    refuse_other_model(used, open_predictions(predictions).model)
+    tuned = used.data.get("combine")
+    if tuned not in {None, combine}:
+        raise InvalidArgumentError(
+            f"{used.source}: tuned for the {tuned} of a group's images, not their {combine}; expected `combine` "
+            f"{tuned}.",
+            parameter="combine",
+        )
+    return used.value

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--group-by",
     metavar="COLUMN",
-    help="Column of images that belong together. Default: the lesions, when known.",
+    help="Column of images that belong together. Default: the lesions, else the patients, when known.",
 )
 @click.option(
     "--combine",
@@ -155,11 +155,21 @@ def evaluate(
         console.table(("", "value", "interval"), _rows(result.metrics))
     data = result.metrics["data"]
     report_left_out(data["labels_left_out"], data["note"])
+    console.message(_groups(result.metrics["settings"]["group_by"]))
     for leak in result.metrics["leakage"]["found"]:
         console.message(f"Warning: {leak}")
     if not result.metrics["threshold"]["given"]:
         console.message("No threshold was given: 0.5 was used, which was not chosen for this model.")
     console.message(f"Written: {', '.join(str(path) for path in files[:2])} and {len(files) - 2} figures")
+
+
+def _groups(column: str | None) -> str:
+    """What the intervals take as independent."""
+    if column is None:
+        return "The labels name neither lesions nor patients: every image counts as independent."
+    if column == "lesion_id":
+        return "Images of one lesion count as dependent."
+    return f"Images of one {column} count as dependent."
 
 
 def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -173,9 +183,10 @@ def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         name = "+".join(binary["positive"])
         found += [(f"ROC-AUC {name}", binary["roc_auc"]), (f"PR-AUC {name}", binary["pr_auc"])]
         found += [(f"calibration error {name}", binary["ece"])]
-    for unit in ("image", "lesion"):
+    group = metrics["settings"]["group_by"]
+    for unit, word in (("image", "image"), ("lesion", "lesion" if group == "lesion_id" else group)):
         if point and point[unit]:
-            found += [(f"{rate} by {unit}", point[unit][rate]) for rate in ("sensitivity", "specificity")]
+            found += [(f"{rate} by {word}", point[unit][rate]) for rate in ("sensitivity", "specificity")]
     for name, item in found:
         if item["value"] is None:
             continue

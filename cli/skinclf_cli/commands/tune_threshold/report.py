@@ -32,6 +32,8 @@ def report_data(held_out: HeldOutPredictions) -> None:
         if names:
             more = ", ..." if len(names) > 10 else ""
             console.message(f"{len(names):,} {reason}: {', '.join(names[:10])}{more}")
+    if held_out.joined.labels.lesion_id is None:
+        console.message("The labels name neither lesions nor patients: every image counts as independent.")
     if held_out.joined.unused:
         console.message(f"{len(held_out.joined.unused):,} labels have no prediction.")
     report_labels(held_out.joined.labels)

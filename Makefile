@@ -10,7 +10,7 @@ JOBS ?= 2
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 # What the tests need beyond the base, so that no parity test is skipped; tf_keras reads Keras 2 files.
-TEST_EXTRAS ?= dev,train,onnx,openvino,int8,parquet,tensorflow,dicom,ray
+TEST_EXTRAS ?= dev,train,onnx,int8,parquet,tensorflow,dicom,ray
 TEST_PACKAGES ?= tf_keras
 
 VENV := .venv
@@ -21,7 +21,7 @@ TYPED := $(SOURCES) tests/support tests/conftest.py
 # A second environment with the oldest versions that pyproject.toml admits.
 OLDEST := .venv-oldest
 OLDEST_BIN := $(OLDEST)/$(notdir $(BIN))
-OLDEST_EXTRAS ?= train,onnx,openvino,int8,parquet,dicom
+OLDEST_EXTRAS ?= train,onnx,int8,parquet,dicom
 
 # Stamps live inside .venv: no .venv, no stamps.
 MADE := $(VENV)/stamp-made

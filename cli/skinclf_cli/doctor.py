@@ -176,12 +176,11 @@ def _device() -> Finding:
 def _runtimes() -> Finding:
     packages = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx"), "keras": ("tensorflow",)}
     here = ["torch", *(name for name, needs in packages.items() if all(find_spec(p) for p in needs))]
-    found = ", ".join(here)
-    if "openvino" not in here and platform.machine().lower() in {"x86_64", "amd64"}:
-        return Finding(
-            "runtimes", "PASS", found, "On this CPU OpenVINO is faster: pip install 'skinclf[openvino]'"
-        )
-    return Finding("runtimes", "PASS", found)
+    fastest = next((name for name in ("openvino", "onnxruntime") if name in here), "torch")
+    found = f"{', '.join(here)}; --runtime auto on a CPU: {fastest}"
+    if fastest == "openvino":
+        return Finding("runtimes", "PASS", found)
+    return Finding("runtimes", "WARN", found, "OpenVINO is faster on a CPU: pip install openvino")
 
 
 def _builtin() -> Finding:

@@ -48,7 +48,7 @@ def quantize_model(
 
     Raises:
         InvalidArgumentError: Too few images.
-        MissingExtraError: OpenVINO or NNCF is not installed.
+        MissingExtraError: NNCF is not installed.
         ModelError: The network cannot be converted.
         OutputError: The folder is in use or cannot be written.
     """

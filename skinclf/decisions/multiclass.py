@@ -1,14 +1,13 @@
-"""Decisions among several classes: one threshold per class, or costs of every confusion.
+"""Fitting of decisions among several classes: one threshold per class, or costs of every confusion.
 
-Sources: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001 (least expected cost); Collell et
-al., Neurocomputing 2018 (dividing probabilities by per-class thresholds).
+The rules themselves are in `skinclf.models.class_decision`, so that a model can carry one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, Unpack
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,6 @@ from skinclf._utils.columns import parse_float32, read_columns
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.thresholds import TuneOptions, tune_threshold
 from skinclf.errors import InvalidArgumentError
-
-Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 def tune_class_thresholds(
@@ -50,45 +47,6 @@ def tune_class_thresholds(
             )
         points[code] = tune_threshold(present, probabilities[:, column], **options)
     return points
-
-
-def decide_by_thresholds(probabilities: npt.NDArray[np.float32], thresholds: Sequence[float]) -> Indices:
-    """The class whose probability is the largest multiple of its threshold, shape (N,).
-
-    Where exactly one class reaches its threshold, it is that one; where none does, the nearest to it.
-
-    Args:
-        probabilities: Shape (N, K).
-        thresholds: One per class, length K, none negative.
-
-    Raises:
-        InvalidArgumentError: Not one threshold per class, or a negative one.
-    """
-    limits = np.asarray(thresholds, np.float64)
-    if limits.shape != (probabilities.shape[1],) or not (limits >= 0).all():
-        raise InvalidArgumentError(
-            f"Expected {probabilities.shape[1]} thresholds from 0 to 1; received {thresholds}."
-        )
-    tiny = np.finfo(np.float32).tiny
-    return np.asarray((probabilities / np.maximum(limits, tiny)).argmax(axis=1), np.intp)
-
-
-def decide_by_cost(probabilities: npt.NDArray[np.float32], costs: Floats) -> Indices:
-    """The decision of least expected cost, shape (N,); needs calibrated probabilities to be optimal.
-
-    Args:
-        probabilities: Shape (N, K).
-        costs: `costs[i, j]` is the cost of deciding j when i is true, shape (K, K).
-
-    Raises:
-        InvalidArgumentError: `costs` is not (K, K) of finite numbers.
-    """
-    k = probabilities.shape[1]
-    if costs.shape != (k, k) or not np.isfinite(costs).all():
-        raise InvalidArgumentError(
-            f"Costs are a {k} by {k} table of finite numbers; received shape {costs.shape}."
-        )
-    return np.asarray((probabilities.astype(np.float64) @ costs).argmin(axis=1), np.intp)
 
 
 def read_costs(path: Path, codes: Sequence[str]) -> Floats:

@@ -6,7 +6,6 @@ is undefined); everything else follows them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,16 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from skinclf._utils.environment import now
 from skinclf._utils.files import write_text
 from skinclf._version import __version__
 from skinclf.decisions.operating_point import INTERVAL_METHOD, OperatingPoint
+from skinclf.decisions.tuning_data import (
+    data_identity,  # noqa: F401 - where earlier versions had it
+    seen,
+    with_hashes,
+    without_hashes,
+    write_hashes,
+)
 from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.inference.predictor import Predictor
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
-from skinclf.tables.predictions import Joined, stem
 
 SCHEMA = 1
 _MAX_BYTES = 64 * 1024 * 1024
@@ -74,7 +79,7 @@ class Threshold:
             point: Operating point from `skinclf.tune_threshold`.
             name: Name of the operating point, such as `sensitivity-0.9`.
             model: Specification of the model whose probabilities were used (`Predictor.spec`), or its identity as
-                files hold it; None when it is unknown: the threshold then fits any model, with a notice.
+                files hold it; None when it is unknown: `check` then refuses it for any model unless forced.
             positive: Codes whose summed probability the threshold applies to; None takes the malignant codes of the
                 model's specification.
             data: Description of the data, from `data_identity`.
@@ -142,23 +147,35 @@ class Threshold:
         codes = self.data.get("positive")
         return None if codes is None else tuple(codes)
 
-    def check(self, spec: ModelSpec, *, force: bool = False) -> tuple[str, ...]:
+    @property
+    def decision(self) -> ClassDecision | None:
+        """Rule for the predicted class (`per_class`, `cost_matrix` of tuning); None when the file has none.
+
+        Raises:
+            InvalidArgumentError: The file's rule is malformed.
+        """
+        rule = self.data.get("decision")
+        return None if rule is None else ClassDecision.from_dict(rule)
+
+    def check(self, spec: ModelSpec, *, tta: str | None = None, force: bool = False) -> tuple[str, ...]:
         """Refuse a threshold that was made for another model, preprocessing, label map, calibration or class.
 
-        A file that names no model, such as devatreya's, is accepted with a notice: refusing would break every
-        existing one.
+        A file of skinclf that names no model is refused as well: nothing says that it fits. devatreya's files cannot
+        name one, and are accepted with a notice.
 
         Args:
             spec: Specification of the model to use the threshold with.
+            tta: Views of test-time augmentation in use; None for none.
             force: Whether objections are returned instead of raised.
 
         Returns:
             Notices for the user; empty when the threshold belongs to the model.
 
         Raises:
-            MismatchError: The threshold was made for another model.
+            MismatchError: The threshold was made for another model, for other test-time augmentation, or names no
+                model.
         """
-        wrong, notices = self._objections(spec)
+        wrong, notices = self._objections(spec, tta)
         if wrong and not force:
             raise MismatchError(
                 f"{self.source}: made for {self._made_for()}, not for {spec.name}: {'; '.join(wrong)}. "
@@ -167,16 +184,37 @@ class Threshold:
             )
         return (*wrong, *notices)
 
-    def _objections(self, spec: ModelSpec) -> tuple[list[str], list[str]]:
+    def applied_to(self, predictor: Predictor, *, force: bool = False) -> tuple[Predictor, tuple[str, ...]]:
+        """The predictor with this threshold, and with the rule among classes where the file has one.
+
+        Args:
+            predictor: Predictor of the model that the threshold was tuned for.
+            force: Whether objections are returned instead of raised.
+
+        Returns:
+            A predictor of the same loaded model, and notices for the user.
+
+        Raises:
+            MismatchError: As for `check`, or the rule is among other classes.
+        """
+        notices = self.check(predictor.spec, tta=predictor.scorer.fingerprint.get("tta"), force=force)
+        return predictor.with_threshold(self.value, decision=self.decision), notices
+
+    def _objections(self, spec: ModelSpec, tta: str | None) -> tuple[list[str], list[str]]:
         wrong: list[str] = []
         notices: list[str] = []
-        if self.model is not None:
-            made_for = ModelIdentity.from_dict(self.model)
+        made_for = ModelIdentity.from_dict(self.model or {})
+        if made_for.bound:
             if "weights" in made_for.unknown(spec.identity):
                 notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
             wrong += [f"other {word}" for word in made_for.differences(spec.identity)]
-            if self.model.get("tta"):
-                notices.append(f"{self.source}: tuned with test-time augmentation {self.model['tta']}.")
+            own = (self.model or {}).get("tta")
+            if (own or "none") != (tta or "none"):
+                wrong.append(
+                    f"it was tuned with test-time augmentation {own or 'none'}, and {tta or 'none'} is in use"
+                )
+        elif "schema" in self.data:
+            wrong.append("the file names no model, so nothing says that it was tuned for this one")
         elif self.data:
             notices.append(f"{self.source}: names no model; make sure that it was tuned for {spec.name}.")
         indices = spec.labels.malignant_indices
@@ -191,36 +229,39 @@ class Threshold:
                 f"{self.source}: tuned for one decision per lesion (the {self.data.get('combine')} of its "
                 "images); single images do not have its sensitivity and specificity."
             )
+        if self.decision is None and ({"classes", "cost_matrix"} & set(self.data)):
+            notices.append(
+                f"{self.source}: written by a version that did not record the rule among classes, so the most "
+                "probable class is predicted; tune again to have it applied."
+            )
         return wrong, notices
 
     def _made_for(self) -> str:
-        return str((self.model or {}).get("name") or "another model")
+        return str((self.model or {}).get("name") or "an unnamed model")
 
     def seen(self, *, images: Iterable[str] = (), lesions: Iterable[str] = ()) -> tuple[str, ...]:
         """Those of the images and lesions that the threshold was tuned on, as named here, without repeats."""
-        made = self.data.get("data") or {}
-        known = {kind: set(str(made.get(kind, "")).split()) for kind in ("image_hashes", "lesion_hashes")}
-        hits = [name for name in lesions if _hash(name) in known["lesion_hashes"]]
-        hits += [name for name in images if _hash(stem(name)) in known["image_hashes"]]
-        return tuple(dict.fromkeys(hits))
+        return seen(self.data.get("data") or {}, images=images, lesions=lesions)
 
     def write(self, path: Path | str) -> None:
-        """Write the file, whole or not at all.
+        """Write the file, whole or not at all; hashes of what it was tuned on go into `<stem>.hashes.json` beside it.
 
         Args:
             path: Path of the threshold file, such as `threshold.json`.
 
         Raises:
-            OutputError: The file cannot be written.
+            OutputError: A file cannot be written.
         """
-        text = json.dumps(self.data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        content = dict(self.data)
+        if content.get("data"):
+            content["data"] = write_hashes(content["data"], Path(path))
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         write_text(Path(path), text)
 
     def summary(self) -> dict[str, Any]:
         """The evidence without its longest parts, to be kept in a bundle as a named operating point."""
         short = {k: v for k, v in self.data.items() if k not in {"table", "model"}}
-        made = {k: v for k, v in (self.data.get("data") or {}).items() if not k.endswith("_hashes")}
-        return short | {"data": made}
+        return short | {"data": without_hashes(self.data.get("data") or {})}
 
 
 def read_threshold(path: Path | str) -> Threshold:
@@ -228,6 +269,7 @@ def read_threshold(path: Path | str) -> Threshold:
 
     Raises:
         InvalidArgumentError: No such file, or no JSON object with a `threshold` between 0 and 1.
+        MismatchError: The hashes beside it are not those that were written with it.
     """
     source = Path(path)
     try:
@@ -244,11 +286,13 @@ def read_threshold(path: Path | str) -> Threshold:
     model, positive = data.get("model"), data.get("positive")
     if not (model is None or isinstance(model, dict)) or not (positive is None or isinstance(positive, list)):
         raise InvalidArgumentError(f"{source}: 'model' is an object and 'positive' a list of codes.")
+    if isinstance(data.get("data"), dict):
+        data["data"] = with_hashes(data["data"], source)
     return Threshold(float(value), str(source), data)
 
 
 def resolve_threshold(
-    text: str, spec: ModelSpec, *, force: bool = False
+    text: str, spec: ModelSpec, *, tta: str | None = None, force: bool = False
 ) -> tuple[Threshold, tuple[str, ...]]:
     """Resolve a number, the name of one of the model's operating points, or a threshold file made for the model.
 
@@ -274,36 +318,7 @@ def resolve_threshold(
             f"{spec.name}'s operating points ({names})."
         )
     threshold = read_threshold(text)
-    return threshold, threshold.check(spec, force=force)
-
-
-def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, labels: str) -> dict[str, Any]:
-    """What a threshold was tuned on: names, counts, and hashes that show any overlap with a test set.
-
-    Args:
-        joined: The rows.
-        truth: 0 or 1 per row, shape (N,).
-        score: Shape (N,), float32.
-        predictions: Name of the predictions' source.
-        labels: Name of the labels' source.
-    """
-    images = [stem(name) for name in joined.predictions.ids]
-    rows = zip(images, truth, score, strict=True)
-    lines = sorted(f"{name}\t{int(y)}\t{np.float32(p)}" for name, y, p in rows)
-    lesions = sorted(set(joined.labels.lesion_id or ()))
-    return {
-        "predictions": predictions,
-        "labels": labels,
-        "images": len(images),
-        "lesions": len(lesions) or None,
-        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        "image_hashes": " ".join(sorted(map(_hash, images))),
-        "lesion_hashes": " ".join(sorted(map(_hash, lesions))),
-    }
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:10]
+    return threshold, threshold.check(spec, tta=tta, force=force)
 
 
 def _number(value: float) -> float | None:

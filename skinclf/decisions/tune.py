@@ -13,15 +13,17 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Floats, RowWeights
 from skinclf.decisions.guarantees import Grade
 from skinclf.decisions.held_out import HeldOutPredictions
-from skinclf.decisions.multiclass import decide_by_cost, read_costs, tune_class_thresholds
+from skinclf.decisions.multiclass import read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.sample import DecisionSample, Unit, decision_sample
-from skinclf.decisions.threshold_file import Threshold, data_identity
+from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.thresholds import SampleOptions, TuneOptions, operating_point_table, tune_threshold
+from skinclf.decisions.tuning_data import data_identity
 from skinclf.errors import InvalidArgumentError
 from skinclf.metrics.bootstrap import cluster_bootstrap, roc_auc_statistic
 from skinclf.metrics.clusters import Combine
 from skinclf.metrics.estimate import Estimate
+from skinclf.models.class_decision import ClassDecision
 
 #: For the area under the curve and for mean costs.
 REPLICATES = 2000
@@ -124,8 +126,10 @@ def tune(
         confidence: Confidence level of intervals and of the guarantee, in (0, 1).
         prevalence: Share of positives in the population that is meant.
         name: Name of the operating point; None makes it from the criterion.
-        per_class: Also tune each class against the rest, by the same criterion.
-        cost_matrix: Table of costs; the costs of deciding by it are recorded.
+        per_class: Whether each class is tuned against the rest as well, by the same criterion; the predicted class
+            is then decided by these thresholds.
+        cost_matrix: Table of costs; the predicted class is then the one of least expected cost, also with
+            `per_class`, whose thresholds are then recorded only.
 
     Raises:
         InvalidArgumentError: Unusable data or options.
@@ -152,6 +156,9 @@ def tune(
     if per_class:
         codes, values = _multiclass(held_out, "per_class")
         classes = tune_class_thresholds(held_out.class_codes or (), values, codes, **choice)
+        extra["decision"] = ClassDecision(
+            codes=codes, thresholds=tuple(classes[code].threshold for code in codes)
+        ).to_dict()
         extra["classes"] = {
             code: {
                 "threshold": p.threshold,
@@ -162,7 +169,8 @@ def tune(
             for code, p in classes.items()
         }
     if cost_matrix is not None:
-        extra["cost_matrix"] = _costs(held_out, cost_matrix, groups, confidence)
+        extra["cost_matrix"], rule = _costs(held_out, cost_matrix, groups, confidence)
+        extra["decision"] = rule.to_dict()
     threshold = Threshold.of(
         point,
         name=name or criterion.name(grade),
@@ -198,10 +206,11 @@ def _multiclass(
 
 def _costs(
     held_out: HeldOutPredictions, path: Path, groups: Sequence[str] | None, confidence: float
-) -> dict[str, Any]:
-    """Mean cost per image of deciding by cost, and of deciding for the most probable class."""
+) -> tuple[dict[str, Any], ClassDecision]:
+    """Mean cost per image of deciding by cost, and of deciding for the most probable class; and the rule."""
     codes, values = _multiclass(held_out, "cost_matrix")
     costs = read_costs(path, codes)
+    rule = ClassDecision(codes=tuple(codes), costs=tuple(tuple(row) for row in costs.tolist()))
     unknown = sorted(set(held_out.class_codes or ()) - set(codes))
     if unknown:
         raise InvalidArgumentError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
@@ -219,10 +228,11 @@ def _costs(
         )
         return Estimate(float(paid.mean()), float(low), float(high)).to_dict()
 
-    return {
+    report = {
         "codes": list(codes),
         "costs": costs.tolist(),
         "rule": "decide for the class of least expected cost",
-        "mean_cost": mean_cost(decide_by_cost(values, costs)),
+        "mean_cost": mean_cost(rule.decide(values)),
         "mean_cost_most_probable": mean_cost(values.argmax(axis=1)),
     }
+    return report, rule

@@ -14,6 +14,7 @@ from skinclf._utils.json import jsonable
 from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.decisions.threshold_file import Threshold
+from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.evaluation import inputs
 from skinclf.evaluation import metrics_json as sections
@@ -124,6 +125,7 @@ def evaluate(
     joined = inputs.join_split(source.table, everything, tested)
     cases = label_predictions(joined, labels=known, positive=codes, group_by=group_by)
     fullest = tuple(map(fuller, joined.predictions.ids, joined.labels.ids))
+    cases = _decided(cases, threshold_used)
     overlaps = find_overlaps(
         replace(joined.labels, ids=fullest),
         everything,
@@ -161,7 +163,7 @@ def evaluate(
         "threshold": _describe_threshold(threshold_used),
         **_measure(cases, threshold_used, subgroups, draws, combine=combine, prevalence=prevalence),
         "comparison": comparison,
-        "leakage": _describe_leakage(overlaps, leaks),
+        "leakage": _describe_leakage(overlaps, leaks, threshold_used),
     }
     checks = inputs.run_checks(content, joined, cases)
     if failed := [check["name"] for check in checks if not check["passed"]]:
@@ -223,8 +225,18 @@ def _compare(
         group_by=reference.group_by,
     )
     return compare_models(
-        cases, other_cases, thresholds=(threshold.value, other.value), names=(name, source.name), **draws
+        cases,
+        _decided(other_cases, other),
+        thresholds=(threshold.value, other.value),
+        names=(name, source.name),
+        **draws,
     )
+
+
+def _decided(cases: LabelledPredictions, threshold: Threshold) -> LabelledPredictions:
+    """The predictions with the rule among classes that the threshold file or the run has."""
+    rule = threshold.decision
+    return cases if rule is None else replace(cases, decision=rule.in_order(cases.labels.codes))
 
 
 def _measure(
@@ -273,15 +285,20 @@ def _describe_threshold(threshold_used: Threshold) -> dict[str, Any]:
         "source": Path(threshold_used.source).name,
         "given": threshold_used.source != inputs.DEFAULT,
         **{key: threshold_used.data.get(key) for key in kept},
+        "decision": threshold_used.data.get("decision"),
         "tuned_on": {key: tuned.get(key) for key in ("predictions", "labels", "images", "lesions")}
         if tuned
         else None,
     }
 
 
-def _describe_leakage(overlaps: Sequence[Overlap], leaks: Sequence[str]) -> dict[str, Any]:
+def _describe_leakage(
+    overlaps: Sequence[Overlap], leaks: Sequence[str], threshold_used: Threshold
+) -> dict[str, Any]:
+    missing = hashes_missing(threshold_used.data.get("data") or {})
     return {
         "compared_with": [Path(overlap.source).name for overlap in overlaps],
+        "not_compared": [Path(threshold_used.source).name] if missing else [],
         "found": list(leaks),
         "lesions": sorted({lesion for overlap in overlaps for lesion in overlap.lesions}),
         "images": sorted({image for overlap in overlaps for image in overlap.images}),

@@ -31,7 +31,7 @@ from skinclf.tables.reference import LabelOptions
 
 #: `Threshold.source` when none was chosen.
 DEFAULT = "default"
-_MODEL = ("name", "revision", "architecture", "license", *BOUND)
+_MODEL = ("name", "revision", "architecture", "license", *BOUND, "tta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,11 @@ def open_threshold(source: float | Path | str | Threshold | None, manifest: Mapp
         return source
     if source is None:
         used = (manifest.get("identity") or {}).get("threshold")
-        return (
-            Threshold(0.5, DEFAULT) if used is None else Threshold(float(used), "that of the prediction run")
-        )
+        if used is None:
+            return Threshold(0.5, DEFAULT)
+        rule = manifest["identity"].get("decision")
+        data = {} if rule is None else {"decision": rule}
+        return Threshold(float(used), "that of the prediction run", data)
     try:
         value = float(source)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -103,15 +105,27 @@ def open_threshold(source: float | Path | str | Threshold | None, manifest: Mapp
 
 
 def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> None:
-    """Refuse a threshold that names another model than the run that made the predictions.
+    """Refuse a threshold that names another model than the run that made the predictions, or none.
 
     Raises:
-        MismatchError: Weights, preprocessing, label map or calibration differ.
+        MismatchError: Weights, preprocessing, label map, calibration or test-time augmentation differ, or the file
+            names no model while the run does.
     """
-    if threshold.model is None or ran is None:
+    if ran is None:
         return
-    made_for, found = ModelIdentity.from_dict(threshold.model), ModelIdentity.from_dict(ran)
-    if other := made_for.differences(found):
+    made_for, found = ModelIdentity.from_dict(threshold.model or {}), ModelIdentity.from_dict(ran)
+    if not made_for.bound:
+        if "schema" in threshold.data:
+            raise MismatchError(
+                f"{threshold.source}: names no model, but the predictions come from {found.name}. Tune with `model`, "
+                "or give the number itself if it belongs to this model.",
+                parameter="threshold",
+            )
+        return
+    other = list(made_for.differences(found))
+    if ((threshold.model or {}).get("tta") or "none") != (ran.get("tta") or "none"):
+        other.append("test-time augmentation")
+    if other:
         raise MismatchError(
             f"{threshold.source}: made for {made_for.name}, but the predictions come from {found.name}: "
             f"other {', '.join(other)}. Tune a threshold on predictions of this model.",

@@ -13,6 +13,7 @@ from skinclf._utils.arrays import Float32
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
 from skinclf.metrics.clusters import cluster_index
+from skinclf.models.class_decision import ClassDecision
 from skinclf.tables.diagnosis_names import map_classes
 from skinclf.tables.predictions import Joined, PredictionTable, label_set_of
 from skinclf.tables.reference import LESION_NAMES, groups_of
@@ -37,6 +38,7 @@ class LabelledPredictions:
             asked for; None when every image counts as independent.
         columns: The columns of the labels table, as text.
         note: What bringing the reference to the label set has lost, and columns that were not used; empty when nothing.
+        decision: Rule for the predicted class, in label order; None without one.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class LabelledPredictions:
     group_by: str | None
     columns: Mapping[str, tuple[str, ...]]
     note: str = ""
+    decision: ClassDecision | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,9 +84,11 @@ class LabelledPredictions:
     def predicted(self, threshold: float) -> npt.NDArray[np.intp]:
         """Predicted class index, shape (N,), by the rule of `predict`.
 
-        The most probable class, the first of equals; of two classes of which one is malignant, the
-        malignant one when its probability reaches the threshold.
+        By `decision` where there is one; else the most probable class, the first of equals; of two classes of
+        which one is malignant, the malignant one when its probability reaches the threshold.
         """
+        if self.decision is not None:
+            return self.decision.decide(self.probabilities)
         if len(self.labels) == 2 and self.score is not None and len(self.positive_codes) == 1:
             malignant = self.labels.position(self.positive_codes[0])
             return np.where(self.score >= np.float32(threshold), malignant, 1 - malignant)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skinclf._utils.columns import Columns, find, read_columns
 from skinclf.decisions.threshold_file import Threshold
+from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.tables.names import candidates
 from skinclf.tables.predictions import LabelTable
@@ -90,7 +91,8 @@ def find_overlaps(
     for path in tuned_on:
         columns = read_columns(path)
         add(str(path), *_named_in(columns, path, split))
-    if threshold is not None and threshold.data.get("data"):
+    tuned = threshold.data.get("data") if threshold is not None else None
+    if threshold is not None and tuned and not hashes_missing(tuned):
         shared = threshold.seen(images=tested.ids, lesions=sorted(lesions))
         lesions_seen = tuple(name for name in shared if name in lesions)
         found.append(

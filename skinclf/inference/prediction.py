@@ -25,6 +25,8 @@ class Prediction:
         status: `ok`, or the short word of `ImageError.code`.
         error: A sentence; empty when ok.
         extra: Values of further columns by name, such as the spread of an ensemble.
+        decided: Index of the class that a rule among classes has decided for (thresholds per class, costs); None
+            where there is no such rule.
         embedding: What entered the network's last layer, shape (D,), float32, when it was asked for.
     """
 
@@ -35,6 +37,7 @@ class Prediction:
     status: str = "ok"
     error: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    decided: int | None = None
     embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -73,7 +76,9 @@ class Prediction:
 
     @property
     def index(self) -> int:
-        """Predicted label: for two labels with one malignant, `flagged`; else the most probable."""
+        """Predicted label: `decided`; else `flagged` for two labels with one malignant; else the most probable."""
+        if self.decided is not None:
+            return self.decided
         indices = self.labels.malignant_indices
         if len(self.labels) == 2 and indices is not None and len(indices) == 1:
             return indices[0] if self.flagged else 1 - indices[0]

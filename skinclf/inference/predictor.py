@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from skinclf.images.discovery import scan_directory
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
 from skinclf.inference.prediction import Prediction
-from skinclf.inference.scorer import Scorer
+from skinclf.inference.scorer import Scorer, threshold_notices
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from skinclf.inference.ensemble import Average
 
 K = TypeVar("K")
+logger = logging.getLogger("skinclf")
 #: Types that name or hold a model.
 Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
 
@@ -61,6 +64,7 @@ class Predictor:
         conformal: ConformalSets | None = None,
         refer_below: float | None = None,
         threshold: float | None = None,
+        decision: ClassDecision | None = None,
     ) -> None:
         """Load a model and put it on its device.
 
@@ -86,6 +90,8 @@ class Predictor:
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
+            decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None predicts the
+                most probable class, and of two classes with one malignant the one that the threshold says.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -127,6 +133,8 @@ class Predictor:
         self._workers = default_workers() if workers is None else workers
         self._processes = processes
         self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
+        self._notices = () if threshold is not None else threshold_notices(scorer)
+        self._decision = None if decision is None else decision.in_order(scorer.spec.labels.codes)
         self._band: float | None = scorer.info.get("band")
 
     @property
@@ -152,11 +160,26 @@ class Predictor:
         """Threshold on the probability of malignancy in use."""
         return self._threshold
 
-    def with_threshold(self, threshold: float) -> Predictor:
+    @property
+    def decision(self) -> ClassDecision | None:
+        """Rule for the predicted class in use, in label order; None without one."""
+        return self._decision
+
+    @property
+    def threshold_notices(self) -> tuple[str, ...]:
+        """Sentences on a threshold that was neither stated nor measured for this recipe; logged at first use."""
+        return self._notices
+
+    def with_threshold(self, threshold: float, *, decision: ClassDecision | None = None) -> Predictor:
         """The same loaded model with another threshold in [0, 1].
+
+        Args:
+            threshold: Threshold on the probability of malignancy, in [0, 1].
+            decision: Rule for the predicted class; None keeps the one in use.
 
         Raises:
             InvalidArgumentError: `threshold` lies outside [0, 1].
+            MismatchError: `decision` is among other classes than the model's.
         """
         return Predictor(
             self._scorer,
@@ -164,6 +187,7 @@ class Predictor:
             workers=self._workers,
             processes=self._processes,
             threshold=threshold,
+            decision=decision or self._decision,
         )
 
     @property
@@ -194,6 +218,7 @@ class Predictor:
         """
         if not _is_single(source):
             return list(self.stream(source))  # type: ignore[arg-type]
+        self._warn()
         named = [(_name(source, 0), source)]
         (batch,) = stream(named, self._scorer, batch_size=1, workers=0)  # type: ignore[arg-type]
         (result,) = self.predictions(batch)
@@ -238,6 +263,7 @@ class Predictor:
         times: Times | None = None,
     ) -> Iterator[Batch[K]]:
         """The engine under `stream`: see `skinclf.inference.engine.stream`."""
+        self._warn()
         return stream(
             inputs,
             self._scorer,
@@ -248,6 +274,11 @@ class Predictor:
             times=times,
         )
 
+    def _warn(self) -> None:
+        for notice in self._notices:
+            logger.warning(notice)
+        self._notices = ()
+
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
         scored = batch.scored
@@ -256,6 +287,8 @@ class Predictor:
         rows = scored.probabilities.tolist()
         finite = np.isfinite(scored.probabilities.sum(axis=1)).tolist()
         extra = {name: values.tolist() for name, values in scored.columns.items()}
+        rule = self._decision
+        decided = [None] * len(rows) if rule is None else rule.decide(scored.probabilities).tolist()
         result = []
         for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
             if error is not None or not finite[i]:
@@ -267,6 +300,7 @@ class Predictor:
                 tuple(rows[i]),
                 self._threshold,
                 extra={key: values[i] for key, values in extra.items()},
+                decided=decided[i],
                 embedding=None if scored.embeddings is None else scored.embeddings[i],
             )
             result.append(prediction if self._band is None else self._marked(prediction, self._band))

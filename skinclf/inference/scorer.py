@@ -168,6 +168,7 @@ class NetworkScorer(Scorer):
             "runtime": self.runtime.name,
             "device": self.runtime.device,
             "precision": self.runtime.precision,
+            "runtime_reason": self.runtime.reason,
             **reduced_info(self.spec, self.runtime.name, self.runtime.precision),
         }
 
@@ -219,3 +220,23 @@ def failure(error: Exception, source: object) -> ImageError:
         return error
     name = source if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__
     return ImageError("unreadable", f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def threshold_notices(scorer: Scorer) -> tuple[str, ...]:
+    """Sentences on the model's own threshold, where scores are averaged otherwise than when it was measured."""
+    fingerprint, spec = scorer.fingerprint, scorer.spec
+    if spec.labels.malignant_indices is None:
+        return ()
+    if "members" in fingerprint:
+        text = (
+            f"No threshold was measured for this ensemble, so images are flagged from {spec.threshold:g} of "
+        )
+        return (text + "P(malignant); tune one on its predictions, or state `threshold`.",)
+    if (views := fingerprint.get("tta", "none")) != "none":
+        origin = spec.default_operating_point
+        used = "no operating point is stored" if origin is None else f"{origin!r} was measured without it"
+        text = f"Test-time augmentation {views}: {used}, and images are flagged from {spec.threshold:g} of "
+        return (
+            text + "P(malignant); tune a threshold on predictions with the same views, or state `threshold`.",
+        )
+    return ()

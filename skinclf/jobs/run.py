@@ -170,6 +170,7 @@ def _manifest(job: Job, output: Output, schema: Schema) -> dict[str, Any]:
         "identity": {
             "model": dict(predictor.scorer.fingerprint),
             "threshold": predictor.threshold,
+            **({} if predictor.decision is None else {"decision": predictor.decision.to_dict()}),
             "format": output.kind,
             "columns": {name: kind.__name__ for name, kind in schema.columns.items()},
             "batch_size": job.batch_size,

@@ -22,6 +22,7 @@ class Runtime(ABC):
         device: Device that executes the network, such as `cpu` or `cuda:0`.
         precision: `fp32`, `bf16`, `fp16` or `int8`.
         streams: Number of batches that the device computes at once.
+        reason: Why this runtime was taken, in words; set by `skinclf.runtimes.create.create_runtime`.
         gives_embeddings: Whether `embed` is available.
     """
 
@@ -29,6 +30,7 @@ class Runtime(ABC):
     device: str
     precision: str
     streams: int = 1
+    reason: str = "requested"
     gives_embeddings: ClassVar[bool] = False
 
     @abstractmethod

@@ -43,28 +43,38 @@ def create_runtime(
         )
     if runtime != "auto":
         return _make(runtime, model, device, precision)
-    *others, last = _candidates(model, device, precision)
-    for name in others:
+    candidates, reason = _candidates(model, device, precision)
+    passed_over = ""
+    for name in candidates:
         try:
-            return _make(name, model, device, precision)
+            made = _make(name, model, device, precision)
         except (ModelError, InvalidArgumentError) as error:
+            if name == candidates[-1]:
+                raise
             logger.warning("Runtime auto: %s passed over: %s", name, error)
-    return _make(last, model, device, precision)
+            passed_over += f"; {name} cannot run this model ({error})"
+        else:
+            made.reason = f"auto: {reason}{passed_over}"
+            return made
+    raise AssertionError(candidates)  # never empty
 
 
-def _candidates(model: LoadedModel, device: str, precision: str) -> list[str]:
-    """Runtimes that `auto` may take, the fastest first; never empty."""
+def _candidates(model: LoadedModel, device: str, precision: str) -> tuple[list[str], str]:
+    """Runtimes that `auto` may take, the fastest first, never empty; and why these."""
     if precision == "int8":
-        return ["openvino"]
+        return ["openvino"], "the runtime of int8 networks"
     if not model.has_network:
-        return ["onnxruntime" if model.spec.architecture == "onnx" else "keras"]
+        own = "onnxruntime" if model.spec.architecture == "onnx" else "keras"
+        return [own], "the runtime that reads this file"
     found: list[str] = []
+    reason = "torch computes on accelerators"
     if _on_cpu(device):
+        reason = "the fastest runtime installed for a CPU"
         if _installed("openvino"):
             found.append("openvino")
         if precision in {"auto", "fp32"} and _installed("onnxruntime") and _installed("onnx"):
             found.append("onnxruntime")
-    return [*found, "torch"]
+    return [*found, "torch"], reason
 
 
 def _on_cpu(device: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
+from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
@@ -38,7 +38,7 @@ class OpenVinoRuntime(Runtime):
         """Convert (or fetch from the cache) and compile.
 
         Raises:
-            MissingExtraError: OpenVINO is not installed.
+            DeviceError: OpenVINO is not installed.
             DeviceError: A device other than the CPU was asked for.
             InvalidArgumentError: The precision is unknown or the processor has no such arithmetic.
             ModelError: The network cannot be converted, or for `int8`: the model has no quantised network.
@@ -93,13 +93,17 @@ def need_openvino() -> Any:
     """The package `openvino`, imported without its usage statistics.
 
     Raises:
-        MissingExtraError: OpenVINO is not installed.
+        DeviceError: OpenVINO is not installed.
     """
     try:
         with no_statistics():
             import openvino
     except ImportError:
-        raise MissingExtraError("openvino", "The OpenVINO runtime") from None
+        raise DeviceError(
+            "OpenVINO is not installed. skinclf brings it where it has packages (Linux, macOS, Windows on x86-64); "
+            "elsewhere use `runtime='torch'`.",
+            parameter="runtime",
+        ) from None
     return openvino
 
 

@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from support.decision_fixtures import simulate
 
-from skinclf.decisions.multiclass import (
-    decide_by_cost,
-    decide_by_thresholds,
-    read_costs,
-    tune_class_thresholds,
-)
+from skinclf.decisions.multiclass import read_costs, tune_class_thresholds
 from skinclf.decisions.thresholds import tune_threshold
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000
+from skinclf.models.class_decision import decide_by_cost, decide_by_thresholds
 
 
 def test_each_class_is_tuned_against_the_rest():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from support.decision_fixtures import spec_of
+from support.fake_scorer import FakeScorer
 
 import skinclf
 from skinclf.decisions.threshold_file import (
@@ -19,8 +21,11 @@ from skinclf.decisions.threshold_file import (
     resolve_threshold,
 )
 from skinclf.decisions.thresholds import evaluate_threshold, tune_threshold
+from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
+from skinclf.inference.predictor import Predictor
 from skinclf.labels import HAM10000, MELANOMA
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.probabilities import Calibration
 from skinclf.tables.predictions import join, read_labels, read_predictions
 
@@ -60,6 +65,10 @@ def seed_rule(y, p, threshold):
         "fp": fp,
         "fn": fn,
     }
+
+
+def _hash(name):
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def sample(n=400, seed=0):
@@ -211,9 +220,71 @@ def test_refuses_other_classes():
 
 def test_says_what_it_cannot_check():
     assert "cannot tell" in made(spec_of()).check(spec_of(weights_sha256=None))[0]
-    assert "names no model" in made().check(spec_of())[0]
     lesion = made(spec_of(), groups=np.arange(400), unit="lesion", combine="mean").check(spec_of())
     assert "one decision per lesion (the mean" in lesion[0]
+
+
+@pytest.mark.parametrize("model", [None, {}, {"name": "small"}, {"tta": "flips"}])
+def test_a_file_that_names_no_model_is_refused_unless_forced(model):
+    threshold = made(model)
+    with pytest.raises(MismatchError, match=r"names no model.*`force`"):
+        threshold.check(spec_of())
+    assert "names no model" in threshold.check(spec_of(), force=True)[0]
+
+
+def test_another_recipe_than_the_tuned_one_is_refused():
+    plain = spec_of().identity.to_dict()
+    for tuned, used in ((None, "flips"), ("flips", None), ("d4", "flips")):
+        threshold = made(plain if tuned is None else {**plain, "tta": tuned})
+        with pytest.raises(
+            MismatchError, match=f"test-time augmentation {tuned or 'none'}, and {used or 'none'}"
+        ):
+            threshold.check(spec_of(), tta=used)
+        assert threshold.check(spec_of(), tta=tuned) == ()
+
+
+def test_the_file_stays_small_and_still_knows_its_images(tmp_path):
+    images = [f"ISIC_{n:07d}" for n in range(1500)]
+    hashes = {"image_hashes": " ".join(_hash(n) for n in images), "lesion_hashes": _hash("L1")}
+    y, p = sample()
+    point = tune_threshold(y, p, target_sensitivity=0.9)
+    data = {"predictions": "p.csv", "images": 1500, "sha256": "ab", **hashes}
+    path = tmp_path / "threshold.json"
+    Threshold.of(point, name="x", model=spec_of(), data=data).write(path)
+    assert path.stat().st_size < 8_000
+    assert not any(word in path.read_text() for word in hashes["image_hashes"].split()[:20])
+    again = read_threshold(path)
+    assert again.seen(images=["a/ISIC_0000007.jpg", "new"], lesions=["L1"]) == ("L1", "a/ISIC_0000007.jpg")
+    beside = tmp_path / "threshold.hashes.json"
+    beside.write_text(json.dumps({"image_hashes": ""}))
+    with pytest.raises(MismatchError, match="not the hashes"):
+        read_threshold(path)
+    beside.unlink()
+    assert hashes_missing(read_threshold(path).data["data"])
+    # A file of an earlier version holds the hashes itself.
+    old = json.loads(path.read_text())
+    old["data"] = data
+    path.write_text(json.dumps(old))
+    assert read_threshold(path).seen(images=["ISIC_0000007"]) == ("ISIC_0000007",)
+
+
+def test_a_threshold_applies_its_rule_among_classes(tmp_path):
+    predictor = Predictor(FakeScorer())
+    spec = predictor.spec
+    rule = ClassDecision(codes=HAM10000.codes[::-1], thresholds=(0.9, 0.9, 0.001, 0.9, 0.9, 0.9, 0.9))
+    y, p = sample()
+    point = tune_threshold(y, p, target_sensitivity=0.9)
+    threshold = Threshold.of(point, name="x", model=spec, extra={"decision": rule.to_dict()})
+    threshold.write(tmp_path / "t.json")
+    applied, notices = read_threshold(tmp_path / "t.json").applied_to(predictor)
+    assert notices == ()
+    assert applied.threshold == point.threshold
+    assert applied.decision.codes == HAM10000.codes
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert applied.predict(image).label == "mel"
+    assert predictor.predict(image).decided is None
+    earlier = Threshold.of(point, name="x", model=spec, extra={"classes": {"mel": {"threshold": 0.1}}})
+    assert "tune again" in earlier.check(spec)[0]
 
 
 @pytest.mark.parametrize("keys", [SEED_KEYS, SEED_KEYS[:7]])

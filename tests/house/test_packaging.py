@@ -140,7 +140,7 @@ def test_all_covers_every_extra_but_dev(metadata):
         if found := re.search(r"extra == '([^']+)'", line):
             wanted.setdefault(found.group(1), set()).add(line.split(";")[0].strip())
     extras = set(metadata.get_all("Provides-Extra")) - {"all", "dev"}
-    assert {"openvino", "onnx", "tensorflow", "train", "dicom"} <= extras
+    assert {"int8", "onnx", "tensorflow", "train", "dicom"} <= extras
     for extra in extras:
         assert wanted[extra] <= wanted["all"], extra
 

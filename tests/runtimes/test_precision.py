@@ -183,6 +183,7 @@ def test_quantised_networks_travel_in_the_bundle_with_their_loss(tiny_bundle, pi
         "runtime": "openvino",
         "device": "cpu",
         "precision": "int8",
+        "runtime_reason": "auto: the runtime of int8 networks",
         "band": record["band"],
     }
     gaps = [

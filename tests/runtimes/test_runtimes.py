@@ -15,6 +15,7 @@ from skinclf.models import bundle
 from skinclf.models.architectures import build_network, load_tensors
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.probabilities import probabilities
+from skinclf.runtimes import create
 from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.create import PRECISIONS, RUNTIMES, create_runtime
 
@@ -196,6 +197,32 @@ def test_a_model_without_a_network_says_so(tiny_bundle: Path) -> None:
     spec = bundle.read_spec(tiny_bundle)
     with pytest.raises(ModelError, match="no torch network"):
         create_runtime(LoadedModel(spec=spec), runtime="torch", device="cpu")
+
+
+def test_a_runtime_says_why_it_was_taken(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_bundle)
+    assert create_runtime(model, runtime="torch", device="cpu").reason == "requested"
+    monkeypatch.setattr(create, "_installed", lambda package: False)
+    assert create_runtime(model, device="cpu").reason == "auto: the fastest runtime installed for a CPU"
+    monkeypatch.setattr(create, "_installed", lambda package: package == "openvino")
+
+    make = create._make
+
+    def refuses(name: str, *arguments: object) -> Runtime:
+        if name == "openvino":
+            raise ModelError("an operation is unknown to it")
+        return make(name, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(create, "_make", refuses)
+    runtime = create_runtime(model, device="cpu")
+    assert runtime.name == "torch"
+    assert "openvino cannot run this model (an operation is unknown to it)" in runtime.reason
+
+
+def test_openvino_that_is_not_installed_is_named(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError, match="OpenVINO is not installed"):
+        create_runtime(load(tiny_bundle), runtime="openvino", device="cpu")
 
 
 def test_a_compiled_artefact_is_reused_without_building_the_network(tiny_bundle: Path) -> None:

@@ -158,6 +158,11 @@ def evaluate(
     console.message(_groups(result.metrics["settings"]["group_by"]))
     for leak in result.metrics["leakage"]["found"]:
         console.message(f"Warning: {leak}")
+    for file in result.metrics["leakage"]["not_compared"]:
+        console.message(
+            f"Warning: {file} lies apart from its .hashes.json, so images under test could not be compared with "
+            "those it was tuned on."
+        )
     if not result.metrics["threshold"]["given"]:
         console.message("No threshold was given: 0.5 was used, which was not chosen for this model.")
     console.message(f"Written: {', '.join(str(path) for path in files[:2])} and {len(files) - 2} figures")

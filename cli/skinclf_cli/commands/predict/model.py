@@ -46,10 +46,13 @@ def load_predictor(
         conformal=sets,
         refer_below=decision.refer_below,
     )
-    if choice.tta != "none" or len(choice.model) > 1:
-        console.message("Operating points were measured without test-time augmentation or ensembles.")
     if decision.threshold is not None:
         predictor = _with_threshold(predictor, decision.threshold, force=decision.force)
+    else:
+        for notice in predictor.threshold_notices:
+            console.message(notice.replace("`threshold`", "--threshold"))
+        # Said above; the predictor need not log it again.
+        predictor = predictor.with_threshold(predictor.threshold)
     _report_runtime(predictor, automatic=execution.device == "auto")
     return predictor
 
@@ -57,10 +60,13 @@ def load_predictor(
 def _with_threshold(predictor: Predictor, text: str, *, force: bool) -> Predictor:
     from skinclf.decisions.threshold_file import resolve_threshold
 
-    threshold, notices = resolve_threshold(text, predictor.spec, force=force)
+    tta = predictor.scorer.fingerprint.get("tta")
+    threshold, notices = resolve_threshold(text, predictor.spec, tta=tta, force=force)
     for notice in notices:
         console.message(notice)
-    return predictor.with_threshold(threshold.value)
+    if threshold.decision is not None:
+        console.message(f"The predicted class is decided by {threshold.decision}.")
+    return predictor.with_threshold(threshold.value, decision=threshold.decision)
 
 
 def _report_runtime(predictor: Predictor, *, automatic: bool) -> None:

@@ -63,9 +63,11 @@ def tune_threshold(
     skinclf tune-threshold --target-sensitivity 0.95 --predictions preds.csv \\
         --labels labels.csv
     """  # noqa: D301 - click's paragraph mark
+    from skinclf._utils.json import read_json
     from skinclf.decisions.held_out import read_held_out
     from skinclf.decisions.store import store_operating_point
     from skinclf.decisions.tune import tune
+    from skinclf.decisions.tuning_data import without_hashes
 
     criterion = goal.criterion()
     held_out = read_held_out(
@@ -95,8 +97,11 @@ def tune_threshold(
     written = [] if to_stdout else [str(output)]
     if not to_stdout:
         result.threshold.write(output)
-    if as_json or to_stdout:
-        console.json_out(dict(result.threshold.data))
+    if to_stdout:
+        content = dict(result.threshold.data)
+        console.json_out({**content, "data": without_hashes(content.get("data") or {})})
+    elif as_json:
+        console.json_out(read_json(output))
     else:
         report_result(result)
     if store is not None:

@@ -136,11 +136,16 @@ rule_options = packed(
         show_default=True,
         help="Combination of the images of a lesion with --group-by.",
     ),
-    click.option("--per-class", is_flag=True, help="Choose a threshold for each class against the rest too."),
+    click.option(
+        "--per-class",
+        is_flag=True,
+        help="Choose a threshold for each class against the rest too; `predict` then decides the class by them.",
+    ),
     click.option(
         "--cost-matrix",
         type=EXISTING,
-        help="CSV table of costs with a row per true class; adds decisions of least expected cost.",
+        help="CSV table of costs with a row per true class; with the file, the predicted class is the one of least "
+        "expected cost, also beside --per-class.",
     ),
 )
 

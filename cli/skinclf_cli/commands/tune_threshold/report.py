@@ -23,7 +23,8 @@ def report_data(held_out: HeldOutPredictions) -> None:
     console.message(f"{len(held_out.joined):,} labelled predictions{by} in {held_out.predictions}")
     if held_out.model is None:
         console.message(
-            "No model is named, so the file will fit any; name the one that made them with --model."
+            "No model is named, so `predict` takes the file with --force only; name the one that made the "
+            "predictions with --model."
         )
     for names, reason in (
         (held_out.joined.unmatched, "predictions without a label are left out"),

@@ -129,9 +129,8 @@ def refuse_disagreement(
         for other in complete[k + 1 :]:
             texts = [(first.cells[i], other.cells[i]) for i in rows]
             pairs_of_names = [(a, b) for a, b in texts if a and b]
-            wrong_names = Counter(
-                (a, b) for a, b in pairs_of_names if _final_class(a, labels) != _final_class(b, labels)
-            )
+            final = {name: _final_class(name, labels) for pair in set(pairs_of_names) for name in pair}
+            wrong_names = Counter((a, b) for a, b in pairs_of_names if final[a] != final[b])
             if wrong_names:
                 few = ", ".join(f"{a} with {b}: {n}" for (a, b), n in wrong_names.most_common(5))
                 total = wrong_names.total()

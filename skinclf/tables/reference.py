@@ -48,6 +48,7 @@ ID_NAMES = (
     "name",
     "path",
     "img_id",
+    "bcn_filename",
     "ddi_file",
     "md5hash",
     "derm",

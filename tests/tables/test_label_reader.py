@@ -142,6 +142,11 @@ def test_public_layouts(tmp_path: Path, text: str, codes: tuple[str, ...], left_
     assert table.left_out == left_out
 
 
+@pytest.mark.parametrize("name", ["image_name", "isic_id", "img_id", "bcn_filename", "DDI_file", "derm"])
+def test_column_names_of_public_tables(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, f"{name},diagnosis\nx.jpg,Nevus\n").ids == ("x.jpg",)
+
+
 def test_fitzpatrick_and_ddi_by_malignancy(tmp_path: Path) -> None:
     text = "md5hash,label,three_partition_label\na,psoriasis,non-neoplastic\nb,lentigo maligna,malignant\n"
     table = read(tmp_path, text)

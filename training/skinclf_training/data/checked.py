@@ -113,6 +113,7 @@ class CheckedData:
             "rejected": dict(self.found.rejected),
             "left_out": dict(self.read.left_out),
             "dropped_classes": dict(self.targets.dropped),
+            "labels_note": self.read.note,
             "crosswalk": {"from": walk.source, "to": walk.target, "lossy": walk.lossy},
             "sizes": dict(self.found.sizes.most_common(_LISTED)),
             "format": self.read.format,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import write_json
 from skinclf.errors import InvalidArgumentError, LeakageError
-from skinclf.labels import parse_labels
+from skinclf.labels import LabelSet, parse_labels
+from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.checked import CheckedData, shares_of, split_table
 from skinclf_training.data.locate import find_images
@@ -42,7 +44,7 @@ def prepare(
     workers: int = 4,
     format: str | None = None,  # noqa: A002 - the option's name
     from_labels: str | None = None,
-    drop_classes: Sequence[str] = (),
+    label_options: LabelOptions | None = None,
     image_level: bool = False,
     folds: int | None = None,
     test_share: float | None = None,
@@ -69,7 +71,7 @@ def prepare(
         workers: Number of decoding threads.
         format: Format of the labels, a key of `FORMATS`; None detects it.
         from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
-        drop_classes: Classes whose images are left out.
+        label_options: Columns, names and classes of the table that the user states.
         image_level: Whether to split by image where neither lesions nor patients are known.
         folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
             and val. Beside a test part (`test_share`, or that of `use_split`) they are dealt over all other images:
@@ -96,15 +98,17 @@ def prepare(
     sources = [metadata] if isinstance(metadata, Path) else list(metadata)
     _check_test_share(test_share, folds=folds, use_split=use_split)
     existing = read_split(use_split) if use_split is not None else None
-    read = _read(sources, existing, format)
+    target, options = parse_labels(labels), label_options or LabelOptions()
+    source = parse_labels(from_labels) if from_labels is not None else None
+    read = _read(sources, existing, format, source or target, options)
     if not read.lesions and not image_level:
         raise InvalidArgumentError(
             f"{read.tables[0]}: no lesion ids and no patient ids, and images of one lesion in several parts make every "
             "figure too good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
             parameter="image_level",
         )
-    source = parse_labels(from_labels) if from_labels is not None else None
-    targets = to_taxonomy(read.records, parse_labels(labels), source=source, drop=drop_classes)
+    drop = options.drop_classes
+    targets = to_taxonomy(read.records, target, source=source, drop=drop, dropped_before=read.dropped)
     found = check_images(
         [r.image for r in targets.records],
         _index(targets.records, image_dirs),
@@ -224,10 +228,16 @@ def _test_of(data: CheckedData, existing: ExistingSplit, *, allow: bool) -> tupl
     return inside, parts
 
 
-def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str | None) -> Records:  # noqa: A002
+def _read(
+    sources: Sequence[Path],
+    existing: ExistingSplit | None,
+    format: str | None,  # noqa: A002
+    labels: LabelSet,
+    options: LabelOptions,
+) -> Records:
     """The labels: of the tables that were named, else of the split that is kept."""
     if sources:
-        return read_records(sources, format=format)
+        return read_records(sources, format=format, labels=labels, options=options)
     if existing is None:
         raise InvalidArgumentError(
             "Nothing to prepare: name the table of labels as `metadata`.", parameter="metadata"
@@ -237,8 +247,10 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
             f"{existing.source}: has no labels; name their table as `metadata`.", parameter="metadata"
         )
     if not existing.tables:
-        return read_records([existing.source], format=format)
-    reads = [read_records([table], format=format) for table in existing.tables]
+        return read_records([existing.source], format=format, labels=labels, options=options)
+    reads = [
+        read_records([table], format=format, labels=labels, options=options) for table in existing.tables
+    ]
     return Records(
         format=reads[0].format,
         records=with_ids([r for read in reads for r in read.records]),
@@ -246,6 +258,8 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
         tables=tuple(table for read in reads for table in read.tables),
         left_out={},
         group_column=next((read.group_column for read in reads if read.group_column), None),
+        dropped=sum((Counter(read.dropped) for read in reads), Counter[str]()),
+        note="; ".join(dict.fromkeys(read.note for read in reads if read.note)),
     )
 
 

@@ -224,7 +224,7 @@ def test_lesions_guarantee_and_prevalence(bundle, here, capsys):
         (["--youden"], 2, "State one criterion"),
         (["--confidence", "1.5"], 2, "--confidence"),
         (["--output", "no/such/threshold.json"], 2, "does not exist"),
-        (["--labels", "LABELS"], 2, "600 of 600 predictions have no label"),
+        (["--labels", "LABELS"], 2, "None of the 600 predictions has a label"),
         (["--cost-matrix", "LABELS"], 2, "missing"),
     ],
 )

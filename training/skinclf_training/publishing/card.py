@@ -15,6 +15,7 @@ import yaml
 
 from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
+from skinclf._utils.public import without_paths
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.identity import ModelIdentity
@@ -82,11 +83,13 @@ def make_card(
         MismatchError: The evaluation belongs to another model.
         ModelError: The bundle is damaged.
     """
-    spec, evaluation = read_spec(bundle), read_evaluation(metrics)
+    spec, written = read_spec(bundle), read_evaluation(metrics)
+    evaluation = without_paths(written)
     check_same_model(evaluation, spec, metrics)
     if not isinstance(about, About):
         about = find_about(spec) if about is None else read_about(about)
-    content = metrics.read_bytes()
+    # An evaluation of an earlier version may name folders of the machine that made it.
+    content = metrics.read_bytes() if evaluation == written else json.dumps(evaluation, indent=1).encode()
     digest = hashlib.sha256(content).hexdigest()
     figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
     text = render_card(spec, evaluation, about, figures=tuple(figures), repo_id=repo_id)
@@ -172,6 +175,7 @@ def render_card(
         "count": _count,
         "cell": _cell,
     }
+    spec = spec.replace(name=without_paths(spec.name))
     template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
     training = public_training(spec.training)
     text = environment.from_string(template).render(
@@ -198,12 +202,8 @@ def render_card(
 
 
 def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance of a model without the folders of the machine that trained it."""
-    told = json.loads(json.dumps(dict(training)))
-    model = (told.get("config") or {}).get("model") or {}
-    if model.get("init"):
-        model["init"] = Path(model["init"]).name
-    return dict(told)
+    """Provenance of a model without the folders of the machine that trained or converted it."""
+    return dict(without_paths(json.loads(json.dumps(dict(training)))))
 
 
 def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from skinclf._utils.public import without_paths
 from skinclf._version import __version__
 from skinclf.errors import ModelError, OutputError
 from skinclf.images.decode import ImageSource, load_image
@@ -77,7 +76,7 @@ def convert_model(
             f"{TOLERANCE:g} is allowed), so nothing was written. Please report this model."
         )
     golden = Golden(_GOLDEN, tuple(expected.tolist()), TOLERANCE, source)
-    origin = {"source": without_paths(spec.source), "revision": spec.revision, "sha256": spec.weights_sha256}
+    origin = {"source": spec.source, "revision": spec.revision, "sha256": spec.weights_sha256}
     written = spec.replace(
         name=name or spec.name,
         golden=(golden,),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -30,11 +31,19 @@ MAX_PIXELS = 89_478_485
 #: Extensions that directory scans take, compared in lower case.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"})
 
+#: Why an address is no input.
+NOT_READ = "addresses are not read; download the image and give its file"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
                   EOFError, OverflowError, NotImplementedError, struct.error, zlib.error,
                   Warning)  # fmt: skip  # warnings are exceptions under `python -W error`
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as `https://...` or `s3://...`, and no path."""
+    return bool(_ADDRESS.match(name))
 
 
 def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> RGBArray:
@@ -72,6 +81,8 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | None = None) -
         if not data:
             raise ImageError("empty", "Received 0 bytes; expected an encoded image.")
         return _open_and_decode(io.BytesIO(data), f"{len(data)} bytes", draft)
+    if isinstance(source, str) and is_address(source):
+        raise ImageError("missing", f"{source}: {NOT_READ}.")
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), draft)
     raise ImageError(

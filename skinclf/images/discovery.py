@@ -16,7 +16,7 @@ from typing import IO
 
 from skinclf._utils.natural_order import natural_key, sort_names
 from skinclf.errors import InvalidArgumentError, SkinclfError
-from skinclf.images.decode import EXTENSIONS
+from skinclf.images.decode import EXTENSIONS, NOT_READ, is_address
 
 logger = logging.getLogger("skinclf")
 
@@ -143,8 +143,11 @@ class Inputs:
         """Check early that there is an input.
 
         Raises:
-            InvalidArgumentError: The paths hold no image, or the list is missing.
+            InvalidArgumentError: The paths hold no image or an address, or the list is missing.
         """
+        for path in self.paths:
+            if isinstance(path, str) and is_address(path):
+                raise InvalidArgumentError(f"{path}: {NOT_READ}.")
         if isinstance(self.listing, Path) and not self.listing.is_file():
             raise InvalidArgumentError(f"{self.listing}: no such list.")
         if self.listing is not None or len(self.roots) < len(self.paths):

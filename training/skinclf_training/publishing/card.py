@@ -203,7 +203,11 @@ def render_card(
 
 def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance of a model without the folders of the machine that trained or converted it."""
-    return dict(without_paths(json.loads(json.dumps(dict(training)))))
+    told = dict(without_paths(json.loads(json.dumps(dict(training)))))
+    model = (told.get("config") or {}).get("model") or {}
+    if model.get("init"):
+        model["init"] = Path(model["init"]).name
+    return told
 
 
 def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:

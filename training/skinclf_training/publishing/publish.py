@@ -22,7 +22,7 @@ from skinclf.models.options import HubOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.int8 import quantized_files
 from skinclf_training.experiments.run_report import EVALUATIONS, evaluate_part
-from skinclf_training.publishing.card import METRICS, make_card
+from skinclf_training.publishing.card import METRICS, make_card, public_training
 from skinclf_training.publishing.upload import Target, upload
 
 log = logging.getLogger("skinclf")
@@ -200,7 +200,7 @@ def _copy_predictions(source: Path, target: Path) -> None:
 
 
 def _write_config(folder: Path, spec: ModelSpec) -> None:
-    config = without_paths(spec.to_config())
+    config = without_paths(spec.replace(training=public_training(spec.training)).to_config())
     replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.hub_publishing import evaluated_bundle
 
 from skinclf.decisions.held_out import PREDICTIONS as PREDICTIONS_NAME
+from skinclf.errors import InvalidArgumentError
 from skinclf.models.bundle import CONFIG, read_spec, write_spec
 from skinclf_cli.main import run
+from skinclf_training.experiments.backends import default_data_name
+from skinclf_training.publishing.card import make_card
 from skinclf_training.publishing.publish import stage
 
 CANARY = "canary-of-ana"
@@ -97,3 +101,36 @@ def test_cards_and_pushes_hold_no_path(home: Path) -> None:
     stage(bundle, home / "metrics.json", out / "push", repo_id="user/lesions")
     assert leaks(out) == []
     assert (out / "push" / PREDICTIONS_NAME).read_text().splitlines()[1].startswith("a.jpg,L1")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "title"),
+    [
+        ("isic2019", "isic2019", "ISIC 2019"),
+        ("isic2019", "malignant", "ISIC 2019"),
+        ("isic2019", "melanoma", "ISIC 2019"),
+        ("ham10000", "malignant", "HAM10000"),
+        ("clinic", "malignant", "data without a stated name (labels: clinic)"),
+    ],
+)
+def test_the_data_are_named_by_their_own_labels(source: str, target: str, title: str) -> None:
+    prepared = SimpleNamespace(
+        manifest={"crosswalk": {"from": source, "to": target}}, labels=SimpleNamespace(name=target)
+    )
+    assert default_data_name(prepared) == title
+
+
+def test_a_card_takes_source_and_licence_from_the_data_that_were_used(home: Path) -> None:
+    bundle = home / "bundle"
+    spec = read_spec(bundle)
+    write_spec(bundle, spec.replace(name="mine", training={**spec.training, "data": "ISIC 2019"}))
+    text = make_card(bundle, home / "metrics.json").text
+    assert "trained on ISIC 2019." in text
+    assert "https://challenge.isic-archive.com/data/#2019" in text
+    assert "DBW86T" not in text
+    # Neither on the Hub nor known by name: the first command loads the folder.
+    assert "skinclf predict --model bundle --image-dir images/" in text
+    assert "beside the folder `bundle`" in text
+    write_spec(bundle, spec.replace(training={**spec.training, "data": "data without a stated name"}))
+    with pytest.raises(InvalidArgumentError, match="data without a stated name"):
+        make_card(bundle, home / "metrics.json")

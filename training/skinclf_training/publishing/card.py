@@ -19,6 +19,7 @@ from skinclf._utils.public import without_paths
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.identity import ModelIdentity
+from skinclf.models.registry import list_models
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
@@ -92,7 +93,9 @@ def make_card(
     content = metrics.read_bytes() if evaluation == written else json.dumps(evaluation, indent=1).encode()
     digest = hashlib.sha256(content).hexdigest()
     figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
-    text = render_card(spec, evaluation, about, figures=tuple(figures), repo_id=repo_id)
+    text = render_card(
+        spec, evaluation, about, figures=tuple(figures), repo_id=repo_id, folder=bundle.resolve().name
+    )
     return Card(text=text, figures=figures, metrics=content)
 
 
@@ -144,6 +147,7 @@ def render_card(
     *,
     figures: tuple[str, ...] = (),
     repo_id: str | None = None,
+    folder: str | None = None,
 ) -> str:
     """The card as text: YAML front matter and Markdown.
 
@@ -153,6 +157,8 @@ def render_card(
         about: Text of the card.
         figures: Names of the figures beside the card.
         repo_id: Repository of the model on the Hub.
+        folder: Name of the bundle's folder, by which commands load a model that is neither on the Hub nor known by
+            name; None takes the name of the model.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -178,6 +184,7 @@ def render_card(
     spec = spec.replace(name=without_paths(spec.name))
     template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
     training = public_training(spec.training)
+    known = spec.name if spec.name in {model.name for model in list_models()} else None
     text = environment.from_string(template).render(
         header=front_matter(spec, metrics, about),
         m=metrics,
@@ -192,7 +199,8 @@ def render_card(
         recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
         columns={row["column"] for row in metrics["subgroups"]},
         figures={name: FIGURES[name] for name in figures},
-        reference=repo_id or spec.name,
+        reference=repo_id or known or folder or spec.name,
+        beside=None if repo_id or known else folder,
         published=repo_id is not None,
         timm_name=timm_reference(spec, repo_id),
     )

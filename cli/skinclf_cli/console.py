@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +47,18 @@ def message(text: str) -> None:
     """Print a message to stderr, unless `-q`; parameters of the library are printed as options."""
     if verbosity() >= 0:
         stderr().print(with_options(text, _command()), markup=False)
+
+
+def report(path: Path, *, show: bool) -> None:
+    """Print where the report of a finished command is, and open it when that is asked for.
+
+    Args:
+        path: Path of the report.
+        show: Whether to open it with the program that this machine has for it.
+    """
+    message(f"Report: {path}")
+    if show and click.launch(str(path)) != 0:
+        message(f"{path} could not be opened here.")
 
 
 def out(text: str) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,7 @@ from skinclf._version import __version__
 from skinclf.errors import MissingExtraError, SkinclfError
 from skinclf_cli import console
 from skinclf_cli.errors import DONE, INTERRUPTED, LibraryError
+from skinclf_cli.help import SuggestingGroup, format_sections
 
 #: Command name to `module:attribute` and the line that `--help` shows, so that help imports no command.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -64,7 +66,7 @@ class CommandContext(click.Context):
         self.meta[_RAN] = command
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group whose commands are imported when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -101,6 +103,7 @@ def prepare(command: click.Command) -> click.Command:
         for inner in command.commands.values():
             prepare(inner)
         return command
+    command.format_options = partial(format_sections, command)  # type: ignore[method-assign]
     taken = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     for option in (_QUIET, _VERBOSE):
         if taken.isdisjoint(option.opts):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from skinclf.models.options import HubOptions, ModelOptions
+from skinclf_cli.help import SECTION
 from skinclf_cli.types import Codes, Device, LabelMapping
 
 if TYPE_CHECKING:
@@ -28,13 +29,16 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 INSIDE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-def packed(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+def packed(
+    name: str, kind: type[Any], *options: Callable[[Any], Any], title: str | None = None
+) -> Callable[[_Command], _Command]:
     """Options of a command as one dataclass.
 
     Args:
         name: Parameter of the command that receives the dataclass.
         kind: Dataclass with a field for each of the options; fields without an option keep their defaults.
         *options: `click.option` decorators in the order of the help text.
+        title: Title of their section in the help text; None leaves them among the other options.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -48,10 +52,18 @@ def packed(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callab
         for option in reversed(options):
             own = option(own)
         params: list[click.Parameter] = own.__click_params__  # type: ignore[attr-defined]  # where click keeps them
+        if title is not None:
+            for param in params[before:]:
+                setattr(param, SECTION, title)
         fields_of_options = [param.name for param in params[before:] if param.name is not None]
         return own
 
     return decorate
+
+
+def open_option(command: _Command) -> _Command:
+    """`--open`, as the parameter `show`."""
+    return click.option("--open", "show", is_flag=True, help="Open the report when it is written.")(command)
 
 
 def json_option(command: _Command) -> _Command:
@@ -150,6 +162,7 @@ hub_options = packed(
         type=click.Path(path_type=Path),
         help="Folder of the download cache. Default: that of the Hub client.",
     ),
+    title="Hub",
 )
 
 #: Facts that a foreign model file does not record, as the parameter `options`.
@@ -173,6 +186,7 @@ model_options = packed(
     click.option(
         "--architecture", help="Name of the network, for files of bare weights, such as efficientnet_b0."
     ),
+    title="Facts that a model file may lack",
 )
 
 

@@ -205,10 +205,13 @@ def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
         return None
     manifest = read_json(beside)
     model, made_by = manifest.get("model"), (manifest.get("identity") or {}).get("model")
-    if not isinstance(model, Mapping) or not isinstance(made_by, Mapping):
+    if not isinstance(model, Mapping):
         return None
+    made_by = made_by if isinstance(made_by, Mapping) else {}
     # An ensemble has one hash for all that its members are; what else it lists by member is left out.
-    known = {"weights_sha256": model.get("weights_sha256"), **made_by}
+    known = {**{key: model[key] for key in BOUND if key in model}, **made_by}
+    if not known:
+        return None
     own = {key: known[key] for key in (*BOUND, "tta") if key in known}
     return {"name": model.get("name"), "revision": model.get("revision"), **own}
 

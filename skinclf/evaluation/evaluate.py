@@ -12,6 +12,7 @@ import numpy as np
 from skinclf._utils.environment import now
 from skinclf._utils.json import jsonable
 from skinclf._utils.notice import NOTICE
+from skinclf._utils.public import short_names, without_paths
 from skinclf._version import __version__
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.tuning_data import hashes_missing
@@ -142,6 +143,8 @@ def evaluate(
         comparison = _compare(
             cases, threshold_used, reference, compare, compare_threshold, name=model_name, draws=draws
         )
+    # What is written names images, and no folder of this machine.
+    named = replace(cases, ids=tuple(short_names(cases.ids)))
     file = "table" if isinstance(labels, LabelTable) else Path(labels).name
     content = {
         "schema": SCHEMA,
@@ -161,14 +164,14 @@ def evaluate(
             "group_by": cases.group_by,
         },
         "threshold": _describe_threshold(threshold_used),
-        **_measure(cases, threshold_used, subgroups, draws, combine=combine, prevalence=prevalence),
+        **_measure(named, threshold_used, subgroups, draws, combine=combine, prevalence=prevalence),
         "comparison": comparison,
         "leakage": _describe_leakage(overlaps, leaks, threshold_used),
     }
     checks = inputs.run_checks(content, joined, cases)
     if failed := [check["name"] for check in checks if not check["passed"]]:
         raise SkinclfError(f"The evaluation contradicts itself ({'; '.join(failed)}); please report this.")
-    return Evaluation(jsonable(content | {"checks": checks}))
+    return Evaluation(without_paths(jsonable(content | {"checks": checks})))
 
 
 @dataclass(frozen=True, slots=True)

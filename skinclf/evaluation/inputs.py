@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from skinclf._utils.json import read_json
+from skinclf._utils.public import short_names
 from skinclf.decisions.threshold_file import Threshold, read_threshold
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.evaluation.labelled_predictions import LabelledPredictions
@@ -182,9 +183,9 @@ def describe_data(
         "n": len(cases),
         "lesions": cases.lesions if cases.grouped else None,
         "failed": len(joined.failed),
-        "failed_images": joined.failed[:20],
+        "failed_images": short_names(joined.failed)[:20],
         "unmatched": len(joined.unmatched),
-        "unmatched_images": joined.unmatched[:20],
+        "unmatched_images": short_names(joined.unmatched)[:20],
         "labels_without_prediction": len(joined.unused),
         "labels_left_out": dict(sorted(Counter(joined.labels.left_out.values()).items())),
         "fingerprint": hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skinclf._utils.columns import Columns, find, read_columns
+from skinclf._utils.public import short_names
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, LeakageError
@@ -22,7 +23,7 @@ class Overlap:
     """What one source shares with the data under test.
 
     Attributes:
-        source: The table, splits or threshold file that was compared.
+        source: Name of the table, splits or threshold file that was compared, without its folder.
         lesions: Lesions in both.
         images: Images in both.
     """
@@ -90,14 +91,13 @@ def find_overlaps(
                 add(f"The other splits of the labels ({names})", other.ids, other.lesion_id)
     for path in tuned_on:
         columns = read_columns(path)
-        add(str(path), *_named_in(columns, path, split))
+        add(path.name, *_named_in(columns, path, split))
     tuned = threshold.data.get("data") if threshold is not None else None
     if threshold is not None and tuned and not hashes_missing(tuned):
         shared = threshold.seen(images=tested.ids, lesions=sorted(lesions))
         lesions_seen = tuple(name for name in shared if name in lesions)
-        found.append(
-            Overlap(threshold.source, lesions_seen, tuple(name for name in shared if name not in lesions))
-        )
+        images_seen = short_names([name for name in shared if name not in lesions])
+        found.append(Overlap(Path(threshold.source).name, lesions_seen, tuple(images_seen)))
     return found
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -42,6 +43,9 @@ MAX_JPEG_PIXELS = 268_435_456
 #: Endings of image files, in lower case.
 EXTENSIONS = ENDINGS | HEIF_ENDINGS
 
+#: Why an address is no input.
+NOT_READ = "addresses are not read; download the image and give its file"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
@@ -59,6 +63,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as `https://...` or `s3://...`, and no path."""
+    return bool(_ADDRESS.match(name))
 
 
 def load_image(source: ImageSource, *, draft: tuple[int, int] | Reduction | None = None) -> RGBArray:
@@ -96,6 +105,8 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | Reduction | No
         if not data:
             raise ImageError("empty", "Received 0 bytes; expected an encoded image.")
         return _open_and_decode(io.BytesIO(data), f"{len(data)} bytes", draft)
+    if isinstance(source, str) and is_address(source):
+        raise ImageError("missing", f"{source}: {NOT_READ}.")
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), draft)
     raise ImageError(

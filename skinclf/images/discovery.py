@@ -15,6 +15,7 @@ from typing import IO
 
 from skinclf._utils.natural_order import natural_key, sort_names
 from skinclf.errors import InvalidArgumentError, SkinclfError
+from skinclf.images.decode import NOT_READ, is_address
 from skinclf.images.formats import HEIF_ADVICE, HEIF_ENDINGS, has_heif, readable_endings
 from skinclf.images.left_out import LeftOut
 from skinclf.images.path_list import read_list
@@ -126,8 +127,11 @@ class Inputs:
         """Check early that there is an input.
 
         Raises:
-            InvalidArgumentError: The paths hold no image, or the list is missing.
+            InvalidArgumentError: The paths hold no image or an address, or the list is missing.
         """
+        for path in self.paths:
+            if isinstance(path, str) and is_address(path):
+                raise InvalidArgumentError(f"{path}: {NOT_READ}.")
         if isinstance(self.listing, Path) and not self.listing.is_file():
             raise InvalidArgumentError(f"{self.listing}: no such list.")
         if self.listing is not None or len(self.roots) < len(self.paths):

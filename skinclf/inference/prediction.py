@@ -124,5 +124,6 @@ class Prediction:
             ""
             if p is None
             else f"; P(malignant) {p:.3f} {'>=' if self.flagged else '<'} {self.threshold:.3f}"
+            f"{', flagged' if self.flagged else ''}"
         )
         return f"{self.image}: {self.name} ({classes}){verdict}"

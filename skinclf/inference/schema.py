@@ -41,7 +41,7 @@ class Schema:
 
     Attributes:
         labels: Gives one column `p_<code>` for each class.
-        top_k: How many pairs `top<i>_class`, `top<i>_probability` follow them.
+        top_k: How many times `top<i>_class`, `top<i>_name` and `top<i>_probability` follow them.
         extra: Further columns of the scorer, before `status` and `error`: name to type.
     """
 
@@ -54,14 +54,14 @@ class Schema:
         """Name to type, in order; every column but `image`, `status` and `error` may be empty."""
         result = {**_HEAD, **{f"p_{code}": float for code in self.labels.codes}}
         for i in range(1, min(self.top_k, len(self.labels)) + 1):
-            result |= {f"top{i}_class": str, f"top{i}_probability": float}
+            result |= {f"top{i}_class": str, f"top{i}_name": str, f"top{i}_probability": float}
         return {**result, **self.extra, **_TAIL}
 
     def values(self, prediction: Prediction) -> list[Any]:
         """One row in the order of `columns`; None where a cell is empty."""
         if not prediction.ok:
             pairs = min(self.top_k, len(self.labels))
-            blanks = len(_HEAD) - 1 + len(self.labels) + 2 * pairs + len(self.extra)
+            blanks = len(_HEAD) - 1 + len(self.labels) + 3 * pairs + len(self.extra)
             return [prediction.image, *[None] * blanks, prediction.status, prediction.error]
         row: list[Any] = [
             prediction.image,
@@ -72,8 +72,8 @@ class Schema:
             prediction.flagged,
             *prediction.probabilities.values(),
         ]
-        for pair in prediction.top_k(self.top_k) if self.top_k else ():
-            row += pair
+        for code, probability in prediction.top_k(self.top_k) if self.top_k else ():
+            row += (code, self.labels[self.labels.position(code)].name, probability)
         row += [_known(prediction.extra[name]) for name in self.extra]
         return [*row, prediction.status, prediction.error]
 

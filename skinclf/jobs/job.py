@@ -113,9 +113,9 @@ class Job:
         """Count outcomes and report progress once the body has written them."""
         with self.summary.times.add("write"):
             yield
-        self.summary.count(
-            [x.status for x in outcomes], computed=sum(isinstance(x, Prediction) for x in outcomes)
-        )
+        new = [x for x in outcomes if isinstance(x, Prediction)]
+        flagged = sum(bool(x.ok and x.flagged) for x in new)
+        self.summary.count([x.status for x in outcomes], computed=len(new), flagged=flagged)
         if self._progress is not None:
             self._progress(self.summary)
 

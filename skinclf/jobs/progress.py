@@ -14,7 +14,7 @@ T = TypeVar("T")
 _BOTTLENECKS = {
     "inputs": "finding the inputs",
     "decode": "decoding images",
-    "network": "the network",
+    "network": "the model",
     "write": "writing rows",
 }
 
@@ -26,6 +26,7 @@ class Summary:
     Attributes:
         statuses: Number of rows by status, those of a resumed table included.
         computed: Number of inputs handled by this process.
+        flagged: Number of rows that this process computed and flagged.
         times: Seconds that this process waited, by stage.
         complete: Whether every input has its row.
         seconds: Seconds from the first input to the last row, in this process.
@@ -33,20 +34,23 @@ class Summary:
 
     statuses: Counter[str] = field(default_factory=Counter)
     computed: int = 0
+    flagged: int = 0
     times: Times = field(default_factory=Times)
     complete: bool = False
     seconds: float = 0.0
     _start: float = field(default_factory=time.perf_counter)
 
-    def count(self, statuses: Iterable[str], *, computed: int) -> None:
+    def count(self, statuses: Iterable[str], *, computed: int, flagged: int = 0) -> None:
         """Add rows that are written.
 
         Args:
             statuses: Status of each row.
             computed: Number of rows that this process computed.
+            flagged: Number of those that are flagged.
         """
         self.statuses.update(statuses)
         self.computed += computed
+        self.flagged += flagged
         self.seconds = time.perf_counter() - self._start
 
     @property
@@ -82,6 +86,7 @@ class Summary:
                 "statuses": dict(sorted(self.statuses.items())),
                 "computed": self.computed,
             },
+            "flagged": self.flagged,
             "timings": {
                 "seconds": round(self.seconds, 3),
                 "images_per_second": round(self.images_per_second, 2),
@@ -94,6 +99,8 @@ class Summary:
         text = f"{self.rows:,} image{'' if self.rows == 1 else 's'}, {self.failed:,} failed"
         if before > 0:
             text += f" ({before:,} rows were there already)"
+        if self.flagged:
+            text += f", {self.flagged:,} flagged" + (" of the new ones" if before > 0 else "")
         if self.computed:
             text += f"; {self.images_per_second:.1f} img/s, waiting mostly for {self.bottleneck}"
         return text

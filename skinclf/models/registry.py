@@ -7,6 +7,8 @@ plain mappings and becomes a `Preprocess` when it is asked for.
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -27,6 +29,9 @@ Adapter: TypeAlias = Literal["bundle", "keras", "torch", "timm", "onnx", "auto"]
 #: Name of the model that is used when none is named; `default` means the same.
 DEFAULT = "ham10000-mobilenetv2"
 #: Bundles that ship with skinclf; every folder with a `config.json` is a model.
+#: Tensors of a weights file that are no trainable parameters, and the entry that is no tensor.
+_NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked", "__metadata__")
+_MAX_HEADER = 100 * 1024 * 1024
 BUILTIN = Path(__file__).parent / "builtin"
 
 
@@ -103,6 +108,42 @@ class PublishedModel:
             return scaling(fields.pop("scaling"), **fields)
         except TypeError as error:
             raise ModelError(f"{self.name}: preprocessing {name!r} is malformed: {error}.") from None
+
+    @property
+    def verified_words(self) -> str:
+        """Scope of `verified` in words."""
+        if self.folder is not None:
+            return (
+                "yes: labels, preprocessing and recorded probabilities; `skinclf models verify` replays them. "
+                "Accuracy: see its card"
+            )
+        if self.verified:
+            return "yes: labels and preprocessing are those of the authors' own code; accuracy is not covered"
+        return "no: labels and preprocessing are stated by third parties only"
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Width and height of the input in pixels, by the default preprocessing; None when unknown."""
+        fields = next(iter(self.variants.values()), {})
+        return (fields["width"], fields["height"]) if {"width", "height"} <= set(fields) else None
+
+    def file_facts(self) -> tuple[int, int] | None:
+        """Bytes of the weights file and number of trainable parameters, from its header; None when not on this machine.
+
+        Only safetensors files say the number of parameters without being loaded.
+        """
+        if self.folder is None or not self.filename.endswith(".safetensors"):
+            return None
+        path = self.folder / self.filename
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(length, _MAX_HEADER)))
+            size = path.stat().st_size
+        except (OSError, ValueError, struct.error) as error:
+            raise ModelError(f"{path}: the weights cannot be read: {error}.") from None
+        shapes = [x["shape"] for name, x in header.items() if not name.endswith(_NOT_TRAINED)]
+        return size, sum(math.prod(shape) for shape in shapes)
 
     def replace(self, **changes: Any) -> PublishedModel:
         """A copy with some fields changed."""

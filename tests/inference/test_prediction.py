@@ -55,7 +55,8 @@ def test_top_k_prints_and_becomes_json():
     p = Prediction("x.jpg", HAM10000, VALUES, 0.45, extra={"spread": 0.1})
     assert [code for code, _ in p.top_k(2)] == ["bkl", "bcc"]
     assert str(p).startswith("x.jpg: Benign keratosis (bkl 0.300")
-    assert ">= 0.450" in str(p)
+    assert ">= 0.450, flagged" in str(p)
+    assert "flagged" not in str(Prediction("x.jpg", HAM10000, VALUES, 0.99))
     data = p.to_dict()
     assert data["probabilities"]["nv"] == VALUES[5]
     assert data["spread"] == 0.1

@@ -35,8 +35,10 @@ def test_the_first_columns_are_the_seeds():
     assert names[6:13] == [f"p_{code}" for code in HAM10000.codes]
     assert names[13:] == [
         "top1_class",
+        "top1_name",
         "top1_probability",
         "top2_class",
+        "top2_name",
         "top2_probability",
         "spread",
         "status",
@@ -48,7 +50,7 @@ def test_top_k_is_at_most_the_number_of_classes():
     schema = Schema(MALIGNANT, 9)
     p = prediction(values=(0.25, 0.75), labels=MALIGNANT)
     assert len(schema.values(p)) == len(schema.columns)
-    assert schema.values(p)[8:12] == ["malignant", 0.75, "benign", 0.25]
+    assert schema.values(p)[8:14] == ["malignant", "Malignant", 0.75, "benign", "Benign", 0.25]
     assert len(schema.values(prediction("x", None, MALIGNANT, status="empty"))) == len(schema.columns)
 
 

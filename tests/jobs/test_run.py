@@ -56,7 +56,8 @@ def test_failed_inputs_are_tried_again_on_request(whole, folder):
 def test_the_last_line_names_the_bottleneck(folder, tmp_path):
     slow = write(tmp_path / "network.csv", folder, scorer=FakeScorer(seconds=0.05))
     assert re.fullmatch(
-        r"30 images, 3 failed; [\d.]+ img/s, waiting mostly for the network, \d+% of the time", str(slow)
+        r"30 images, 3 failed(, \d+ flagged)?; [\d.]+ img/s, waiting mostly for the model, \d+% of the time",
+        str(slow),
     )
 
     def names():

@@ -38,12 +38,12 @@ def card(*, bundle: Path, metrics: Path, output: Path, repo_id: str | None, abou
     from skinclf._utils.files import replace_file
     from skinclf._utils.json import read_json
     from skinclf.evaluation.report import write_report
-    from skinclf_training.publishing.card import make_card
+    from skinclf_training.publishing.card import METRICS, make_card
 
     written = make_card(bundle, metrics, about=about, repo_id=repo_id).write(output)
     if repo_id is None:
         with tempfile.TemporaryDirectory() as folder:
-            write_report(read_json(metrics), Path(folder))
+            write_report(read_json(output / METRICS), Path(folder))
             replace_file(output / "report.html", (Path(folder) / "report.html").read_bytes())
         written.append(output / "report.html")
     for path in written:

@@ -18,6 +18,7 @@ from skinclf_cli.options import (
     TableOptions,
     bootstrap_seed_option,
     confidence_option,
+    open_option,
     replicates_option,
     table_options,
 )
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for metrics.json, report.html and figures.",
 )
+@open_option
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics to stdout as JSON too.")
 def evaluate(
     *,
@@ -116,6 +118,7 @@ def evaluate(
     replicates: int,
     seed: int,
     output: Path,
+    show: bool,
     as_json: bool,
 ) -> None:
     """Measure predictions against reference labels, with an interval for every figure.
@@ -166,6 +169,7 @@ def evaluate(
     if not result.metrics["threshold"]["given"]:
         console.message("No threshold was given: 0.5 was used, which was not chosen for this model.")
     console.message(f"Written: {', '.join(str(path) for path in files[:2])} and {len(files) - 2} figures")
+    console.report(output / "report.html", show=show)
 
 
 def _groups(column: str | None) -> str:

@@ -82,5 +82,8 @@ def framework(name: Literal["torch", "tensorflow"]) -> Framework:
 
 
 def default_data_name(prepared: Prepared) -> str:
-    """Name of the training data, derived from its labels."""
-    return "ISIC 2019" if prepared.labels.name.startswith("isic2019") else "HAM10000"
+    """Name of the training data, from the taxonomy of its own labels, whatever the model is trained to tell."""
+    source = str((prepared.manifest.get("crosswalk") or {}).get("from") or prepared.labels.name)
+    known = {"isic2019": "ISIC 2019", "ham10000": "HAM10000"}
+    found = next((title for name, title in known.items() if source.startswith(name)), None)
+    return found or f"data without a stated name (labels: {source})"

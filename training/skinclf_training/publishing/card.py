@@ -15,9 +15,11 @@ import yaml
 
 from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
+from skinclf._utils.public import without_paths
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.identity import ModelIdentity
+from skinclf.models.registry import list_models
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
@@ -82,14 +84,18 @@ def make_card(
         MismatchError: The evaluation belongs to another model.
         ModelError: The bundle is damaged.
     """
-    spec, evaluation = read_spec(bundle), read_evaluation(metrics)
+    spec, written = read_spec(bundle), read_evaluation(metrics)
+    evaluation = without_paths(written)
     check_same_model(evaluation, spec, metrics)
     if not isinstance(about, About):
         about = find_about(spec) if about is None else read_about(about)
-    content = metrics.read_bytes()
+    # An evaluation of an earlier version may name folders of the machine that made it.
+    content = metrics.read_bytes() if evaluation == written else json.dumps(evaluation, indent=1).encode()
     digest = hashlib.sha256(content).hexdigest()
     figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
-    text = render_card(spec, evaluation, about, figures=tuple(figures), repo_id=repo_id)
+    text = render_card(
+        spec, evaluation, about, figures=tuple(figures), repo_id=repo_id, folder=bundle.resolve().name
+    )
     return Card(text=text, figures=figures, metrics=content)
 
 
@@ -141,6 +147,7 @@ def render_card(
     *,
     figures: tuple[str, ...] = (),
     repo_id: str | None = None,
+    folder: str | None = None,
 ) -> str:
     """The card as text: YAML front matter and Markdown.
 
@@ -150,6 +157,8 @@ def render_card(
         about: Text of the card.
         figures: Names of the figures beside the card.
         repo_id: Repository of the model on the Hub.
+        folder: Name of the bundle's folder, by which commands load a model that is neither on the Hub nor known by
+            name; None takes the name of the model.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -172,8 +181,10 @@ def render_card(
         "count": _count,
         "cell": _cell,
     }
+    spec = spec.replace(name=without_paths(spec.name))
     template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
     training = public_training(spec.training)
+    known = spec.name if spec.name in {model.name for model in list_models()} else None
     text = environment.from_string(template).render(
         header=front_matter(spec, metrics, about),
         m=metrics,
@@ -188,7 +199,8 @@ def render_card(
         recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
         columns={row["column"] for row in metrics["subgroups"]},
         figures={name: FIGURES[name] for name in figures},
-        reference=repo_id or spec.name,
+        reference=repo_id or known or folder or spec.name,
+        beside=None if repo_id or known else folder,
         published=repo_id is not None,
         timm_name=timm_reference(spec, repo_id),
     )
@@ -198,12 +210,12 @@ def render_card(
 
 
 def public_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance of a model without the folders of the machine that trained it."""
-    told = json.loads(json.dumps(dict(training)))
+    """Provenance of a model without the folders of the machine that trained or converted it."""
+    told = dict(without_paths(json.loads(json.dumps(dict(training)))))
     model = (told.get("config") or {}).get("model") or {}
     if model.get("init"):
         model["init"] = Path(model["init"]).name
-    return dict(told)
+    return told
 
 
 def _operating_points(spec: ModelSpec) -> Iterator[dict[str, Any]]:

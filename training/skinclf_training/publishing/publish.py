@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import shutil
@@ -11,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from skinclf._utils.files import replace_file
+from skinclf._utils.public import is_private, short_names, without_paths
 from skinclf.conversion.verify import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
@@ -171,14 +174,33 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
             continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle / name, target)
+        if name == PREDICTIONS:
+            _copy_predictions(bundle / name, target)
+        else:
+            shutil.copyfile(bundle / name, target)
     _write_config(folder, spec)
     card.write(folder)
     return card.text
 
 
+def _copy_predictions(source: Path, target: Path) -> None:
+    """Copy a predictions table; image names lose the folders of the machine."""
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    names = [row[0] for row in rows[1:] if row]
+    if not any(map(is_private, names)):
+        shutil.copyfile(source, target)
+        return
+    short = iter(short_names(names))
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(
+        row if i == 0 or not row else [next(short), *row[1:]] for i, row in enumerate(rows)
+    )
+    target.write_bytes(buffer.getvalue().encode())
+
+
 def _write_config(folder: Path, spec: ModelSpec) -> None:
-    config = spec.replace(training=public_training(spec.training)).to_config()
+    config = without_paths(spec.replace(training=public_training(spec.training)).to_config())
     replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 

@@ -8,9 +8,10 @@ from skinclf_cli.commands.data.check import check
 from skinclf_cli.commands.data.download import download
 from skinclf_cli.commands.data.explore import explore
 from skinclf_cli.commands.data.prepare import prepare
+from skinclf_cli.help import SuggestingGroup
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def data() -> None:
     """Download, check, prepare and explore training data."""
 

@@ -8,7 +8,7 @@ import click
 
 from skinclf_cli import console
 from skinclf_cli.commands.data.options import workers_option
-from skinclf_cli.options import EXISTING_FOLDER, FOLDER, json_option
+from skinclf_cli.options import EXISTING_FOLDER, FOLDER, json_option, open_option
 from skinclf_cli.progress import image_bar
 
 
@@ -30,9 +30,10 @@ from skinclf_cli.progress import image_bar
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the choice of samples.")
 @workers_option
+@open_option
 @json_option
 def explore(
-    *, folder: Path, output: Path | None, samples: int, seed: int, workers: int, as_json: bool
+    *, folder: Path, output: Path | None, samples: int, seed: int, workers: int, show: bool, as_json: bool
 ) -> None:
     """Describe a prepared data set: classes, patients, images, lesions, samples.
 
@@ -42,9 +43,9 @@ def explore(
     from skinclf_training.data.prepared import read_prepared
 
     target = output or folder / "explore"
-    with image_bar("Reading") as show:
+    with image_bar("Reading") as progress:
         numbers = run(
-            read_prepared(folder), target, samples=samples, seed=seed, workers=workers, progress=show
+            read_prepared(folder), target, samples=samples, seed=seed, workers=workers, progress=progress
         )
     if as_json:
         console.json_out(numbers)
@@ -56,4 +57,4 @@ def explore(
                 for x in numbers["classes"]
             ],
         )
-    console.message(f"Written: {target / 'explore.html'}")
+    console.report(target / "explore.html", show=show)

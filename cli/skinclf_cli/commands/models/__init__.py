@@ -9,9 +9,10 @@ from skinclf_cli.commands.models.listing import list_, show
 from skinclf_cli.commands.models.precision import precision
 from skinclf_cli.commands.models.quantize import quantize
 from skinclf_cli.commands.models.verify import verify
+from skinclf_cli.help import SuggestingGroup
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def models() -> None:
     """List, show, verify, convert and quantise models."""
 

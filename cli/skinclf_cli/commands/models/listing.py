@@ -44,6 +44,7 @@ def show(*, name: str, as_json: bool) -> None:
     if as_json:
         console.json_out({"source": model.source, **model.to_dict()})
         return
+    facts, size = model.file_facts(), model.input_size
     flags = {True: " (malignant)", False: "", None: " (?)"}
     labels = [f"{x.code}: {x.name}{flags[x.malignant]}" for x in model.labels or ()]
     variants = [f"{key}: {json.dumps(dict(value))}" for key, value in model.variants.items()]
@@ -54,7 +55,11 @@ def show(*, name: str, as_json: bool) -> None:
         ("revision", model.revision or "of this installation"),
         ("file", model.filename),
         ("adapter", model.adapter),
-        ("verified", "yes" if model.verified else "no: stated by third parties only"),
+        ("input", f"{size[0]} x {size[1]} px" if size else "unknown"),
+        ("parameters", f"{facts[1]:,}" if facts else "known when it is loaded"),
+        ("size", f"{facts[0] / 1e6:.1f} MB" if facts else "known when it is downloaded"),
+        ("device", "CPU, CUDA or MPS; `--device auto` takes an accelerator where there is one"),
+        ("verified", model.verified_words),
         ("license", model.license),
         *zip(("labels", *[""] * len(labels)), labels, strict=False),
         *zip(("preprocess", *[""] * len(variants)), variants, strict=False),

@@ -152,6 +152,7 @@ input_options = packed(
         help="File of image paths, one a line or NUL-separated; - for stdin.",
     ),
     click.option("--recursive", is_flag=True, help="Search folders and all of their subfolders."),
+    title="Inputs",
 )
 
 table_options = packed(
@@ -196,6 +197,7 @@ table_options = packed(
         help="Number of most probable classes that are added as columns.",
     ),
     click.option("--embeddings", type=OutputFile(), help="File for feature vectors too, .npy or .parquet."),
+    title="Output",
 )
 
 model_choice_options = packed(
@@ -227,6 +229,7 @@ model_choice_options = packed(
         show_default=True,
         help="Test-time augmentation: views of each image that are averaged; adds the column tta_spread.",
     ),
+    title="Model",
 )
 
 decision_options = packed(
@@ -237,7 +240,9 @@ decision_options = packed(
         metavar="FLOAT|FILE|NAME",
         help="Threshold on P(malignant): a number, a threshold file, or an operating point of the model.",
     ),
-    click.option("--force", is_flag=True, help="Accept a threshold file that was made for another model."),
+    click.option(
+        "--force", is_flag=True, help="Accept a threshold file that was made for another model or names none."
+    ),
     click.option(
         "--conformal",
         metavar="FILE|COVERAGE",
@@ -249,6 +254,7 @@ decision_options = packed(
         metavar="P",
         help="Probability of the most probable class below which an image is marked for referral.",
     ),
+    title="Decisions",
 )
 
 execution_options = packed(
@@ -278,6 +284,7 @@ execution_options = packed(
         default=None,
         help="Decode workers as processes or as threads. Default: threads up to 6 workers.",
     ),
+    title="Execution",
 )
 
 engine_options = packed(
@@ -300,4 +307,5 @@ engine_options = packed(
         type=click.FloatRange(min=0),
         help="Number of GPUs of each Ray worker; may be a fraction.",
     ),
+    title="Cluster",
 )

@@ -95,6 +95,7 @@ criterion_options = packed(
         help="Cost of a missed positive in false alarms; chooses the threshold of least cost.",
     ),
     click.option("--youden", is_flag=True, help="Choose the highest sum of sensitivity and specificity."),
+    title="Criterion, exactly one",
 )
 
 rule_options = packed(
@@ -147,6 +148,7 @@ rule_options = packed(
         help="CSV table of costs with a row per true class; with the file, the predicted class is the one of least "
         "expected cost, also beside --per-class.",
     ),
+    title="Rule and claim",
 )
 
 data_options = packed(
@@ -175,4 +177,5 @@ data_options = packed(
         show_default=True,
         help="Largest share of predictions that may lack a label.",
     ),
+    title="Data",
 )

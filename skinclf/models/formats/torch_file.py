@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from skinclf._utils.lfs import refuse_pointer
 from skinclf.errors import ModelError, UnsafeModelError
 
 _MAX_ENTRIES = 100_000
@@ -55,6 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             head = file.read(512)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    refuse_pointer(path, head)
     if head.startswith(b"PK"):
         return _split(_read_archive(path), path)
     if head[8:9] == b"{":

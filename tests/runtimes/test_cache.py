@@ -14,7 +14,6 @@ from skinclf.models.load import load_model
 from skinclf.runtimes.create import create_runtime
 
 
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SKINCLF_CACHE", str(tmp_path / "cache"))
@@ -43,7 +42,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize(("runtime", "package"), [("openvino", "openvino"), ("onnxruntime", "onnx"), ("auto", "openvino")])
+@pytest.mark.parametrize(
+    ("runtime", "package"), [("openvino", "openvino"), ("onnxruntime", "onnx"), ("auto", "openvino")]
+)
 def test_a_compiled_network_never_answers_for_other_weights(
     bundle_copy: Path, runtime: str, package: str, damage: str
 ) -> None:
@@ -51,7 +52,7 @@ def test_a_compiled_network_never_answers_for_other_weights(
     pytest.importorskip("onnxruntime")
     create_runtime(load_model(bundle_copy), runtime=runtime, device="cpu").run(pixels(bundle_copy))
     DAMAGES[damage](bundle_copy / "model.safetensors")
-    with pytest.raises(ModelError, match="replaced|cannot be read|LFS pointer"):
+    with pytest.raises(ModelError, match=r"replaced|cannot be read|LFS pointer"):
         create_runtime(load_model(bundle_copy), runtime=runtime, device="cpu")
 
 

@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[US]\d{1,4}|[mM]8")
 class PlainObject:
     """An object of which nothing is used: it accepts its arguments and its state, and does nothing."""
 
-    def __new__(cls, *_args: Any) -> PlainObject:
+    def __new__(cls, *_args: Any) -> Self:
         """Make the object from any arguments."""
         return object.__new__(cls)
 
@@ -56,7 +56,7 @@ def _scalar(dtype: Any = None, raw: Any = None, *_args: Any) -> Any:
     """A NumPy number as Python's."""
     if not isinstance(dtype, _Dtype) or not _NUMBER.fullmatch(dtype.code) or not isinstance(raw, bytes):
         return PlainObject()
-    kind = np.dtype(dtype.code).newbyteorder(dtype.order)  # type: ignore[call-overload]  # order is < or >
+    kind = np.dtype(dtype.code).newbyteorder(dtype.order)  # type: ignore[arg-type]  # order is < or >
     return (
         np.frombuffer(raw, kind)[0].item() if kind.itemsize and len(raw) == kind.itemsize else PlainObject()
     )

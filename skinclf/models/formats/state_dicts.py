@@ -46,7 +46,9 @@ def find_state(content: Mapping[Any, Any], path: Path) -> tuple[dict[str, torch.
     key = _choose(averaged, plain, path)
     if key is None:
         keys = ", ".join(str(key) for key in list(content)[:8])
-        bad = next((content[x] for x in _HOLDERS if isinstance(content.get(x), Mapping)), {})
+        bad: Mapping[Any, Any] = next(
+            (content[x] for x in _HOLDERS if isinstance(content.get(x), Mapping)), {}
+        )
         unusable = [str(name) for name, value in bad.items() if not _is_plain(name, value)]
         raise ModelError(
             f"{path}: found no state dict of plain tensors. Its keys are {keys or 'none'}"

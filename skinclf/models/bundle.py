@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skinclf._utils.files import replace_file, writing
+from skinclf._utils.files import replace_file, sha256_file, writing
+from skinclf._utils.lfs import refuse_pointer
 from skinclf.errors import ModelError
 from skinclf.models.spec import ModelSpec, read_config
 
@@ -49,18 +50,42 @@ def read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}.") from None
-    found = hashlib.sha256(data).hexdigest()
-    if spec.weights_sha256 and found != spec.weights_sha256:
-        raise ModelError(
-            f"{path}: SHA-256 is {found[:12]}..., the configuration records {spec.weights_sha256[:12]}.... "
-            "The file is damaged or was replaced; fetch or export it again."
-        )
+        raise _unreadable(path, error) from None
+    _must_be_recorded(path, data, hashlib.sha256(data).hexdigest(), spec)
     try:
         tensors: dict[str, Tensor] = load(data)
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{path}: not a complete safetensors file: {error}.") from None
     return tensors
+
+
+def check_weights(folder: Path, spec: ModelSpec) -> None:
+    """Compare a bundle's weights with the recorded hash, without torch.
+
+    Raises:
+        ModelError: The weights are missing, damaged, or not those that the configuration records.
+    """
+    path = folder / WEIGHTS
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+        found = sha256_file(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    _must_be_recorded(path, head, found, spec)
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path}: cannot be read: {error.strerror or error}.")
+
+
+def _must_be_recorded(path: Path, head: bytes, found: str, spec: ModelSpec) -> None:
+    refuse_pointer(path, head)
+    if spec.weights_sha256 and found != spec.weights_sha256:
+        raise ModelError(
+            f"{path}: SHA-256 is {found[:12]}..., the configuration records {spec.weights_sha256[:12]}.... "
+            "The file is damaged or was replaced; fetch or export it again."
+        )
 
 
 def write_bundle(

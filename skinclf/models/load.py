@@ -12,7 +12,7 @@ from skinclf._utils.files import sha256_file
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
 from skinclf.labels import parse_labels
-from skinclf.models.bundle import read_spec, read_weights
+from skinclf.models.bundle import check_weights, read_spec, read_weights
 from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
@@ -217,7 +217,12 @@ def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
             own = ",".join(x.code for x in spec.labels if x.malignant)
             _must_agree(place, "malignant", ",".join(x.code for x in labels if x.malignant), own)
         spec = spec.replace(labels=labels)
-    return LoadedModel(spec=spec, build=partial(_network, place.path, spec), folder=place.path)
+    return LoadedModel(
+        spec=spec,
+        build=partial(_network, place.path, spec),
+        check=partial(check_weights, place.path, spec),
+        folder=place.path,
+    )
 
 
 def _network(folder: Path, spec: ModelSpec) -> nn.Module:

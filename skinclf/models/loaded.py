@@ -84,6 +84,8 @@ class LoadedModel:
             (N, `spec.num_outputs`).
         build: Function that makes that module when it is first needed; a runtime with a compiled artefact in its
             cache never asks, and then torch is not even imported.
+        check: Function that compares the stored weights with the hash in `spec`; None where they were read when the
+            model was loaded.
         artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
         folder: The bundle's folder, where its golden samples lie; None for anything but a bundle.
     """
@@ -91,6 +93,7 @@ class LoadedModel:
     spec: ModelSpec
     network: nn.Module | None = None
     build: Callable[[], nn.Module] | None = None
+    check: Callable[[], None] | None = None
     artifact: Path | None = None
     folder: Path | None = None
 
@@ -98,6 +101,15 @@ class LoadedModel:
     def has_network(self) -> bool:
         """Whether there is a torch network, built or not."""
         return self.network is not None or self.build is not None
+
+    def check_weights(self) -> None:
+        """Make sure that the stored weights are those of `spec`, before something made from them answers for them.
+
+        Raises:
+            ModelError: The weights are missing, damaged, or not those that the configuration records.
+        """
+        if self.check is not None:
+            self.check()
 
     def torch_network(self) -> nn.Module:
         """The torch network, built on the first call.

@@ -6,10 +6,12 @@ without a slash that the registry knows is always the registry's.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import unquote
 
 from skinclf.errors import HubError, ModelError
 from skinclf.models import registry
@@ -18,6 +20,7 @@ from skinclf.models.registry import PublishedModel
 Kind: TypeAlias = Literal["builtin", "registered", "hub", "path"]
 
 _PREFIX = re.compile(r"^(hf-hub:|hf_hub:|hf://)")
+_ADDRESS = re.compile(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)
 _SUFFIXES = frozenset({".h5", ".hdf5", ".keras", ".onnx", ".pth", ".pt", ".bin", ".safetensors", ".ckpt"})
 
 
@@ -58,6 +61,8 @@ class ModelReference:
             HubError: The text should name a repository, but is not of the form `user/repo`.
         """
         text = registry.DEFAULT if model is None else str(model)
+        if not isinstance(model, Path):
+            text = _from_address(text)
         explicit = _PREFIX.match(text) is not None
         entry = None if explicit or isinstance(model, Path) else registry.find_model(text)
         if entry is not None and entry.folder is not None:
@@ -92,6 +97,33 @@ class ModelReference:
             path=entry.folder if entry.repo_id is None else None,
             entry=entry,
         )
+
+
+def _from_address(text: str) -> str:
+    """`hf-hub:user/repo[/file][@revision]` for an address pasted from a browser; any other text as it is."""
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") + "/"
+    if (found := _ADDRESS.match(text)) is not None:
+        rest = text[found.end() :]
+    elif len(endpoint) > 1 and text.startswith(endpoint):
+        rest = text.removeprefix(endpoint)
+    elif re.match(r"^https?://", text):
+        raise ModelError(
+            f"{text}: not an address of the Hugging Face Hub. Download the file and give its path, or name a "
+            "repository as user/repo."
+        )
+    else:
+        return text
+    parts = [unquote(part) for part in re.split(r"[?#]", rest)[0].strip("/").split("/")]
+    if len(parts) < 2 or not all(parts) or parts[0] in {"datasets", "spaces"}:
+        raise HubError(f"{text}: the address names no model; expected https://huggingface.co/user/repo.")
+    repo_id, kind, rest_parts = "/".join(parts[:2]), parts[2:3], parts[3:]
+    if kind and (kind[0] not in {"tree", "blob", "resolve", "raw", "commit"} or not rest_parts):
+        raise HubError(
+            f"{text}: expected the page of a repository, of a branch (/tree/main) or of a file (/blob/main/model.onnx)."
+        )
+    file = "/".join(rest_parts[1:]) if kind and kind[0] != "tree" else ""
+    revision = f"@{rest_parts[0]}" if rest_parts and rest_parts[0] != "main" else ""
+    return f"hf-hub:{repo_id}{'/' + file if file else ''}{revision}"
 
 
 def _split(text: str) -> tuple[str, str | None, str | None]:

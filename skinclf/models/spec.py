@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 
 from packaging.version import InvalidVersion, Version
 
+from skinclf._utils.lfs import refuse_pointer
 from skinclf._version import __version__
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
@@ -299,6 +300,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ModelError(
                 f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; that is no model configuration."
             )
+        refuse_pointer(path)
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file.") from None

@@ -1,7 +1,8 @@
 """Cache of compiled networks: its folder and its keys.
 
 An artefact is bound to the weights, the preprocessing, the options and the versions that made it;
-a change in any of them gives another folder, never a stale artefact.
+a change in any of them gives another folder, never a stale artefact. The hashes of its files lie beside them,
+so that one that is incomplete or damaged is made again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from skinclf._utils.files import sha256_file
 from skinclf._version import __version__
 from skinclf.models.spec import ModelSpec
+
+_HASHES = "sha256.json"
 
 
 def cache_root() -> Path:
@@ -33,6 +37,20 @@ def artefact_folder(spec: ModelSpec, kind: str, **options: str) -> Path | None:
     network = [spec.architecture, dict(spec.model_args), spec.activation]
     key = json.dumps([spec.fingerprint, network, __version__, options], sort_keys=True)
     return cache_root() / "compiled" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def intact(folder: Path) -> bool:
+    """Whether an artefact is there, complete and as it was made; a damaged one is removed."""
+    if not folder.is_dir():
+        return False
+    try:
+        hashes = json.loads((folder / _HASHES).read_text(encoding="utf-8"))
+        if hashes and all(sha256_file(folder / name) == hashes[name] for name in hashes):
+            return True
+    except (OSError, ValueError, TypeError):
+        pass  # as damaged as a file with another hash
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def publish(folder: Path, build: Callable[[Path], None]) -> bool:
@@ -53,6 +71,8 @@ def publish(folder: Path, build: Callable[[Path], None]) -> bool:
         return False
     try:
         build(partial)
+        hashes = {path.name: sha256_file(path) for path in partial.iterdir() if path.is_file()}
+        (partial / _HASHES).write_text(json.dumps(hashes), encoding="utf-8")
         partial.rename(folder)
     except OSError:
         return folder.is_dir()

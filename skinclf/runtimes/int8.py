@@ -37,6 +37,7 @@ def quantized_network(model: LoadedModel) -> Path:
             f"{spec.name}: this model has no int8 network. Make a bundle that has one: "
             "`skinclf.conversion.quantize_model` (extra int8)."
         )
+    model.check_weights()
     record = spec.precisions[KEY]["quantized"]
     if other := ModelIdentity.from_dict(record["made_from"]).differences(spec.identity):
         raise ModelError(f"{spec.name}: its int8 network was made from other {' and '.join(other)}.")

@@ -13,7 +13,7 @@ from skinclf._utils.files import replace_file
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
-from skinclf.runtimes.cache import artefact_folder, publish
+from skinclf.runtimes.cache import artefact_folder, intact, publish
 
 _FILE = "model.onnx"
 _OPSET = 18
@@ -120,7 +120,8 @@ def _exported(model: LoadedModel) -> bytes:
     import onnxruntime as ort
 
     folder = artefact_folder(model.spec, "onnx", version=ort.__version__)
-    if folder is not None and (folder / _FILE).is_file():
+    if folder is not None and intact(folder):
+        model.check_weights()
         return (folder / _FILE).read_bytes()
     content = _export(model)
     if folder is not None:

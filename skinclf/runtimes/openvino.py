@@ -21,7 +21,7 @@ from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
-from skinclf.runtimes.cache import artefact_folder, publish
+from skinclf.runtimes.cache import artefact_folder, intact, publish
 from skinclf.runtimes.int8 import quantized_network
 
 # What is not quantised in an int8 network stays float32.
@@ -142,7 +142,8 @@ def network_graph(core: Any, model: LoadedModel) -> Any:
     import openvino as ov
 
     folder = artefact_folder(model.spec, "openvino", version=ov.__version__)
-    if folder is not None and (folder / _FILE).is_file():
+    if folder is not None and intact(folder):
+        model.check_weights()
         return core.read_model(folder / _FILE)
     graph = _convert(model)
     if folder is not None:

@@ -83,3 +83,39 @@ def test_built_in_configurations_are_read_once(monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: read.append(self) or original(self, *a, **k))
     assert registry.find_model("default") is registry.find_model(registry.DEFAULT)
     assert read == []
+
+
+@pytest.mark.parametrize(
+    ("address", "same_as"),
+    [
+        ("https://huggingface.co/ann/net", "hf-hub:ann/net"),
+        ("https://huggingface.co/ann/net/", "hf-hub:ann/net"),
+        ("huggingface.co/ann/net", "hf-hub:ann/net"),
+        ("https://hf.co/ann/net?library=timm#files", "hf-hub:ann/net"),
+        ("https://huggingface.co/ann/net/tree/main", "hf-hub:ann/net"),
+        ("https://huggingface.co/ann/net/tree/v2", "hf-hub:ann/net@v2"),
+        ("https://huggingface.co/ann/net/commit/0123abc", "hf-hub:ann/net@0123abc"),
+        ("https://huggingface.co/ann/net/blob/main/onnx/model.onnx", "hf-hub:ann/net/onnx/model.onnx"),
+        (
+            "https://huggingface.co/ann/net/resolve/v2/my%20net.pth?download=true",
+            "hf-hub:ann/net/my net.pth@v2",
+        ),
+    ],
+)
+def test_an_address_pasted_from_a_browser(address, same_as):
+    assert ModelReference.parse(address) == ModelReference.parse(same_as)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/ann/net.onnx",
+        "https://huggingface.co/ann",
+        "https://huggingface.co/datasets/ann/pictures",
+        "https://huggingface.co/ann/net/discussions/3",
+        "https://huggingface.co/ann/net/blob",
+    ],
+)
+def test_an_address_of_no_model_is_refused(address):
+    with pytest.raises((HubError, ModelError), match=r"address|expected the page"):
+        ModelReference.parse(address)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from skinclf._utils.lfs import refuse_pointer
 from skinclf.errors import ModelError
 from skinclf.models.bundle import CONFIG
 from skinclf.models.spec import read_config
@@ -30,8 +31,7 @@ def file_kind(path: Path) -> FileKind:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
     if not head:
         raise ModelError(f"{path}: the file is empty.")
-    if head.startswith(b"version https://git-lfs"):
-        raise ModelError(f"{path}: a Git LFS pointer, not the file itself. Fetch it with `git lfs pull`.")
+    refuse_pointer(path, head)
     if head.startswith(_HDF5):
         return "keras"
     if head.startswith(b"PK"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.files import sha256_file
+from skinclf._utils.lfs import refuse_pointer
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Fit, Preprocess
 from skinclf.models.architectures import restore_network
@@ -94,10 +95,11 @@ def weights_file(folder: Path, name: str) -> Path:
     """The file with the tensors, safetensors first.
 
     Raises:
-        ModelError: The folder holds no weights.
+        ModelError: The folder holds no weights, or a Git LFS pointer in their place.
     """
     for file in WEIGHT_FILES:
         if (folder / file).is_file():
+            refuse_pointer(folder / file)
             return folder / file
     raise ModelError(f"{name}: no weights in {folder}; expected {' or '.join(WEIGHT_FILES)}.")
 

@@ -22,6 +22,8 @@ from skinclf.models.architectures import restore_network
 from skinclf.models.architectures.efficientnet import VARIANTS, recognise
 from skinclf.models.architectures.published import DESIGNS
 from skinclf.models.formats.class_names import activation_for
+from skinclf.models.formats.state_dicts import without_common_prefix
+from skinclf.models.formats.timm_names import current_name, timm_outputs, with_single_linear, with_timm_head
 from skinclf.models.formats.torch_file import Checkpoint, read_checkpoint
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import ModelSpec
@@ -65,8 +67,7 @@ def import_torch(
         UnsafeModelError: The file asks for more than tensors and plain values.
         ModelError: The file is damaged, was not recognised, does not fit, or lacks something that must be stated.
     """
-    checkpoint = read_checkpoint(path)
-    known = _recognise(checkpoint, stated, name)
+    checkpoint, known = _known(read_checkpoint(path), stated, name)
     labels = stated.labels or known.labels or _no_labels(known, stated, name)
     spec = ModelSpec(
         name=name,
@@ -94,6 +95,33 @@ def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
     return stated.need_labels(name)
 
 
+def _known(checkpoint: Checkpoint, stated: Stated, name: str) -> tuple[Checkpoint, _Network]:
+    """The network of a checkpoint, and the checkpoint with its tensors named as that network has them."""
+    if recognise(checkpoint.shapes) and "classifier.1.weight" not in checkpoint.tensors:
+        named = with_single_linear(checkpoint.tensors, "classifier.1", under="classifier")
+        checkpoint = Checkpoint(named or checkpoint.tensors, checkpoint.extra)
+    inner = without_common_prefix(checkpoint.tensors)
+    try:
+        known = _recognise(checkpoint, stated, name)
+    except ModelError as first:
+        if inner is None:
+            raise
+        try:
+            return _known(Checkpoint(inner, checkpoint.extra), stated, name)
+        except ModelError as second:
+            # A project's own layout has its own explanation.
+            own = any(
+                key.startswith(f"{plan.attribute}.")
+                for key in checkpoint.tensors
+                for plan in DESIGNS.values()
+            )
+            raise (first if own else second) from None
+    if not known.architecture.startswith("skinclf/"):
+        tensors = with_timm_head(checkpoint.tensors, known.architecture, name)
+        checkpoint = Checkpoint(tensors, checkpoint.extra)
+    return checkpoint, known
+
+
 def _recognise(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:
     shapes = checkpoint.shapes
     for design, plan in DESIGNS.items():
@@ -112,7 +140,7 @@ def _recognise(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:
         labels, preprocess = _documented(design, outputs, checkpoint, name)
         args = {"design": design, "variant": variant}
         return _Network("skinclf/published-efficientnet", args, outputs, labels, preprocess)
-    return _plain(shapes, stated, name)
+    return _plain(checkpoint, stated, name)
 
 
 def _documented(
@@ -165,8 +193,9 @@ def _check_dermalyze(checkpoint: Checkpoint, variant: str | None, name: str) -> 
         )
 
 
-def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> _Network:
+def _plain(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:
     """A timm or torchvision network without anything around it."""
+    shapes = checkpoint.shapes
     variant = recognise(shapes)
     if variant is not None and (head := shapes.get("classifier.1.weight")) is not None:
         _agree(stated, {variant, variant.replace("_v2", "v2"), "skinclf/torchvision-efficientnet"}, name)
@@ -179,21 +208,8 @@ def _plain(shapes: Mapping[str, tuple[int, ...]], stated: Stated, name: str) -> 
             "recognises. If it is a timm network, name it as `architecture`.",
             parameter="architecture",
         )
-    return _Network(architecture, {}, _timm_outputs(architecture, shapes, name))
-
-
-def _timm_outputs(architecture: str, shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
-    import timm
-
-    if not timm.is_model(architecture):
-        raise ModelError(
-            f"{name}: timm has no network {architecture!r}; `timm.list_models()` lists what it has."
-        )
-    head = timm.get_pretrained_cfg_value(architecture, "classifier")
-    shape = shapes.get(f"{head}.weight") if isinstance(head, str) else None
-    if shape is None:
-        raise ModelError(f"{name}: no classifier {head!r} among the tensors, as {architecture} has one.")
-    return shape[0]
+    architecture = current_name(architecture, name)
+    return _Network(architecture, {}, timm_outputs(checkpoint.tensors, architecture, name))
 
 
 def _resnet(shapes: Mapping[str, tuple[int, ...]]) -> str | None:

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 
+from skinclf._utils.lfs import refuse_pointer
 from skinclf.errors import ModelError, UnsafeModelError
+from skinclf.models.formats.plain_values import plain_values_allowed
+from skinclf.models.formats.state_dicts import find_state
 
 _MAX_ENTRIES = 100_000
 _MAX_PICKLE_BYTES = 64 * 1024 * 1024
-_HOLDERS = ("model_state_dict", "state_dict", "model", "net", "weights")
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             head = file.read(512)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    refuse_pointer(path, head)
     if head.startswith(b"PK"):
         return _split(_read_archive(path), path)
     if head[8:9] == b"{":
@@ -81,7 +83,8 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_archive(path: Path) -> Any:
     _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with plain_values_allowed():
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         what = f" ({found[1]})" if found else ""
@@ -128,27 +131,4 @@ def _split(content: Any, path: Path) -> Checkpoint:
             f"{path}: holds a {type(content).__name__}; expected a state dict. "
             "Save model.state_dict(), not the model."
         )
-    holder = next((name for name in _HOLDERS if isinstance(content.get(name), Mapping)), None)
-    state = content if holder is None else content[holder]
-    bad = [str(name) for name, value in state.items() if not _is_plain(name, value)]
-    if bad or not state:
-        keys = ", ".join(str(key) for key in list(content)[:8])
-        raise ModelError(
-            f"{path}: found no state dict of plain tensors. Its keys are {keys or 'none'}"
-            + (f"; unusable: {', '.join(bad[:5])}." if holder else ".")
-        )
-    tensors = dict(state)
-    while prefix := next((x for x in _WRAPPERS if all(name.startswith(x) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    extra = {} if holder is None else {str(k): v for k, v in content.items() if k != holder}
-    return Checkpoint(tensors, extra)
-
-
-def _is_plain(name: Any, value: Any) -> bool:
-    """Whether this is a named dense tensor with memory for every element."""
-    if not isinstance(name, str) or type(value) not in {torch.Tensor, torch.nn.Parameter}:
-        return False
-    if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
-        return False
-    stored: int = value.untyped_storage().nbytes()
-    return int(value.numel()) * int(value.element_size()) <= stored
+    return Checkpoint(*find_state(content, path))

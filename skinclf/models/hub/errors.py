@@ -12,6 +12,17 @@ from skinclf.errors import HubError, SkinclfError
 _TIMEOUT = frozenset({"Timeout", "TimeoutException"})
 _BROKEN = frozenset({"ChunkedEncodingError", "ProtocolError", "ReadError"})
 _NETWORK = _TIMEOUT | _BROKEN | {"ConnectionError", "NetworkError", "ProxyError"}
+#: An address, a proxy or a header that the HTTP library cannot use, whatever the network does.
+_UNUSABLE = frozenset(
+    {
+        "UnsupportedProtocol",
+        "InvalidURL",
+        "LocalProtocolError",
+        "InvalidSchema",
+        "MissingSchema",
+        "InvalidHeader",
+    }
+)
 _TOKEN = "log in with `hf auth login` or set HF_TOKEN"  # noqa: S105 - words, no secret
 
 
@@ -77,7 +88,7 @@ def _explain(error: Exception, repo_id: str, revision: str) -> str | None:
         return f"{repo_id!r} is no repository id; expected user/repo."
     if isinstance(error, hub.FileMetadataError):
         return f"{host} does not answer as a Hugging Face Hub does. Check HF_ENDPOINT and any proxy."
-    return _explain_network(error, host) or _explain_disk(error, where)
+    return _explain_network(error, host) or _explain_disk(error, where) or _explain_settings(error, host)
 
 
 def _explain_network(error: BaseException, host: str) -> str | None:
@@ -107,17 +118,36 @@ def _explain_network(error: BaseException, host: str) -> str | None:
     return None
 
 
+def _explain_settings(error: Exception, host: str) -> str | None:
+    """An environment that the client cannot use; HTTP libraries raise ValueError for it as well."""
+    if not (_names(error) & _UNUSABLE or isinstance(error, ValueError)):
+        return None
+    return (
+        f"the Hub's client cannot work with its settings ({_last_line(error)}). Check HF_ENDPOINT ({host}), which "
+        "starts with https:// or http://, the proxies (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) and the token (HF_TOKEN)."
+    )
+
+
 def _explain_disk(error: Exception, where: str) -> str | None:
+    from huggingface_hub import constants
+
     if not isinstance(error, OSError):
         return None
     at = f" ({error.filename})" if error.filename else ""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"{where}: the disk is full{at}. Free some space, or choose another `cache_dir` (or HF_HOME)."
+    if error.filename and str(error.filename) == constants.HF_TOKEN_PATH:
+        return f"the token file cannot be read: {error.strerror}{at}. Make it readable, or set HF_TOKEN."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"{where}: {error.strerror}{at}. Choose a folder that can be written: `cache_dir` or HF_HOME."
     if "Consistency check failed" in str(error):
         return f"{where}: a file arrived incomplete and was dropped. Run again."
-    return None
+    if error.errno is None:
+        return None
+    return (
+        f"{where}: the cache cannot be used: {error.strerror}{at}. Choose a folder that can be written: "
+        "`cache_dir` or HF_HOME."
+    )
 
 
 def _last_line(error: BaseException) -> str:

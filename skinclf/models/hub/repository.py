@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from skinclf._utils.files import copy_file, hash_file
 from skinclf._version import __version__
@@ -79,8 +79,7 @@ class Repository:
         Raises:
             HubError: A file is missing, forbidden, unreachable or damaged.
         """
-        from huggingface_hub import constants
-
+        constants = _client_constants()
         offline = self.hub.offline or constants.HF_HUB_OFFLINE
         with translated(self.repo_id, self.revision), hub_progress():
             listing, names = self._choose(pick, offline=offline)
@@ -225,6 +224,17 @@ class Repository:
         )
         if not isinstance(known, str) or sha not in Path(known).parts:
             self._download(name, self.revision)
+
+
+def _client_constants() -> Any:
+    """The client's settings, which it reads from the environment when it is imported."""
+    try:
+        from huggingface_hub import constants
+    except ValueError as error:
+        raise HubError(
+            f"the Hub's client cannot read its settings ({error}). Check HF_ENDPOINT and the other variables HF_... ."
+        ) from error
+    return constants
 
 
 def _blob_hash(path: Path) -> str | None:

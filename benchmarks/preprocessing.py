@@ -24,17 +24,18 @@ from skinclf.runtimes.create import create_runtime
 
 def alternatives(own: Preprocess) -> dict[str, Preprocess]:
     """The declared preprocessing and its neighbours."""
-    plain = replace(own, library="pillow")
+    full = replace(own, scaled_decoding=0)
+    plain = replace(full, library="pillow")
     return {
         "as declared": own,
         **{
             f"Pillow {x}": replace(plain, interpolation=x)
             for x in ("bilinear", "bicubic", "lanczos", "nearest")
         },
-        "OpenCV bilinear": replace(own, library="opencv", interpolation="bilinear"),
-        "TensorFlow bilinear": replace(own, library="tensorflow", interpolation="bilinear"),
-        "squashed, not cropped": replace(own, fit="squash", crop_pct=1.0),
-        "scaled JPEG decoding": replace(own, draft=True),
+        "OpenCV bilinear": replace(full, library="opencv", interpolation="bilinear"),
+        "TensorFlow bilinear": replace(full, library="tensorflow", interpolation="bilinear"),
+        "squashed, not cropped": replace(full, fit="squash", crop_pct=1.0),
+        "scaled JPEG decoding": replace(plain, scaled_decoding=2),
     }
 
 

@@ -120,7 +120,7 @@ def _quantize(
     preprocess, pixels = model.spec.preprocess, []
     for number, path in enumerate(images, start=1):
         try:
-            pixels.append(preprocess.pixels(load_picture(path, draft=preprocess.draft_size))[None])
+            pixels.append(preprocess.pixels(load_picture(path, draft=preprocess.reduction))[None])
         except ImageError:
             continue
         report(number)

@@ -2,8 +2,12 @@
 
 Declared rules, in this order: EXIF orientation is applied; the first frame of an animation is taken; alpha (LA, PA,
 RGBA, transparent P) is composited over white; 16-bit grey is divided by 257; every other mode goes through Pillow's own
-conversion; ICC profiles are ignored, as they were when the published models were trained. Nothing is repaired: a
-truncated file is a failure, and so is a PNG whose checksums are wrong.
+conversion; ICC profiles are ignored, as they were when the published models were trained. Pixels are never repaired: a
+truncated file is a failure, and so is a PNG whose checksums of pixel data are wrong. Notes beside the pixels cost no
+image: those that cannot be read are left aside (`skinclf.images.metadata`).
+
+Size: at most `MAX_PIXELS` are decoded. A JPEG may have up to `MAX_JPEG_PIXELS`, because libjpeg decodes it at half size
+or less without holding all of it: above `MAX_PIXELS` that is done for every model.
 """
 
 from __future__ import annotations
@@ -13,22 +17,30 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from skinclf.errors import ImageError
+from skinclf.images.formats import ENDINGS, HEIF_ENDINGS, open_image, why_unreadable
+from skinclf.images.metadata import exif_orientation, without_metadata
 
 RGBArray: TypeAlias = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | RGBArray"
 
-#: Larger pictures fail with `too_large` (Pillow's own warning level, about 9,459 x 9,459).
+#: Divisor 1, 2, 4 or 8 of both sides for an upright (width, height): what a JPEG may be decoded down by.
+Reduction: TypeAlias = Callable[[int, int], int]
+
+#: More pixels than this are never decoded: `too_large` (Pillow's own warning level, about 9,459 x 9,459).
 MAX_PIXELS = 89_478_485
-#: Extensions that directory scans take, compared in lower case.
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"})
+#: Largest JPEG (2**28 pixels; phones reach 200 million); above `MAX_PIXELS` it is decoded at reduced size.
+MAX_JPEG_PIXELS = 268_435_456
+#: Endings of image files, in lower case.
+EXTENSIONS = ENDINGS | HEIF_ENDINGS
 
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
@@ -37,14 +49,26 @@ _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexEr
                   Warning)  # fmt: skip  # warnings are exceptions under `python -W error`
 
 
-def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> RGBArray:
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+
+
+def load_image(source: ImageSource, *, draft: tuple[int, int] | Reduction | None = None) -> RGBArray:
     """Decode one image to an upright RGB array.
 
     Args:
         source: Path, encoded bytes, PIL image, or an array of shape (H, W, 3), dtype uint8, RGB.
-        draft: (width, height) that a JPEG may be decoded down to by libjpeg's scaled decoding; the
-            result is never smaller than this. Changes pixel values slightly, hence only used when
-            a model's `Preprocess` declares it.
+        draft: Limit of libjpeg's scaled decoding of a file: a (width, height) that the upright result never falls
+            below, or a function such as `Preprocess.reduction`; None decodes in full. It changes pixel values
+            slightly, hence is only used for models whose `Preprocess` declares it.
 
     Returns:
         Array of shape (H, W, 3), dtype uint8, RGB, values 0 to 255.
@@ -58,7 +82,7 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | None = None) -> 
     return np.array(load_picture(source, draft=draft), dtype=np.uint8)
 
 
-def load_picture(source: ImageSource, *, draft: tuple[int, int] | None = None) -> Image.Image:
+def load_picture(source: ImageSource, *, draft: tuple[int, int] | Reduction | None = None) -> Image.Image:
     """Decode one image to an upright RGB PIL image; `load_image` without the copy into an array.
 
     Arguments and errors are those of `load_image`.
@@ -66,7 +90,7 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | None = None) -
     if isinstance(source, np.ndarray):
         return Image.fromarray(_check_array(source))
     if isinstance(source, Image.Image):
-        return _decode(source, "image", own=False)
+        return _decode(source, "image")
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         if not data:
@@ -80,7 +104,7 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | None = None) -
     )
 
 
-def _load_path(path: Path, draft: tuple[int, int] | None) -> Image.Image:
+def _load_path(path: Path, draft: tuple[int, int] | Reduction | None) -> Image.Image:
     try:
         info = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +124,25 @@ def _load_path(path: Path, draft: tuple[int, int] | None) -> Image.Image:
         raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
 
 
-def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) -> Image.Image:
+def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None) -> Image.Image:
+    try:
+        return _decode_file(file, name, draft)
+    except ImageError as error:
+        if error.code in {"too_large", "zero_size", "unsupported"}:
+            raise
+        failure = error
+    # Notes beside the pixels may be all that is wrong.
+    file.seek(0)
+    bare = without_metadata(file.read())
+    if bare is None:
+        raise failure
+    try:
+        return _decode_file(io.BytesIO(bare), name, draft)
+    except ImageError:
+        raise failure from None
+
+
+def _decode_file(file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None) -> Image.Image:
     image = _open(file, name)
     if image.format == "PNG":
         # Decoding alone skips checksums, and a verified image cannot be decoded: open it twice.
@@ -111,17 +153,19 @@ def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | None) 
         file.seek(0)
         image = _open(file, name)
     with image:
-        if draft is not None and image.format == "JPEG" and image.mode == "RGB":
-            # A square request: EXIF may still swap the sides.
-            side = max(draft)
-            image.draft("RGB", (side, side))
-        return _decode(image, name, own=True)
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            _check_size(image, name, MAX_JPEG_PIXELS)
+            _reduce(image, draft)
+        return _decode(image, name)
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
     try:
-        return Image.open(file)
+        return open_image(file)
     except UnidentifiedImageError:
+        reason = why_unreadable(file)
+        if reason is not None:
+            raise ImageError("unsupported", f"{name}: {reason}.") from None
         raise ImageError("not_an_image", f"{name}: not an image in a format that can be read.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError("too_large", f"{name}: more than {MAX_PIXELS:,} pixels.") from None
@@ -131,18 +175,50 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError("not_an_image", f"{name}: {_reason(error)}.") from None
 
 
-def _decode(image: Image.Image, name: str, *, own: bool) -> Image.Image:
+def _check_size(image: Image.Image, name: str, most: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError("zero_size", f"{name}: the image has {width} x {height} pixels.")
-    if width * height > MAX_PIXELS:
-        raise ImageError("too_large", f"{name}: {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
+    if width * height > most:
+        raise ImageError("too_large", f"{name}: {width} x {height} pixels; at most {most:,} are read.")
+
+
+def _reduce(image: JpegImagePlugin.JpegImageFile, draft: tuple[int, int] | Reduction | None) -> None:
+    """Ask libjpeg for 1/2, 1/4 or 1/8 of both sides where that is allowed, or needed for `MAX_PIXELS`."""
+    width, height = image.size
+    upright = (height, width) if _orientation(image) >= 5 else (width, height)
+    if callable(draft):
+        by = draft(*upright)
+    elif draft is not None:
+        ratio = min(side // least for side, least in zip(upright, draft, strict=True))
+        by = next((n for n in (8, 4, 2) if ratio >= n), 1)
+    else:
+        by = 1
+    while by < 8 and -(-width // by) * -(-height // by) > MAX_PIXELS:
+        by *= 2
+    if by > 1:
+        # Pillow takes the largest divisor that does not fall below the size it is given.
+        image.draft(image.mode, (max(1, width // by), max(1, height // by)))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8, as far as it can be read."""
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except _DECODE_ERRORS:
+        exif = image.info.get("exif")
+        value = exif_orientation(exif) if isinstance(exif, bytes) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    _check_size(image, name, MAX_PIXELS)
+    width, height = image.size
     try:
         image.load()
-        if own:
-            ImageOps.exif_transpose(image, in_place=True)  # spares a copy
-        else:
-            image = ImageOps.exif_transpose(image)
+        method = _UPRIGHT.get(_orientation(image))
+        if method is not None:
+            image = image.transpose(method)
         return _to_rgb(image, name)
     except ImageError:
         raise

@@ -58,7 +58,9 @@ class Preprocess:
         mean: Values that are subtracted after `scale`, in the input's channel order.
         std: Divisors after `mean`, in the input's channel order.
         fill: Grey level of the padding, 0 to 255.
-        draft: Whether JPEGs may be decoded at reduced size by libjpeg (never below the target).
+        scaled_decoding: Least ratio, 2 or more, of decoded to resized size in both directions that libjpeg's scaled
+            decoding of JPEGs must keep; 0 decodes them in full. Only an antialiased resize without enhancement
+            steps may declare it.
         steps: Enhancements before the resize, in order.
     """
 
@@ -73,7 +75,7 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fill: int = 0
-    draft: bool = False
+    scaled_decoding: int = 0
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
@@ -99,8 +101,13 @@ class Preprocess:
         need(all(math.isfinite(x) for x in numbers), "scale, mean and std are finite")
         need(self.scale != 0 and all(x != 0 for x in self.std), "scale and std are not zero")
         need(type(self.fill) is int and 0 <= self.fill <= 255, "fill is a whole number, 0 to 255")
-        need(type(self.draft) is bool, "draft is true or false")
         check_steps(self.steps)
+        ratio = self.scaled_decoding
+        need(type(ratio) is int and (ratio == 0 or 2 <= ratio <= 64), "scaled_decoding is 0 or 2 to 64")
+        need(
+            ratio == 0 or (self.library == "pillow" and self.interpolation != "nearest" and not self.steps),
+            "scaled_decoding is for antialiased resizing (pillow, not nearest) without steps",
+        )
 
     def pixels(self, image: RGBArray | Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """Enhance, resize and crop or pad one image.
@@ -123,28 +130,35 @@ class Preprocess:
         if self.fit == "squash":
             return self._resize(image, height, width)
         rows, cols = _sides(image)
+        new_h, new_w = self._target(rows, cols)
         if self.fit == "crop":
-            target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
-            if target_h != target_w:  # timm: both sides are rounded
-                ratio = min(rows / target_h, cols / target_w)
-                new_h, new_w = max(height, round(rows / ratio)), max(width, round(cols / ratio))
-            # torchvision: the side that fits exactly is set, the other truncated
-            elif rows <= cols:
-                new_h, new_w = target_h, max(width, int(target_h * cols / rows))
-            else:
-                new_h, new_w = max(height, int(target_w * rows / cols)), target_w
             if new_h * new_w > MAX_PIXELS:
                 raise ImageError("unsupported", f"An image of {cols} x {rows} pixels is too narrow to crop.")
             resized = self._resize(image, new_h, new_w)
             top, left = round((new_h - height) / 2.0), round((new_w - width) / 2.0)
             return np.ascontiguousarray(resized[top : top + height, left : left + width])
-        factor = min(height / rows, width / cols)
-        new_h, new_w = max(1, min(height, round(rows * factor))), max(1, min(width, round(cols * factor)))
         resized = self._resize(image, new_h, new_w)
         canvas = np.full((height, width, 3), self.fill, dtype=resized.dtype)
         top, left = (height - new_h) // 2, (width - new_w) // 2
         canvas[top : top + new_h, left : left + new_w] = resized
         return canvas
+
+    def _target(self, rows: int, cols: int) -> tuple[int, int]:
+        """Height and width that an image of so many rows and columns is resized to."""
+        height, width = self.height, self.width
+        if self.fit == "squash":
+            return height, width
+        if self.fit == "pad":
+            factor = min(height / rows, width / cols)
+            return max(1, min(height, round(rows * factor))), max(1, min(width, round(cols * factor)))
+        target_h, target_w = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+        if target_h != target_w:  # timm: both sides are rounded
+            ratio = min(rows / target_h, cols / target_w)
+            return max(height, round(rows / ratio)), max(width, round(cols / ratio))
+        # torchvision: the side that fits exactly is set, the other truncated
+        if rows <= cols:
+            return target_h, max(width, int(target_h * cols / rows))
+        return max(height, int(target_w * rows / cols)), target_w
 
     def _resize(self, image: RGBArray | Image.Image, height: int, width: int) -> npt.NDArray[Any]:
         if self.library != "pillow":
@@ -172,12 +186,20 @@ class Preprocess:
         ordered = batch[..., ::-1] if self.color == "bgr" else batch
         return np.ascontiguousarray((ordered.astype(np.float32) * a + b).transpose(0, 3, 1, 2))
 
-    @property
-    def draft_size(self) -> tuple[int, int] | None:
-        """Least (width, height) of a scaled JPEG decode, or None when JPEGs are decoded in full."""
-        if not self.draft or self.steps:
-            return None
-        return (math.ceil(self.width / self.crop_pct), math.ceil(self.height / self.crop_pct))
+    def reduction(self, width: int, height: int) -> int:
+        """Divisor 1, 2, 4 or 8 of both sides of an upright JPEG that `scaled_decoding` allows; pass it as `draft`.
+
+        Args:
+            width: Width of the upright picture, in pixels.
+            height: Height of the upright picture, in pixels.
+        """
+        if self.scaled_decoding:
+            for by in (8, 4, 2):
+                rows, cols = -(-height // by), -(-width // by)
+                new_h, new_w = self._target(rows, cols)
+                if rows >= self.scaled_decoding * new_h and cols >= self.scaled_decoding * new_w:
+                    return by
+        return 1
 
     @property
     def pixel_dtype(self) -> type[np.uint8 | np.float32]:
@@ -195,11 +217,17 @@ class Preprocess:
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocess:
         """Read the JSON form, which must have every key and no other.
 
+        `scaled_decoding` may be missing, as it is in files that are older than the key: JPEGs are decoded in full.
+
         Raises:
             ModelError: A key is unknown or missing, or a value is out of range.
         """
         if not isinstance(data, Mapping):
             raise ModelError(f"Preprocess: expected an object, received {type(data).__name__}.")
+        data = dict(data)
+        if data.pop("draft", False) is not False:
+            raise ModelError("Preprocess: the key draft was replaced; expected `scaled_decoding`, such as 2.")
+        data.setdefault("scaled_decoding", 0)
         names = {f.name for f in fields(cls)}
         unknown, missing = sorted(set(data) - names), sorted(names - set(data))
         if unknown or missing:
@@ -215,7 +243,11 @@ class Preprocess:
     @property
     def fingerprint(self) -> str:
         """Short hash of every field; equal exactly when two preprocessings are the same."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        data = self.to_dict()
+        if not data["scaled_decoding"]:
+            # The hash from before the key, so that thresholds and tables of that time still fit their model.
+            data = {key: value for key, value in data.items() if key != "scaled_decoding"} | {"draft": False}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _sides(image: RGBArray | Image.Image) -> tuple[int, int]:

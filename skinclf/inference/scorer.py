@@ -135,7 +135,7 @@ class LoadPixels:
         Raises:
             ImageError: The image cannot be read.
         """
-        return (self.preprocess.pixels(load_picture(source, draft=self.preprocess.draft_size)),)
+        return (self.preprocess.pixels(load_picture(source, draft=self.preprocess.reduction)),)
 
 
 class NetworkScorer(Scorer):

@@ -6,6 +6,7 @@ without resampling them, and a closer look at the centre.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +45,16 @@ class LoadViews:
         Raises:
             ImageError: The image cannot be read.
         """
-        image = load_image(source, draft=self.preprocess.draft_size)
+        image = load_image(source, draft=self._reduction)
         rows, cols = image.shape[:2]
         height, width = max(1, round(ZOOM * rows)), max(1, round(ZOOM * cols))
         top, left = (rows - height) // 2, (cols - width) // 2
         centre = np.ascontiguousarray(image[top : top + height, left : left + width])
         return (self.preprocess.pixels(image), self.preprocess.pixels(centre))
+
+    def _reduction(self, width: int, height: int) -> int:
+        # The centre has fewer pixels for the same target.
+        return self.preprocess.reduction(math.floor(ZOOM * width), math.floor(ZOOM * height))
 
 
 class TtaScorer(NetworkScorer):

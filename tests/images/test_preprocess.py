@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -254,15 +256,69 @@ def test_unknown_scaling_names_the_known():
         scaling("keras")
 
 
-# --- draft ------------------------------------------------------------------------------------
+# --- scaled decoding --------------------------------------------------------------------------
+
+SCALED = Preprocess(scaled_decoding=2)
 
 
-def test_draft_size_covers_what_the_crop_needs():
-    assert Preprocess().draft_size is None
-    assert Preprocess(height=224, width=160, draft=True).draft_size == (160, 224)
-    assert Preprocess(height=224, width=224, fit="crop", crop_pct=0.875, draft=True).draft_size == (256, 256)
-    steps = (Step("jpeg", {"quality": 90}),)
-    assert Preprocess(draft=True, steps=steps).draft_size is None
+def test_reduction_is_the_largest_that_keeps_the_ratio():
+    assert Preprocess().reduction(6000, 4000) == 1
+    assert SCALED.reduction(6000, 4000) == 8
+    assert SCALED.reduction(3584, 3584) == 8
+    assert SCALED.reduction(3584, 3568) == 4
+    assert SCALED.reduction(894, 5000) == 1
+    assert Preprocess(scaled_decoding=4).reduction(6000, 4000) == 4
+    crop = replace(SCALED, fit="crop", crop_pct=0.5)  # 448 pixels on the shorter side
+    assert crop.reduction(6000, 4000) == crop.reduction(4000, 6000) == 4
+    assert replace(SCALED, fit="pad").reduction(6000, 600) == 8  # the target is 224 x 22
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 30000),
+    st.integers(1, 30000),
+    st.builds(
+        Preprocess,
+        height=st.integers(8, 640),
+        width=st.integers(8, 640),
+        fit=st.sampled_from(["squash", "crop", "pad"]),
+        crop_pct=st.floats(0.3, 1),
+        scaled_decoding=st.integers(2, 6),
+    ),
+)
+def test_a_reduced_picture_is_never_below_the_declared_ratio(width, height, preprocess):
+    by = preprocess.reduction(width, height)
+    assert by in {1, 2, 4, 8}
+    if by > 1:
+        rows, cols = -(-height // by), -(-width // by)
+        new_h, new_w = preprocess._target(rows, cols)
+        assert rows >= preprocess.scaled_decoding * new_h
+        assert cols >= preprocess.scaled_decoding * new_w
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"library": "opencv"},
+        {"library": "tensorflow"},
+        {"interpolation": "nearest"},
+        {"steps": (Step("jpeg", {"quality": 90}),)},
+    ],
+)
+def test_scaled_decoding_is_for_antialiased_resizing_only(fields):
+    with pytest.raises(ModelError, match="scaled_decoding is for antialiased resizing"):
+        Preprocess(scaled_decoding=2, **fields)
+
+
+def test_files_from_before_the_key_decode_in_full_and_keep_their_fingerprint():
+    old = {**Preprocess().to_dict(), "draft": False}
+    del old["scaled_decoding"]
+    assert Preprocess.from_dict(old) == Preprocess()
+    assert (
+        Preprocess().fingerprint == hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()[:16]
+    )
+    with pytest.raises(ModelError, match="`scaled_decoding`"):
+        Preprocess.from_dict({**old, "draft": True})
 
 
 # --- the record -------------------------------------------------------------------------------
@@ -281,7 +337,10 @@ records = st.builds(
     mean=triples,
     std=triples,
     fill=st.integers(0, 255),
-    draft=st.booleans(),
+    scaled_decoding=st.sampled_from([0, 2, 3]),
+) | st.builds(
+    Preprocess,
+    library=st.sampled_from(["pillow", "opencv"]),
     steps=st.lists(st.builds(lambda q: Step("jpeg", {"quality": q}), st.integers(50, 95)), max_size=2).map(
         tuple
     ),
@@ -311,12 +370,14 @@ def test_every_field_is_in_the_fingerprint_and_none_has_a_default_on_reading(fie
         "mean": (0.1, 0.0, 0.0),
         "std": (1.0, 2.0, 1.0),
         "fill": 1,
-        "draft": True,
+        "scaled_decoding": 2,
         "steps": (Step("jpeg", {"quality": 90}),),
     }
     assert Preprocess(**{field: other[field]}).fingerprint != Preprocess().fingerprint
     data = Preprocess().to_dict()
     del data[field]
+    if field == "scaled_decoding":  # the one younger than the first files
+        return
     with pytest.raises(ModelError, match=field):
         Preprocess.from_dict(data)
 
@@ -350,7 +411,10 @@ def test_every_field_is_in_the_fingerprint_and_none_has_a_default_on_reading(fie
         {"fill": 256},
         {"fill": -1},
         {"fill": 0.5},
-        {"draft": 1},
+        {"scaled_decoding": 1},
+        {"scaled_decoding": True},
+        {"scaled_decoding": 2.0},
+        {"scaled_decoding": 65},
     ],
 )
 def test_impossible_values_are_refused(change):

@@ -252,7 +252,7 @@ def test_a_draft_decode_is_the_same_in_store_and_prediction(tmp_path: Path) -> N
     pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     path = tmp_path / "a.jpg"
     Image.fromarray(pixels).save(path, quality=90)
-    preprocess = Preprocess(height=64, width=64, draft=True)
+    preprocess = Preprocess(height=64, width=64, scaled_decoding=2)
     store = decoded_store([path], preprocess, tmp_path / "cache")
     assert np.array_equal(store[0], LoadPixels(preprocess)(path)[0])
     assert not np.array_equal(store[0], preprocess.pixels(load_image(path)))

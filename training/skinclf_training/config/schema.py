@@ -60,6 +60,8 @@ class PreprocessConfig:
         crop_pct: Share of the shorter side that `crop` keeps.
         interpolation: Filter of the resize.
         library: Library whose resize is reproduced: `pillow`, `opencv` or `tensorflow`.
+        scaled_decoding: Least ratio, 2 or more, of decoded to resized size that scaled decoding of large JPEGs
+            keeps; 0 decodes them in full. For `pillow` without `steps` only.
         steps: Enhancements before the resize, each `{name: ..., <parameter>: ...}` (see `skinclf.images.enhance`).
     """
 
@@ -70,6 +72,7 @@ class PreprocessConfig:
     crop_pct: float = 0.93
     interpolation: str = "lanczos"
     library: Literal["pillow", "opencv", "tensorflow"] = "pillow"
+    scaled_decoding: int = 0
     steps: tuple[dict[str, Any], ...] = ()
 
     def build(self) -> Preprocess:
@@ -82,6 +85,7 @@ class PreprocessConfig:
             crop_pct=self.crop_pct if self.fit == "crop" else 1.0,
             interpolation=self.interpolation,
             library=self.library,
+            scaled_decoding=self.scaled_decoding,
             steps=tuple(
                 Step(str(x["name"]), {k: v for k, v in x.items() if k != "name"}) for x in self.steps
             ),

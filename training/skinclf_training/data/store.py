@@ -60,7 +60,7 @@ def decoded_store(
 
         def fill(i: int) -> None:
             try:
-                pixels = preprocess.pixels(load_picture(paths[i], draft=preprocess.draft_size))
+                pixels = preprocess.pixels(load_picture(paths[i], draft=preprocess.reduction))
             except ImageError as error:
                 raise ImageError(error.code, f"{paths[i].name}: {error}") from None
             store[i] = (

@@ -138,7 +138,12 @@ def check_agreement(
     """
     worst = 0.0
     for start in range(0, len(paths), _BATCH):
-        pixels = np.stack([spec.preprocess.pixels(load_image(x)) for x in paths[start : start + _BATCH]])
+        pixels = np.stack(
+            [
+                spec.preprocess.pixels(load_image(x, draft=spec.preprocess.reduction))
+                for x in paths[start : start + _BATCH]
+            ]
+        )
         by_keras = np.asarray(model(scaled(pixels, config), training=False), np.float64)
         if spec.activation == "sigmoid":
             by_keras = np.concatenate([1 - by_keras, by_keras], axis=1)

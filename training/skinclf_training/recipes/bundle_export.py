@@ -142,7 +142,12 @@ def network_scores(network: nn.Module, preprocess: Preprocess, paths: list[Path]
 
     def batches() -> Iterator[npt.NDArray[Any]]:
         for start in range(0, len(paths), _BATCH):
-            yield np.stack([preprocess.pixels(load_image(p)) for p in paths[start : start + _BATCH]])
+            yield np.stack(
+                [
+                    preprocess.pixels(load_image(p, draft=preprocess.reduction))
+                    for p in paths[start : start + _BATCH]
+                ]
+            )
 
     with torch.inference_mode():
         parts = [network(torch.from_numpy(preprocess.normalize(batch))).numpy() for batch in batches()]

@@ -36,7 +36,10 @@ def refresh_batchnorm(network: nn.Module, preprocess: Preprocess, paths: Sequenc
     def batches() -> Iterator[Tensor]:
         # Full batches only: a small one at the end would weigh as much as the others.
         for start in range(0, len(paths) - min(_BATCH, len(paths)) + 1, _BATCH):
-            pixels = [preprocess.pixels(load_image(path)) for path in paths[start : start + _BATCH]]
+            pixels = [
+                preprocess.pixels(load_image(path, draft=preprocess.reduction))
+                for path in paths[start : start + _BATCH]
+            ]
             yield torch.from_numpy(preprocess.normalize(np.stack(pixels)))
 
     with torch.inference_mode():

@@ -114,4 +114,6 @@ def setup_logging(level: int) -> None:
     if level < 1:
         # Deprecation notices of torch and its dependencies are for developers, not for users of the command.
         warnings.simplefilter("ignore", FutureWarning)
+        # Notes beside the pixels that Pillow cannot read are no matter of the user's either.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     logger.setLevel({-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(level, logging.DEBUG))

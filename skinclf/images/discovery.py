@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import IO
 
 from skinclf._utils.natural_order import natural_key, sort_names
 from skinclf.errors import InvalidArgumentError, SkinclfError
-from skinclf.images.decode import EXTENSIONS
+from skinclf.images.formats import HEIF_ADVICE, HEIF_ENDINGS, has_heif, readable_endings
+from skinclf.images.left_out import LeftOut
+from skinclf.images.path_list import read_list
 
 logger = logging.getLogger("skinclf")
 
@@ -24,8 +25,9 @@ logger = logging.getLogger("skinclf")
 def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -> Iterator[str]:
     """Image files of a folder, known by extension, in natural order; hidden files are left out.
 
-    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends. Files with other
-    extensions are counted in a warning at the end, so that they are not taken for predicted.
+    Files come before subfolders. Symbolic links to folders are not followed, so a scan always ends. What is left out,
+    other files as well as images in subfolders and linked folders, is counted in a warning at the end, so that it is
+    not taken for predicted.
 
     Args:
         folder: Folder to scan.
@@ -39,24 +41,24 @@ def scan_directory(folder: str | os.PathLike[str], *, recursive: bool = False) -
         SkinclfError: A subfolder cannot be listed.
     """
     top = os.fspath(folder)
-    stack, others = [top], Counter[str]()
+    stack, left_out = [top], LeftOut()
     while stack:
         here = stack.pop()
         subfolders: list[str] = []
         try:
-            for name in sort_names(_image_names(here, subfolders, others)):
+            for name in sort_names(_image_names(here, subfolders, left_out)):
                 yield os.path.join(here, name)  # noqa: PTH118 - millions of names
         except OSError as error:
             kind = InvalidArgumentError if here == top else SkinclfError
             raise kind(f"{here}: this folder cannot be listed: {error.strerror or error}.") from None
+        inside = [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
         if recursive:
-            subfolders.sort(key=natural_key, reverse=True)
-            stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
-    if others:
-        ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-        kinds = ", ".join(f"{n:,} {kind or 'without an extension'}" for kind, n in ranked[:5])
-        more = ", ..." if len(others) > 5 else ""
-        logger.warning("%s: other files left out: %s%s.", top, kinds, more)
+            inside.sort(key=lambda path: natural_key(os.path.basename(path)), reverse=True)  # noqa: PTH119
+            stack += inside
+        else:
+            left_out.subfolders += inside
+    for notice in left_out.notices(top, recursive=recursive):
+        logger.warning("%s", notice)
 
 
 def _walk(top: str, *, recursive: bool) -> Iterator[str]:
@@ -69,7 +71,8 @@ def _walk(top: str, *, recursive: bool) -> Iterator[str]:
             stack += [os.path.join(here, name) for name in subfolders]  # noqa: PTH118
 
 
-def _image_names(folder: str, subfolders: list[str], others: Counter[str] | None = None) -> Iterator[str]:
+def _image_names(folder: str, subfolders: list[str], left_out: LeftOut | None = None) -> Iterator[str]:
+    known = readable_endings()
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -77,35 +80,15 @@ def _image_names(folder: str, subfolders: list[str], others: Counter[str] | None
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
                 continue
+            if entry.is_symlink() and entry.is_dir():
+                if left_out is not None:
+                    left_out.links.append(entry.path)
+                continue
             kind = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if kind in EXTENSIONS:
+            if kind in known:
                 yield entry.name
-            elif others is not None:
-                others[kind] += 1
-
-
-def read_list(file: IO[bytes]) -> Iterator[str]:
-    """Paths in a binary stream, one per line, or separated by NUL as `find -print0` writes them.
-
-    Blank lines are skipped, spaces inside names kept; a byte order mark at the start is dropped.
-    """
-    separator, rest, first = b"\n", b"", True
-    # `read1` returns what a slow producer has written so far.
-    while block := getattr(file, "read1", file.read)(1 << 16):
-        if first:
-            block, first = block.removeprefix(b"\xef\xbb\xbf"), False
-        if b"\0" in block and separator == b"\n":
-            separator = b"\0"
-        *lines, rest = (rest + block).split(separator)
-        yield from filter(None, (_path(line, separator) for line in lines))
-    if name := _path(rest, separator):
-        yield name
-
-
-def _path(line: bytes, separator: bytes) -> str:
-    if separator == b"\n":
-        line = line.rstrip(b"\r")
-    return line.decode("utf-8", "surrogateescape") if line.strip() else ""
+            elif left_out is not None:
+                left_out.files[kind] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +97,7 @@ class Inputs:
 
     Attributes:
         paths: Files and folders, in this order; a folder stands for its images.
-        listing: File of paths (see `read_list`), or an open binary stream of them.
+        listing: File of paths (see `skinclf.images.path_list.read_list`), or an open binary stream of them.
         recursive: Whether subfolders are searched too.
     """
 
@@ -157,9 +140,9 @@ class Inputs:
             raise InvalidArgumentError(f"{error.filename}: cannot be listed: {error.strerror}.") from None
         if not found:
             hint = "" if self.recursive else " directly inside (`recursive` searches subfolders)"
-            known = " ".join(sorted(EXTENSIONS))
+            known = " ".join(sorted(readable_endings()))
             raise InvalidArgumentError(
-                f"No images in {', '.join(self.roots)}{hint}; known extensions: {known}.",
+                f"No images in {', '.join(self.roots)}{hint}; known extensions: {known}.{_heif_files(self.roots)}",
                 parameter=None if self.recursive else "recursive",
             )
 
@@ -173,3 +156,15 @@ class Inputs:
         roots = self.roots
         inside = sum(1 for root in roots for _ in _walk(root, recursive=self.recursive))
         return inside + len(self.paths) - len(roots)
+
+
+def _heif_files(folders: Sequence[str]) -> str:
+    """A sentence on HEIC files directly inside folders, where they cannot be read; else nothing."""
+    if has_heif():
+        return ""
+    number = sum(
+        os.path.splitext(name)[1].lower() in HEIF_ENDINGS  # noqa: PTH122
+        for folder in folders
+        for name in os.listdir(folder)  # noqa: PTH208
+    )
+    return f" {number:,} HEIC files: {HEIF_ADVICE}." if number else ""

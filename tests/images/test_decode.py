@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import io
 import pickle
 import shutil
 import struct
 import subprocess
 import sys
+import types
 import warnings
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from PIL import Image, ImageFile
 
 from skinclf.errors import ImageError
 from skinclf.images.decode import EXTENSIONS, MAX_JPEG_PIXELS, MAX_PIXELS, load_image
+from skinclf.images.formats import readable_endings
 from skinclf.images.preprocess import Preprocess
 
 ORIENTATION = 0x0112
@@ -396,6 +399,59 @@ def test_a_jpeg_above_the_limit_is_decoded_at_reduced_size_without_a_warning(syn
 )
 def test_arrays_are_checked(shape, dtype, code):
     assert code_of(np.zeros(shape, dtype)) == code
+
+
+def ftyp(*brands: bytes) -> bytes:
+    box = b"ftyp" + brands[0] + bytes(4) + b"".join(brands)
+    return struct.pack(">I", len(box) + 4) + box + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (ftyp(b"heic", b"mif1"), "HEIC, the format of iPhone photographs: install the extra `heif`"),
+        (ftyp(b"mif1", b"heic"), "HEIC"),
+        (ftyp(b"msf1", b"hevc"), "HEIC"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
+        (bytes(128) + b"DICM" + bytes(40), "DICOM"),
+    ],
+)
+def test_known_formats_that_cannot_be_read_are_named(data, named, monkeypatch):
+    monkeypatch.setattr("skinclf.images.formats.has_heif", lambda: False)
+    with pytest.raises(ImageError, match=named) as caught:
+        load_image(data)
+    assert caught.value.code == "unsupported"
+    assert str(caught.value).endswith(".")
+
+
+def test_heic_is_read_with_the_plug_in(monkeypatch, synthetic_image):
+    class Reader(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self._size, self._mode = (160, 120), "RGB"
+
+        def load(self):
+            self.im = Image.fromarray(synthetic_image).im
+
+    plug_in = types.ModuleType("pillow_heif")
+    plug_in.__spec__ = importlib.machinery.ModuleSpec("pillow_heif", None)
+    plug_in.register_heif_opener = lambda: Image.register_open(
+        "HEIF", Reader, lambda head: head[4:8] == b"ftyp"
+    )
+    monkeypatch.setitem(sys.modules, "pillow_heif", plug_in)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", [*Image.ID])
+    np.testing.assert_array_equal(load_image(ftyp(b"heic", b"mif1")), synthetic_image)
+    assert ".heic" in readable_endings()
+
+
+def test_the_real_plug_in_reads_heic(synthetic_image):
+    plug_in = pytest.importorskip("pillow_heif", reason="the extra `heif` is not installed")
+    buffer = io.BytesIO()
+    plug_in.from_pillow(Image.fromarray(synthetic_image)).save(buffer, quality=95)
+    assert np.abs(load_image(buffer.getvalue()).astype(int) - synthetic_image).mean() < 4
 
 
 def test_empty_bytes_and_zero_size_pil():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from skinclf.errors import InvalidArgumentError, SkinclfError
-from skinclf.images.discovery import Inputs, read_list, scan_directory
+from skinclf.images.discovery import Inputs, scan_directory
+from skinclf.images.formats import HEIF_ADVICE
 
 
 def make(folder: Path, *names: str) -> None:
@@ -37,13 +39,26 @@ def test_scan_takes_images_only_files_before_folders(tmp_path):
     assert found == ["b2.JPG", "b10.jpg", "z.webp", "a/c.png", "a/deep/d.tif"]
 
 
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr("skinclf.images.formats.has_heif", lambda: False)
+
+
+@pytest.mark.usefixtures("without_heif")
 def test_what_a_scan_leaves_out_is_said(tmp_path, caplog):
     make(tmp_path, "a.jpg", "b.AVIF", "labels.csv", "c.dcm", "d.dcm", "LICENSE", ".hidden", "deep/e.heic")
     assert list(scan_directory(tmp_path)) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.AVIF")]
-    assert caplog.messages == [f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv."]
+    assert caplog.messages == [
+        f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv.",
+        f"{tmp_path}: 1 image in 1 subfolder is left out; `recursive` includes subfolders.",
+    ]
     caplog.clear()
     assert len(list(scan_directory(tmp_path, recursive=True))) == 2
-    assert "1 .heic" in caplog.text
+    assert caplog.messages == [
+        f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv, 1 .heic.",
+        f"{tmp_path}: 1 of them is HEIC, the format of iPhone photographs: {HEIF_ADVICE}.",
+    ]
     caplog.clear()
     (tmp_path / "only").mkdir()
     make(tmp_path / "only", "a.jpg")
@@ -55,6 +70,88 @@ def test_links_to_folders_are_not_followed(tmp_path):
     make(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert len(list(scan_directory(tmp_path, recursive=True))) == 1
+
+
+def test_images_in_subfolders_are_counted_once_with_all_that_is_below(tmp_path, caplog):
+    make(tmp_path, "1.jpg", "a/2.jpg", "a/deep/3.png", "b/4.JFIF", "notes/text.txt", ".git/5.jpg", "a/.6.jpg")
+    (tmp_path / "empty").mkdir()
+    assert len(list(scan_directory(tmp_path))) == 1
+    assert caplog.messages == [
+        f"{tmp_path}: 3 images in 2 subfolders are left out; `recursive` includes subfolders."
+    ]
+    caplog.clear()
+    assert len(list(scan_directory(tmp_path, recursive=True))) == 4
+    assert caplog.messages == [f"{tmp_path}: other files left out: 1 .txt."]
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_images_in_linked_folders_are_counted(recursive, tmp_path, caplog):
+    make(tmp_path, "elsewhere/1.jpg", "elsewhere/deep/2.jpg", "top/3.jpg")
+    (tmp_path / "top" / "link.jpg").symlink_to(tmp_path / "elsewhere")  # looks like an image
+    (tmp_path / "top" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "top")
+    found = list(scan_directory(tmp_path / "top", recursive=recursive))
+    assert found == [str(tmp_path / "top" / "3.jpg")]
+    advice = "links to folders are not followed: name those folders themselves"
+    assert caplog.messages == [f"{tmp_path / 'top'}: 2 images in 1 linked folder are left out; {advice}."]
+
+
+def test_links_into_the_scanned_tree_hide_no_image(tmp_path, caplog):
+    make(tmp_path, "1.jpg", "a/2.jpg")
+    (tmp_path / "self").symlink_to(tmp_path)
+    (tmp_path / "also").symlink_to(tmp_path / "a")
+    assert len(list(scan_directory(tmp_path, recursive=True))) == 2
+    assert not caplog.messages
+    assert len(list(scan_directory(tmp_path))) == 1
+    assert caplog.messages == [
+        f"{tmp_path}: 1 image in 1 subfolder is left out; `recursive` includes subfolders."
+    ]
+
+
+def test_counting_ends_in_a_huge_tree(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("skinclf.images.left_out._MOST_ENTRIES", 3)
+    make(tmp_path, "1.jpg", *(f"a/{i}.jpg" for i in range(9)))
+    assert len(list(scan_directory(tmp_path))) == 1
+    assert "more than 3 images in 1 subfolder are left out" in caplog.text
+
+
+ENDINGS = [
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jif",
+    "jfif",
+    "pjpeg",
+    "mpo",
+    "png",
+    "apng",
+    "bmp",
+    "dib",
+    "tif",
+    "tiff",
+    "webp",
+    "gif",
+    "jp2",
+    "j2k",
+    "jpx",
+    "j2c",
+    "avif",
+    "ppm",
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_usual_ending_is_taken(ending, tmp_path, caplog):
+    make(tmp_path, f"a.{ending}", f"b.{ending.upper()}")
+    assert len(list(scan_directory(tmp_path))) == 2
+    assert not caplog.messages
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_a_folder_of_heic_alone_says_what_to_do(tmp_path):
+    make(tmp_path, "a.heic", "b.HEIF")
+    with pytest.raises(InvalidArgumentError, match=r"2 HEIC files: install the extra `heif`"):
+        Inputs([tmp_path]).check()
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path):
@@ -71,26 +168,6 @@ def test_a_subfolder_that_vanishes_is_no_usage_error(tmp_path):
     with pytest.raises(SkinclfError, match="cannot be listed") as caught:
         next(scan)
     assert not isinstance(caught.value, InvalidArgumentError)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"a.jpg\nb c.jpg\r\n\n  \n d.jpg", ["a.jpg", "b c.jpg", " d.jpg"]),
-        (b"\xef\xbb\xbfa.jpg\n", ["a.jpg"]),
-        (b"a\nb.jpg\0c.jpg\r\0", ["a\nb.jpg", "c.jpg\r"]),
-        ("Läsion-β.jpg\n".encode(), ["Läsion-β.jpg"]),
-        (b"\xff.jpg\n", ["\udcff.jpg"]),
-        (b"", []),
-    ],
-)
-def test_lists(data, expected):
-    assert list(read_list(io.BytesIO(data))) == expected
-
-
-def test_lists_longer_than_a_block():
-    names = [f"folder/{'x' * 50}-{i}.jpg" for i in range(5000)]
-    assert list(read_list(io.BytesIO("\n".join(names).encode()))) == names
 
 
 def test_inputs_keep_names_as_given(tmp_path, monkeypatch):

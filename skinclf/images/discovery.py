@@ -88,6 +88,8 @@ def _image_names(folder: str, subfolders: list[str], left_out: LeftOut | None = 
             kind = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
             if kind in known:
                 yield entry.name
+            elif left_out is not None and entry.is_dir():
+                left_out.links.append(entry.path)
             elif left_out is not None:
                 left_out.files[kind] += 1
 

@@ -20,6 +20,9 @@ _PNG_KEPT = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
 _TIFF_KEPT = frozenset({254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320,
                         322, 323, 324, 325, 332, 334, 336, 338, 339, 347, *range(512, 522), 529, 530, 531, 532,
                         })  # fmt: skip
+#: WebP chunks that hold the pixels.
+_WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
+_WEBP_NOTES, _WEBP_EXIF = 0x2C, 0x08  # flags of the profile, EXIF and XMP, and of EXIF alone
 _ORIENTATION = 274
 
 
@@ -42,7 +45,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The same JPEG, PNG or TIFF with its orientation as the only note; None for other data.
+    """The same JPEG, PNG, TIFF or WebP with its orientation as the only note; None for other data.
 
     Args:
         data: Encoded image.
@@ -54,6 +57,8 @@ def without_metadata(data: bytes) -> bytes | None:
             return _bare_png(data)
         if data[:4] in {b"II*\0", b"MM\0*"}:
             return _bare_tiff(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _bare_webp(data)
     except (struct.error, IndexError):
         pass
     return None
@@ -135,3 +140,25 @@ def _bare_tiff(data: bytes) -> bytes:
     kept = [e for e in entries if struct.unpack_from(f"{order}H", e)[0] in _TIFF_KEPT]
     table = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return data[:at] + table + data[at + len(table) :]
+
+
+def _bare_webp(data: bytes) -> bytes:
+    exif, extended, kept, at = b"", b"", list[bytes](), 12
+    while at + 8 <= len(data):
+        kind = data[at : at + 4]
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        chunk = data[at : at + 8 + length + length % 2]
+        if kind == b"EXIF":
+            exif = exif or chunk[8:]
+        elif kind == b"VP8X":
+            extended = chunk
+        elif kind in _WEBP_KEPT:
+            kept.append(chunk)
+        at += 8 + length + length % 2
+    if extended:
+        flags = (extended[8] & ~_WEBP_NOTES) | _WEBP_EXIF
+        note = _note(exif_orientation(exif))
+        kept.insert(0, extended[:8] + bytes([flags]) + extended[9:])
+        kept.append(b"EXIF" + struct.pack("<I", len(note)) + note)
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -183,6 +183,14 @@ def test_tiff_with_a_broken_next_directory():
     np.testing.assert_array_equal(load_image(bytes(data)), PIXELS)
 
 
+@pytest.mark.parametrize("cut", [0, 4, 30])
+def test_webp_whose_notes_are_cut_short(cut):
+    data = encode(PIXELS, "WEBP", exif=exif(6, entries=bytes(60)), xmp=b"x" * 40)
+    at = data.index(b"EXIF") + 4
+    broken = data[:at] + struct.pack("<I", 99999) + data[at + 4 : len(data) - cut]
+    np.testing.assert_array_equal(load_image(broken), np.rot90(load_image(encode(PIXELS, "WEBP")), -1))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["JPEG", "PNG"]))
 def test_any_change_of_the_notes_leaves_the_pixels(seed, kind):
@@ -201,7 +209,7 @@ def test_any_change_of_the_notes_leaves_the_pixels(seed, kind):
 @given(st.binary(max_size=200))
 def test_hostile_bytes_neither_hang_nor_escape(data):
     assert 1 <= exif_orientation(data) <= 8
-    for head in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*"):
+    for head in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP"):
         without_metadata(head + data)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.images.preprocess import scaling
-from skinclf.inference.tta import VIEWS, ZOOM, TtaScorer
+from skinclf.images.preprocess import Preprocess, scaling
+from skinclf.inference.tta import VIEWS, ZOOM, LoadViews, TtaScorer
 from skinclf.labels import HAM10000, LabelSet, parse_labels
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
@@ -89,6 +89,14 @@ def test_zoom_adds_a_closer_look(synthetic_image: np.ndarray) -> None:
     np.testing.assert_array_equal(centre, expected)
     scorer.score((whole[None], centre[None]))
     assert len(runtime.seen) == 16
+
+
+def test_the_centre_keeps_the_ratio_of_scaled_decoding() -> None:
+    preprocess = Preprocess(height=64, width=64, scaled_decoding=2)
+    plain, views = preprocess.reduction, LoadViews(preprocess)._reduction
+    assert (plain(520, 520), views(520, 520)) == (4, 2)  # 520 / 4 is twice 64, its centre is not
+    assert (plain(640, 640), views(640, 640)) == (4, 4)
+    assert views(100, 100) == 1
 
 
 def test_quarter_turns_need_a_square_input() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skinclf.errors import InvalidArgumentError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf_training.config.read import config_dirs, load_config, read_config
 
 
@@ -79,6 +79,17 @@ def test_configurations_that_come_with_skinclf(path: Path) -> None:
     config = read_config(yaml.safe_load(path.read_text()))
     assert config.name == path.stem
     assert config.preprocess.build().height >= 32
+
+
+def test_scaled_decoding_can_be_declared(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "preprocess: {scaled_decoding: 2}\n"))
+    assert config.preprocess.build().scaled_decoding == 2
+    assert load_config("ham10000-mobilenetv2-plain").preprocess.build().scaled_decoding == 0
+    config = load_config(
+        write(tmp_path, "preprocess: {scaled_decoding: 2, library: opencv, interpolation: bilinear}\n")
+    )
+    with pytest.raises(ModelError, match="antialiased resizing"):
+        config.preprocess.build()
 
 
 def test_command_prints_the_resolved_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
             width=d.store_width,
             interpolation=own.interpolation,
             library=own.library,
+            scaled_decoding=own.scaled_decoding,
             steps=own.steps,
         )
 

@@ -21,9 +21,10 @@ from skinclf.images.enhance import Step
 from skinclf.images.preprocess import Preprocess
 from skinclf.inference.scorer import LoadPixels
 from skinclf_cli.main import run
-from skinclf_training.data.check import check_images, index_images
+from skinclf_training.data.check import check_images
 from skinclf_training.data.check_report import check_data
 from skinclf_training.data.explore.explore import describe, explore, sample_files
+from skinclf_training.data.locate import index_images
 from skinclf_training.data.prepare import prepare, read_prepared
 from skinclf_training.data.store import decoded_store
 

@@ -16,7 +16,7 @@ from support.prepared_data import SHARES, ham_like, make_data
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import HAM10000
-from skinclf_training.data.check import index_images
+from skinclf_training.data.locate import find_images
 from skinclf_training.data.prepare import prepare, read_prepared, split_table
 from skinclf_training.data.split import grouped_split, parse_ratios, shared_groups, split_hash
 from skinclf_training.data.store import decoded_store
@@ -94,12 +94,18 @@ def test_ratios_are_normalised() -> None:
 # --- the whole --------------------------------------------------------------------------------
 
 
-def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
+def test_a_name_of_two_files_is_refused(tmp_path: Path) -> None:
     for name in ("a/x.jpg", "b/x.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InvalidArgumentError, match="two files"):
-        index_images([tmp_path / "a", tmp_path / "b"])
+    folders = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(
+        InvalidArgumentError, match=r"x of the table is .*a/x\.jpg, .*b/x\.png of the image folders"
+    ):
+        find_images({"x": "x"}, folders)
+    for name, file in (("x.png", "b/x.png"), ("a/x", "a/x.jpg"), ("elsewhere/b/x.png", "b/x.png")):
+        assert find_images({"x": name}, folders) == {"x": tmp_path / file}
+    assert find_images({"x": "c/x.jpg"}, folders) == {}
 
 
 def test_prepare_writes_a_split_that_reads_back(tmp_path: Path) -> None:

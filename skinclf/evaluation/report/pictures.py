@@ -10,7 +10,7 @@ from pathlib import Path
 from skinclf.errors import ImageError
 from skinclf.images.decode import load_image
 from skinclf.images.discovery import scan_directory
-from skinclf.tables.predictions import stem
+from skinclf.tables.names import pair_names
 
 #: Longer side in pixels.
 SIZE = 224
@@ -21,17 +21,16 @@ def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
 
     Args:
         names: Image names as in the predictions.
-        folder: Searched with its subfolders, by file name without ending.
+        folder: Searched with its subfolders, by the longest common end of the path.
 
     Raises:
         InvalidArgumentError: `folder` cannot be listed.
     """
-    wanted = {stem(name): name for name in names}
-    files: dict[str, Path] = {}
-    for found in scan_directory(folder, recursive=True):
-        key = stem(str(found))
-        if key in wanted:
-            files.setdefault(wanted[key], Path(found))
+    wanted = list(dict.fromkeys(names))
+    found = [Path(file) for file in scan_directory(folder, recursive=True)]
+    # A name that could mean several files gets no picture: a wrong one is worse than none.
+    partners = pair_names(wanted, [str(file.absolute()) for file in found]).partners
+    files = {name: found[j] for name, j in zip(wanted, partners, strict=True) if j is not None}
     result = {}
     for name, path in files.items():
         try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from skinclf._utils.append_files import AppendFile
 from skinclf._utils.files import writing
 from skinclf.errors import ImageError, InvalidArgumentError
-from skinclf.images.decode import EXTENSIONS, load_image
+from skinclf.images.decode import load_image
 from skinclf_training.data.near_duplicates import perceptual_hash
 
 log = logging.getLogger("skinclf")
@@ -74,27 +74,6 @@ class ImageCheck:
     def sizes(self) -> Counter[str]:
         """Number of images by size, such as `600x450`."""
         return Counter(f"{facts.width}x{facts.height}" for facts in self.facts.values())
-
-
-def index_images(folders: Iterable[Path]) -> dict[str, Path]:
-    """File of every image id below some folders; each folder is listed once.
-
-    Raises:
-        InvalidArgumentError: A folder does not exist, or two files have the same id.
-    """
-    index: dict[str, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise InvalidArgumentError(f"{folder}: no such folder; expected one with images.")
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
-                continue
-            other = index.setdefault(path.stem, path)
-            if other is not path:
-                raise InvalidArgumentError(
-                    f"Image id {path.stem!r} has two files: {other} and {path}. Remove one."
-                )
-    return index
 
 
 def check_images(
@@ -191,8 +170,9 @@ def _look(path: Path) -> Facts | str:
 
 
 def _key(path: Path) -> _Key:
-    info = path.stat()
-    return path.name, info.st_size, info.st_mtime_ns
+    # A digest of the whole path: `benign/1.jpg` is not `malignant/1.jpg`, and the journal holds no path.
+    info, place = path.stat(), hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    return place, info.st_size, info.st_mtime_ns
 
 
 def _plain(found: Facts | str) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import write_json
-from skinclf_training.data.check import JOURNAL, check_images, index_images
+from skinclf_training.data.check import JOURNAL, check_images
+from skinclf_training.data.locate import find_images, index_images
 from skinclf_training.data.near_duplicates import DISTANCE, near_pairs
 from skinclf_training.data.reading.metadata import read_records
 
@@ -49,7 +50,7 @@ def check_data(
     read = read_records(metadata, format=format)
     records = read.records
     own = {r.image: r.file for r in records if r.file is not None}
-    index = own or index_images(image_dirs)
+    index = own or find_images({r.image: r.name for r in records}, image_dirs)
     found = check_images(
         [r.image for r in records], index, workers=workers, journal=output / JOURNAL, progress=progress
     )
@@ -63,7 +64,8 @@ def check_data(
     labels_of: dict[str, set[str]] = {}
     for record in records:
         labels_of.setdefault(record.lesion, set()).add(record.label)
-    without_row = sorted(index.keys() - {r.image for r in records})
+    used = set(index.values())
+    without_row = [] if own else sorted(i for i, file in index_images(image_dirs).items() if file not in used)
     report: dict[str, Any] = {
         "schema": 1,
         "format": read.format,

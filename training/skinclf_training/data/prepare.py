@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skinclf._utils.columns import find
 from skinclf._utils.json import write_json
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import LabelSet, parse_labels
-from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
+from skinclf.tables.reference import PATIENT_NAMES
+from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
+from skinclf_training.data.locate import find_images
 from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative, write_prepared
-from skinclf_training.data.reading.metadata import Record, Records, read_records
+from skinclf_training.data.reading.metadata import Record, Records, read_records, with_ids
 from skinclf_training.data.reading.split_files import ExistingSplit, read_split
 from skinclf_training.data.reading.targets import Targets, to_taxonomy
 from skinclf_training.data.split import SPLITS, fold_splits, grouped_split, shared_groups, split_hash
@@ -63,7 +67,7 @@ def prepare(
         format: Format of the labels, a key of `FORMATS`; None detects it.
         from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
         drop_classes: Classes whose images are left out.
-        image_level: Whether to split by image where no lesion ids are known.
+        image_level: Whether to split by image where neither lesions nor patients are known.
         folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
             and val.
         use_split: Table or folder whose split is kept, see `skinclf_training.data.reading.split_files.read_split`.
@@ -78,7 +82,7 @@ def prepare(
 
     Raises:
         InvalidArgumentError: Labels without a class, too many missing images, a class with fewer lesions than
-            parts, or no lesion ids.
+            parts, or neither lesion ids nor patient ids.
         LeakageError: An existing split has lesions in several parts.
         OutputError: The folder cannot be written.
     """
@@ -91,8 +95,8 @@ def prepare(
     read = _read(sources, existing, format)
     if not read.lesions and not image_level:
         raise InvalidArgumentError(
-            f"{read.tables[0]}: no lesion ids, and images of one lesion in several parts make every figure too "
-            "good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
+            f"{read.tables[0]}: no lesion ids and no patient ids, and images of one lesion in several parts make every "
+            "figure too good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
             parameter="image_level",
         )
     source = parse_labels(from_labels) if from_labels is not None else None
@@ -188,6 +192,8 @@ class _Data:
             "split_sha256": split_hash(images, parts),
             "images": len(images),
             "lesions": len(set(lesions)),
+            "grouped_by": self.read.group_column,
+            "patients_in_several_parts": _patients_in_several_parts(records, parts),
             "images_without_lesion_id": len(images) - known if self.read.lesions else len(images),
             "counts": {p: _counts(p, parts, records, labels) for p in SPLITS},
             "lesions_per_part": {
@@ -246,10 +252,11 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
     reads = [read_records([table], format=format) for table in existing.tables]
     return Records(
         format=reads[0].format,
-        records=tuple(r for read in reads for r in read.records),
+        records=with_ids([r for read in reads for r in read.records]),
         lesions=sum(read.lesions for read in reads),
         tables=tuple(table for read in reads for table in read.tables),
         left_out={},
+        group_column=next((read.group_column for read in reads if read.group_column), None),
     )
 
 
@@ -262,7 +269,7 @@ def _index(records: Sequence[Record], image_dirs: Sequence[Path]) -> Mapping[str
             "A table names images but not where they are: name their folder in `image_dirs`.",
             parameter="image_dirs",
         )
-    return index_images(image_dirs)
+    return find_images({r.image: r.name for r in records}, image_dirs)
 
 
 def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:
@@ -305,6 +312,17 @@ def _keep(
         "seed": None,
     }
     return data.write(output, records, parts, extra)
+
+
+def _patients_in_several_parts(records: Sequence[Record], parts: Sequence[str]) -> int:
+    """Number of patients whose lesions lie in several parts; 0 where no patients are known."""
+    rows = [
+        (r.columns[column], part)
+        for r, part in zip(records, parts, strict=True)
+        if (column := find(r.columns, PATIENT_NAMES))
+    ]
+    named = [(patient.strip(), part) for patient, part in rows if not is_unnamed(patient)]
+    return shared_groups([patient for patient, _ in named], [part for _, part in named])
 
 
 def _shares(parts: Sequence[str]) -> dict[str, float]:

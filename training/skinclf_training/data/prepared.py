@@ -17,7 +17,7 @@ import numpy.typing as npt
 from skinclf._utils.files import replace_file, writing
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
-from skinclf_training.data.check import index_images
+from skinclf_training.data.locate import find_images
 from skinclf_training.data.reading.metadata import Record
 from skinclf_training.data.split import shared_groups, split_hash
 
@@ -147,7 +147,8 @@ def read_prepared(folder: Path) -> Prepared:
 def _paths(folder: Path, rows: Sequence[Mapping[str, str]], manifest: Mapping[str, Any]) -> list[Path | None]:
     if rows and "file" in rows[0]:
         return [folder / r["file"] for r in rows]
-    index = index_images([folder / d for d in manifest["image_dirs"]])
+    names = {r["image_id"]: r["image_id"] for r in rows}
+    index = find_images(names, [folder / d for d in manifest["image_dirs"]])
     return [index.get(r["image_id"]) for r in rows]
 
 

@@ -29,7 +29,7 @@ def decoded_store(
 ) -> npt.NDArray[np.uint8]:
     """Pixels of all images after a `Preprocess`' geometry, memory-mapped.
 
-    The file name holds a hash of the image files (name, size, time) and of the preprocessing, so a stale
+    The file name holds a hash of the image files (folder and name, size, time) and of the preprocessing, so a stale
     store is never taken; it appears only when complete.
 
     Args:
@@ -49,7 +49,7 @@ def decoded_store(
     key = hashlib.sha256(preprocess.fingerprint.encode())
     for path in paths:
         info = path.stat()
-        key.update(f"{path.name} {info.st_size} {info.st_mtime_ns}\n".encode())
+        key.update(f"{path.parent.name}/{path.name} {info.st_size} {info.st_mtime_ns}\n".encode())
     file = cache / f"pixels-{key.hexdigest()[:16]}.npy"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,9 @@ from skinclf_cli.types import Codes
     help="Number of cross-validation folds, written to OUTPUT/fold0, OUTPUT/fold1, ...; no folds by default.",
 )
 @click.option("--seed", type=int, default=42, show_default=True, help="Random seed of the split.")
-@click.option("--image-level", is_flag=True, help="Split by image, where no lesion ids are known.")
+@click.option(
+    "--image-level", is_flag=True, help="Split by image, where neither lesions nor patients are known."
+)
 @click.option("--use-split", type=EXISTING, help="Table or folder whose split is kept.")
 @click.option(
     "--allow-shared-lesions", is_flag=True, help="Keep an existing split in which parts share lesions."

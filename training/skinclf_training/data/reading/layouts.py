@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
+from skinclf_training.data.locate import image_ids
 from skinclf_training.data.split import PART_NAMES
 
 _PREFIX = re.compile(r"(mel|nomel)_(.+)")
@@ -23,12 +24,14 @@ class Picture:
 
     Attributes:
         image: Image id.
+        name: Path below the root, by which tables may name the image.
         label: Class that the folder or the prefix states.
         part: Part: `train`, `val`, `test`, or empty.
         file: Path of the image.
     """
 
     image: str
+    name: str
     label: str
     part: str
     file: Path
@@ -49,15 +52,21 @@ def read_class_folders(root: Path) -> tuple[list[Picture], dict[str, str]]:
         The images, and the reasons why others were left out (none are).
 
     Raises:
-        InvalidArgumentError: No image lies in a class folder, or an image id occurs twice.
+        InvalidArgumentError: No image lies in a class folder.
     """
-    found = (
-        Picture(file.stem, folder.name, part, file)
+    found = [
+        (file, folder.name, part)
         for part, top in _parts(root)
         for folder in _folders(top)
         for file in _images(folder)
-    )
-    return _unique(root, found, "one subfolder of images per class"), {}
+    ]
+    if not found:
+        raise InvalidArgumentError(
+            f"{root}: expected one subfolder of images per class; found no such image."
+        )
+    names = [file.relative_to(root).as_posix() for file, _, _ in found]
+    rows = zip(image_ids(names), names, found, strict=True)
+    return [Picture(image, name, label, part, file) for image, name, (file, label, part) in rows], {}
 
 
 def read_prefixes(root: Path) -> tuple[list[Picture], dict[str, str]]:
@@ -81,7 +90,8 @@ def read_prefixes(root: Path) -> tuple[list[Picture], dict[str, str]]:
                 elif match is None:
                     left_out[f"{part}/{file.name}".lstrip("/")] = "no prefix mel_ or nomel_"
                 else:
-                    yield Picture(match[2], _CODES[match[1]], part, file)
+                    name = file.with_name(match[2] + file.suffix).relative_to(root).as_posix()
+                    yield Picture(match[2], name, _CODES[match[1]], part, file)
 
     return _unique(root, look(), "images named mel_* and nomel_*"), left_out
 
@@ -121,8 +131,8 @@ def _sorted(root: Path, wanted: Callable[[Path], bool]) -> list[Path]:
 
 
 def parts_of_layout(root: Path) -> Mapping[str, str]:
-    """Part of every image of a layout with `train`, `val` and `test`; empty for any other."""
+    """Part of every image of a layout with `train`, `val` and `test`, by its path below the root; else empty."""
     if not any(part for part, _ in _parts(root)):
         return {}
     read = read_prefixes if sniff_layout(root) == "prefix" else read_class_folders
-    return {picture.image: picture.part for picture in read(root)[0]}
+    return {picture.name: picture.part for picture in read(root)[0]}

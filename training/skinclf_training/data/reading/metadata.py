@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
-from skinclf.tables.predictions import stem
-from skinclf.tables.reference import ID_NAMES, one_hot_columns
+from skinclf.tables.names import pair_tables
+from skinclf.tables.reference import ID_NAMES, lesions_or_patients, one_hot_columns
+from skinclf_training.data.locate import image_ids
 from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
 
 #: Column names in use for the same thing, in lower case; the first that a table has counts.
-LESION_COLUMNS = ("lesion_id", "lesion")
 LABEL_COLUMNS = ("dx", "diagnosis", "label", "label_name", "class", "target")
 #: Formats that `read_records` reads, and how each is recognised.
 FORMATS: Mapping[str, str] = {
@@ -34,12 +35,13 @@ class Record:
     """One image of a data set.
 
     Attributes:
-        image: Image id, the file name without its ending.
-        lesion: Lesion id; the image id when none is known.
+        image: Image id, see `skinclf_training.data.locate.image_ids`.
+        lesion: Lesion id, else `patient:` and the patient's; the image id when neither is known.
         label: Label as the source writes it, later the code in the taxonomy that is trained.
         origin: Code in the source's own taxonomy; empty until `to_taxonomy` has found it.
         columns: Every column of the table's row, as text.
-        file: Path of the image where the layout of folders gives it; else it is found by id.
+        file: Path of the image where the layout of folders gives it; else it is found by name.
+        name: Name of the image as the source writes it; empty for the id.
     """
 
     image: str
@@ -48,6 +50,7 @@ class Record:
     origin: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +60,10 @@ class Records:
     Attributes:
         format: Key of `FORMATS`.
         records: Records in the order of the source.
-        lesions: Number of images with a lesion id in the source.
+        lesions: Number of images with a lesion id, or else a patient's, in the source.
         tables: Tables that were read, the labels first.
         left_out: Reason by image that was left out, such as a synthetic copy.
+        group_column: Column of the lesions, else of the patients; None when both are unknown.
     """
 
     format: str
@@ -67,6 +71,7 @@ class Records:
     lesions: int
     tables: tuple[Path, ...]
     left_out: Mapping[str, str]
+    group_column: str | None = None
 
 
 def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records:  # noqa: A002 - name of the option
@@ -97,10 +102,12 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         }
         labels = {p.image: p.label for p in pictures}
         files = {p.image: p.file for p in pictures}
+        names = {p.image: p.name for p in pictures}
     else:
         columns = read_columns(first)
         found = format or _sniff(columns, first)
-        ids = _ids(columns, first)
+        names = _ids(columns, first)
+        ids = list(names)
         cells = (
             _one_hot(columns, first) if found in {"isic2019", "onehot"} else _labels(columns, found, first)
         )
@@ -108,24 +115,40 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         labels, files = dict(zip(ids, cells, strict=True)), {}
         more = [*more, *(p for p in _beside(first) if p not in more)]
     for path in more:
-        _merge(rows, path)
-    lesion_of = {image: _lesion(row) for image, row in rows.items()}
+        _merge(rows, names, path)
+    header = dict.fromkeys(name for row in rows.values() for name in row)
+    group_column, groups = lesions_or_patients(
+        {name: [row.get(name, "") for row in rows.values()] for name in header}, list(rows)
+    )
+    group_of = dict(zip(rows, groups or (), strict=False))
+    lesion_of = {image: group for image, group in group_of.items() if group != f"image:{image}"}
     records = tuple(
         Record(
             image=image,
-            lesion=lesion_of[image] or image,
+            lesion=lesion_of.get(image, image),
             label=labels[image],
             columns=row,
             file=files.get(image),
+            name=names[image],
         )
         for image, row in rows.items()
     )
     return Records(
         format=found,
         records=records,
-        lesions=sum(bool(lesion) for lesion in lesion_of.values()),
+        lesions=len(lesion_of),
         tables=(first, *more),
         left_out=left_out,
+        group_column=group_column,
+    )
+
+
+def with_ids(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Records of several tables under ids that tell them apart; an image without a lesion stays one."""
+    ids = image_ids([r.name or r.image for r in records])
+    return tuple(
+        replace(r, image=image, lesion=image if r.lesion == r.image else r.lesion)
+        for r, image in zip(records, ids, strict=True)
     )
 
 
@@ -144,20 +167,21 @@ def _sniff(columns: Columns, path: Path) -> str:
     )
 
 
-def _ids(columns: Columns, path: Path) -> list[str]:
+def _ids(columns: Columns, path: Path) -> dict[str, str]:
+    """Name of each image as the table writes it, by id, in the order of the rows."""
     column = find(columns, ID_NAMES)
     if column is None:
         raise InvalidArgumentError(
             f"{path}: none of the columns {', '.join(ID_NAMES)} is there; found {', '.join(columns)}."
         )
-    ids, seen = [stem(cell) for cell in columns[column]], set[str]()
-    for image in ids:
-        if not image or image in seen:
+    names: dict[str, str] = {}
+    for image, cell in zip(image_ids(columns[column]), columns[column], strict=True):
+        if is_missing(image) or image in names:
             raise InvalidArgumentError(
                 f"{path}: image id {image!r} is empty or appears twice; expected one row per image."
             )
-        seen.add(image)
-    return ids
+        names[image] = cell
+    return names
 
 
 def _labels(columns: Columns, found: str, path: Path) -> list[str]:
@@ -201,20 +225,14 @@ def _beside(path: Path) -> list[Path]:
     return [path.with_name(name) for name in names if name != path.name and path.with_name(name).is_file()]
 
 
-def _merge(rows: dict[str, dict[str, str]], path: Path) -> None:
+def _merge(rows: dict[str, dict[str, str]], names: Mapping[str, str], path: Path) -> None:
     """Add the columns of another table about the same images; what is there stays."""
     columns = read_columns(path)
-    ids = _ids(columns, path)
-    if not rows.keys() & set(ids):
+    others = list(_ids(columns, path).values())
+    partners = pair_tables([names[image] for image in rows], others, "labels", f"table {path.name}").partners
+    if all(j is None for j in partners):
         raise InvalidArgumentError(f"{path}: knows none of the labelled images, such as {next(iter(rows))}.")
     known = {name.lower() for name in next(iter(rows.values()))}
     new = [name for name in columns if name.lower() not in known and name != find(columns, ID_NAMES)]
-    place = {image: i for i, image in enumerate(ids)}
-    for image, row in rows.items():
-        i = place.get(image)
+    for row, i in zip(rows.values(), partners, strict=True):
         row.update({name: "" if i is None else columns[name][i] for name in new})
-
-
-def _lesion(row: Mapping[str, str]) -> str:
-    column = find(row, LESION_COLUMNS)
-    return row[column] if column else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from skinclf._utils.columns import find, read_columns
 from skinclf._utils.json import read_json
 from skinclf.errors import InvalidArgumentError
-from skinclf.tables.predictions import stem
+from skinclf.tables.names import pair_tables
 from skinclf.tables.reference import ID_NAMES
 from skinclf_training.data.reading.layouts import parts_of_layout
 from skinclf_training.data.reading.metadata import Record
@@ -28,7 +28,7 @@ class ExistingSplit:
     Attributes:
         source: File or folder that was read.
         tables: Tables that state it, the first of which may hold the labels too; empty for folders.
-        images: Part by image id, where the source names images.
+        images: Part by image as the source names it, where it names images.
         lesions: Part by lesion id, where the source names lesions.
     """
 
@@ -41,11 +41,19 @@ class ExistingSplit:
         """Part of every record; None for one that is not in the split.
 
         Raises:
-            InvalidArgumentError: A part has no record, or images and lesions of the split contradict.
+            InvalidArgumentError: A part has no record, images and lesions of the split contradict, or a name could
+                mean several images.
         """
         parts: list[str | None] = []
-        for record in records:
-            by_image, by_lesion = self.images.get(record.image), self.lesions.get(record.lesion)
+        names = list(self.images)
+        pairing = pair_tables(
+            [r.name or r.image for r in records], names, "labels", f"split {self.source.name}"
+        )
+        for record, j in zip(records, pairing.partners, strict=True):
+            by_image, by_lesion = (
+                None if j is None else self.images[names[j]],
+                self.lesions.get(record.lesion),
+            )
             if by_image and by_lesion and by_image != by_lesion:
                 raise InvalidArgumentError(
                     f"{self.source}: image {record.image} is in {by_image}, its lesion {record.lesion} in "
@@ -96,7 +104,7 @@ def read_split(path: Path) -> ExistingSplit:
     for name, cell in zip(columns[image], columns[part], strict=True):
         if cell.lower() not in PART_NAMES:
             raise InvalidArgumentError(f"{path}: {name}: split is {cell!r}; expected {', '.join(SPLITS)}.")
-        _add(images, stem(name), PART_NAMES[cell.lower()], path)
+        _add(images, name, PART_NAMES[cell.lower()], path)
     beside = path.with_name("split_metadata.json")
     lesions = _lesions(beside) if beside.is_file() else {}
     return ExistingSplit(source=path, tables=(path,), images=images, lesions=lesions)
@@ -110,7 +118,7 @@ def _from_tables(folder: Path, tables: Mapping[str, Path]) -> ExistingSplit:
         if image is None:
             raise InvalidArgumentError(f"{table}: no column names the image; found {', '.join(columns)}.")
         for name in columns[image]:
-            _add(images, stem(name), part, table)
+            _add(images, name, part, table)
     return ExistingSplit(source=folder, tables=tuple(tables.values()), images=images, lesions={})
 
 

@@ -136,8 +136,8 @@ def test_two_models_meet_on_the_same_paths(tmp_path: Path) -> None:
     )
     tables = [
         join(read_predictions(predictions(tmp_path / "p.csv", names, [0.1, 0.9, 0.2, 0.8])), truth)
-        for names in ([f"P{k}/0.jpg" for k in range(4)], [f"d/P{k}/0.jpg" for k in (3, 2, 1, 0)])
+        for names in ([f"x/P{k}/0.jpg" for k in range(4)], [f"y/P{k}/0.jpg" for k in (3, 2, 1, 0)])
     ]
     a, b = on_common_images(*map(label_predictions, tables))
-    assert a.ids == ("P0/0.jpg", "P1/0.jpg", "P2/0.jpg", "P3/0.jpg")
-    assert b.ids == ("d/P0/0.jpg", "d/P1/0.jpg", "d/P2/0.jpg", "d/P3/0.jpg")
+    assert a.ids == ("x/P0/0.jpg", "x/P1/0.jpg", "x/P2/0.jpg", "x/P3/0.jpg")
+    assert b.ids == ("y/P0/0.jpg", "y/P1/0.jpg", "y/P2/0.jpg", "y/P3/0.jpg")

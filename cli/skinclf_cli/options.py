@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from skinclf.models.options import HubOptions, ModelOptions
-from skinclf_cli.types import Codes, Device
+from skinclf_cli.types import Codes, Device, LabelMapping
+
+if TYPE_CHECKING:
+    from skinclf.tables.reference import LabelOptions
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
@@ -77,6 +81,63 @@ def set_option(command: _Command) -> _Command:
         help="Key of the configuration with its value; may be given several times.",
     )(command)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOptions:
+    """What a user states about a table of labels.
+
+    Attributes:
+        id_column: Column that names the image.
+        label_column: Column of the labels.
+        map_labels: Label of the table and its new name.
+        drop_classes: Classes to leave out.
+    """
+
+    id_column: str | None = None
+    label_column: str | None = None
+    map_labels: tuple[tuple[str, str], ...] = ()
+    drop_classes: tuple[tuple[str, ...], ...] = ()
+
+    def options(self) -> LabelOptions:
+        """The same for the library."""
+        from skinclf.tables.reference import LabelOptions
+
+        return LabelOptions(
+            id_column=self.id_column,
+            label_column=self.label_column,
+            map_labels=dict(self.map_labels),
+            drop_classes=tuple(name for names in self.drop_classes for name in names),
+        )
+
+
+#: What is stated about a table of labels, as the parameter `table`.
+table_options = packed(
+    "table",
+    TableOptions,
+    click.option(
+        "--id-column", metavar="COLUMN", help="Column of the labels that names the image. Default: detected."
+    ),
+    click.option(
+        "--label-column",
+        metavar="COLUMN",
+        help="Column of the labels that is used alone. Default: all that are detected; they must agree.",
+    ),
+    click.option(
+        "--map-label",
+        "map_labels",
+        type=LabelMapping(),
+        multiple=True,
+        metavar="OLD=NEW",
+        help="Label of the table and the class that it means; may be given several times.",
+    ),
+    click.option(
+        "--drop-class",
+        "drop_classes",
+        type=Codes(),
+        multiple=True,
+        help="Comma-separated classes whose images are left out; may be given several times.",
+    ),
+)
 
 #: Access to the Hub, as the parameter `hub`; the token follows the rules of the Hub's client.
 hub_options = packed(

@@ -99,3 +99,20 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in new
             return tuple(float(part) for part in value.split(","))
         except ValueError:
             self.fail(f"Expected numbers such as '0.7,0.3'; received {value!r}.", param, ctx)
+
+
+class LabelMapping(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """A label of a table and its new name, written `OLD=NEW`."""
+
+    name = "mapping"
+
+    def convert(
+        self, value: str | tuple[str, str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split at the last `=`."""
+        if isinstance(value, tuple):
+            return value
+        old, _, new = value.rpartition("=")
+        if not old.strip() or not new.strip():
+            self.fail(f"Expected OLD=NEW such as 'lentigo NOS=bkl'; received {value!r}.", param, ctx)
+        return old.strip(), new.strip()

@@ -5,22 +5,22 @@ Cells stay text until a reader parses them, so that a number printed for float32
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.csv_tables import Columns, decode_table, read_csv
 from skinclf.errors import InvalidArgumentError, MissingExtraError
 
-Columns: TypeAlias = dict[str, list[str]]
+__all__ = ["Columns", "find", "parse_float32", "read_columns"]
 
 
 def read_columns(path: Path) -> Columns:
-    """Read a table; the format follows the extension, tabs are recognised in the header.
+    """Read a table; the format follows the extension, the separator of CSV the header.
 
     Args:
         path: File with the extension `.csv`, `.tsv`, `.tab`, `.txt`, `.jsonl`/`.ndjson` (nested `probabilities`
@@ -38,50 +38,26 @@ def read_columns(path: Path) -> Columns:
         elif path.suffix.lower() in {".parquet", ".pq"}:
             columns = _read_parquet(path)
         else:
-            columns = _read_csv(path)
+            columns = read_csv(path)
     except OSError as error:
         raise InvalidArgumentError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise InvalidArgumentError(f"{path}: not a text table in UTF-8.") from None
     if not columns or not next(iter(columns.values())):
         raise InvalidArgumentError(f"{path}: the table has no rows.")
     return columns
 
 
-def _read_csv(path: Path) -> Columns:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        rows = csv.reader(file, delimiter="\t" if "\t" in first and "," not in first else ",")
-        try:
-            header = [name.strip() for name in next(rows, [])]
-            body = [row for row in rows if row]
-        except csv.Error as error:
-            raise InvalidArgumentError(f"{path}: line {rows.line_num}: {error}.") from None
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise InvalidArgumentError(f"{path}: column {repeated[0]!r} occurs twice.")
-    for number, row in enumerate(body, start=2):
-        if len(row) != len(header):
-            raise InvalidArgumentError(
-                f"{path}: row {number} has {len(row)} cells but the header {len(header)}; is the file truncated?"
-            )
-    return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
-
-
 def _read_jsonl(path: Path) -> Columns:
     records: list[dict[str, str]] = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgumentError(f"{path}: line {number} is no JSON: {error}.") from None
-            if not isinstance(value, Mapping):
-                raise InvalidArgumentError(f"{path}: line {number}: expected a JSON object.")
-            records.append(dict(_flat(value)))
+    for number, line in enumerate(decode_table(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidArgumentError(f"{path}: line {number} is no JSON: {error}.") from None
+        if not isinstance(value, Mapping):
+            raise InvalidArgumentError(f"{path}: line {number}: expected a JSON object.")
+        records.append(dict(_flat(value)))
     names = dict.fromkeys(name for record in records for name in record)
     return {name: [record.get(name, "") for record in records] for name in names}
 

@@ -15,8 +15,16 @@ from skinclf.labels import LabelSet
 from skinclf.models.bundle import is_bundle, read_spec
 from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.models.spec import ModelSpec
-from skinclf.tables.predictions import Joined, join, malignant_codes, read_labels, read_predictions
-from skinclf.tables.reference import LESION_NAMES, groups_of
+from skinclf.tables.diagnosis_names import map_classes
+from skinclf.tables.predictions import (
+    Joined,
+    join,
+    label_set_of,
+    malignant_codes,
+    read_labels,
+    read_predictions,
+)
+from skinclf.tables.reference import LESION_NAMES, LabelOptions, groups_of
 
 #: Held-out predictions that travel with a model: `image,lesion_id,label,p_<code>...`, calibrated as `predict`
 #: would print them.
@@ -48,6 +56,23 @@ class HeldOutPredictions:
     def label_set(self) -> LabelSet | None:
         """The model's labels, when the model is known."""
         return self.spec.labels if self.spec else None
+
+    @property
+    def classes(self) -> LabelSet:
+        """The model's labels, else those that the columns of the predictions name."""
+        return self.label_set or label_set_of(self.joined.predictions)
+
+    @property
+    def class_codes(self) -> tuple[str, ...] | None:
+        """Class of each row among the model's, by a declared crosswalk where the reference has others.
+
+        None when the reference says 0 or 1 only.
+        """
+        codes = self.joined.labels.codes
+        if codes is None:
+            return None
+        mapped = map_classes(codes, self.classes).codes
+        return tuple(mapped[code] for code in codes)
 
     def positive_codes(self, positive: Sequence[str] | None = None) -> tuple[str, ...] | None:
         """The codes that count as positive, in column order; None when the table has P(malignant) only."""
@@ -85,6 +110,7 @@ def read_held_out(
     model: str | None = None,
     split: str | None = None,
     max_unmatched: float = 0.05,
+    label_options: LabelOptions | None = None,
 ) -> HeldOutPredictions:
     """Read labelled predictions: a table, those of a run's folder, or those that travel with a model.
 
@@ -96,6 +122,7 @@ def read_held_out(
             used, and None means the built-in model.
         split: Only labels of this split.
         max_unmatched: Largest tolerated share of predictions without a label.
+        label_options: Columns, names and classes of the labels table that the user states.
 
     Raises:
         InvalidArgumentError: No such files, or they do not fit together.
@@ -128,9 +155,10 @@ def read_held_out(
     if spec is not None:
         _refuse_other_model(made_by, spec, predictions)
     source = labels or predictions
-    label_set = spec.labels if spec else None
+    predicted = read_predictions(predictions)
+    label_set = spec.labels if spec else label_set_of(predicted)
     try:
-        table = read_labels(source, label_set, split=split)
+        table = read_labels(source, label_set, split=split, options=label_options)
     except InvalidArgumentError as error:
         if labels is None:
             raise InvalidArgumentError(
@@ -139,7 +167,7 @@ def read_held_out(
             ) from None
         raise
     return HeldOutPredictions(
-        joined=join(read_predictions(predictions), table, max_unmatched=max_unmatched),
+        joined=join(predicted, table, max_unmatched=max_unmatched),
         spec=spec,
         model=made_by or (spec.identity.to_dict() if spec else None),
         folder=folder,
@@ -217,7 +245,7 @@ def label_sets(conformal: str, models: Sequence[str]) -> ConformalSets:
             parameter="conformal",
         )
     held_out = read_held_out(model=models[0] if models else None)
-    table, codes, spec = held_out.joined.predictions, held_out.joined.labels.codes, held_out.spec
+    table, codes, spec = held_out.joined.predictions, held_out.class_codes, held_out.spec
     if table.codes is None or table.probabilities is None or codes is None or spec is None:
         raise InvalidArgumentError(
             "The model's held-out predictions have no class codes to fit label sets on.",

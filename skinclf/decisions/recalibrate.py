@@ -90,7 +90,7 @@ def recalibrate(
         raise InvalidArgumentError(f"{spec.name} does not say which labels are malignant.")
     probabilities = table.in_order(spec.labels)
     positive = held_out.joined.labels.truth(None, spec.labels).astype(np.bool_)
-    truth = _label_indices(held_out.joined.labels.codes, spec)
+    truth = _label_indices(held_out.class_codes, spec)
     groups = held_out.groups() or table.ids
     logits = logits_from(probabilities, spec.calibration)
     target: npt.NDArray[Any] | None = positive if truth is None and method == "isotonic" else truth

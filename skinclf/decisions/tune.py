@@ -135,7 +135,7 @@ def tune(
         InvalidArgumentError: Unusable data or options.
         InsufficientDataError: The data cannot support the target.
     """
-    truth, score = held_out.joined.binary(positive, held_out.label_set)
+    truth, score = held_out.joined.binary(positive, held_out.classes)
     groups = held_out.groups(group_by)
     unit: Unit = "image" if group_by is None else "lesion"
     sampling: SampleOptions = {
@@ -155,7 +155,7 @@ def tune(
     classes: dict[str, OperatingPoint] = {}
     if per_class:
         codes, values = _multiclass(held_out, "per_class")
-        classes = tune_class_thresholds(held_out.joined.labels.codes or (), values, codes, **choice)
+        classes = tune_class_thresholds(held_out.class_codes or (), values, codes, **choice)
         extra["decision"] = ClassDecision(
             codes=codes, thresholds=tuple(classes[code].threshold for code in codes)
         ).to_dict()
@@ -211,10 +211,10 @@ def _costs(
     codes, values = _multiclass(held_out, "cost_matrix")
     costs = read_costs(path, codes)
     rule = ClassDecision(codes=tuple(codes), costs=tuple(tuple(row) for row in costs.tolist()))
-    unknown = sorted(set(held_out.joined.labels.codes or ()) - set(codes))
+    unknown = sorted(set(held_out.class_codes or ()) - set(codes))
     if unknown:
         raise InvalidArgumentError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
-    truth = np.asarray([codes.index(code) for code in held_out.joined.labels.codes or ()])
+    truth = np.asarray([codes.index(code) for code in held_out.class_codes or ()])
     clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
 
     def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float | None]:

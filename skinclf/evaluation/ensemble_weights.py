@@ -18,7 +18,7 @@ import numpy as np
 from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.comparison import on_common_images
 from skinclf.evaluation.inputs import join_split, open_labels
-from skinclf.evaluation.labelled_predictions import LabelledPredictions, label_predictions, label_set_of
+from skinclf.evaluation.labelled_predictions import LabelledPredictions, label_predictions
 from skinclf.evaluation.metric_set import MetricSet, estimates
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.schema import Schema
@@ -27,7 +27,7 @@ from skinclf.labels import LabelSet
 from skinclf.metrics.bootstrap import percentile_interval
 from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.intervals import check_confidence
-from skinclf.tables.predictions import read_predictions
+from skinclf.tables.predictions import label_set_of, read_predictions
 
 #: Figure, by the names that training uses for them, to the panel's name.
 FIGURES = {

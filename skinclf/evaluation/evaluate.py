@@ -23,7 +23,6 @@ from skinclf.evaluation.curves import curves
 from skinclf.evaluation.labelled_predictions import (
     LabelledPredictions,
     label_predictions,
-    label_set_of,
     malignant_of,
 )
 from skinclf.evaluation.leakage import Overlap, find_overlaps, refuse
@@ -35,7 +34,8 @@ from skinclf.metrics.calibration import BINS
 from skinclf.metrics.clusters import Combine
 from skinclf.metrics.intervals import check_confidence
 from skinclf.tables.names import fuller
-from skinclf.tables.predictions import LabelTable, PredictionTable
+from skinclf.tables.predictions import LabelTable, PredictionTable, label_set_of
+from skinclf.tables.reference import LabelOptions
 
 SCHEMA = 1
 KIND = "skinclf-metrics"
@@ -75,6 +75,7 @@ def evaluate(
     replicates: int = 2000,
     seed: int = 0,
     name: str | None = None,
+    label_options: LabelOptions | None = None,
 ) -> Evaluation:
     """Measure predictions against reference labels.
 
@@ -103,6 +104,7 @@ def evaluate(
         replicates: Number of resamples of the lesion-cluster bootstrap.
         seed: Seed of the bootstrap.
         name: Name of the model in the report; None takes it from the run manifest or the file.
+        label_options: Columns, names and classes of the labels table that the user states.
 
     Raises:
         InvalidArgumentError: Tables or options that cannot be used.
@@ -118,7 +120,7 @@ def evaluate(
     threshold_used = inputs.open_threshold(threshold, source.manifest)
     inputs.refuse_other_model(threshold_used, source.model)
     known = parse_labels(label_set) if isinstance(label_set, str) else label_set or label_set_of(source.table)
-    everything, tested = inputs.open_labels(labels, known, split)
+    everything, tested = inputs.open_labels(labels, known, split, label_options)
     codes = positive if positive is not None else threshold_used.positive
     joined = inputs.join_split(source.table, everything, tested)
     cases = label_predictions(joined, labels=known, positive=codes, group_by=group_by)

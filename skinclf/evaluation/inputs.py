@@ -27,6 +27,7 @@ from skinclf.tables.predictions import (
     read_predictions,
     stem,
 )
+from skinclf.tables.reference import LabelOptions
 
 #: `Threshold.source` when none was chosen.
 DEFAULT = "default"
@@ -133,7 +134,10 @@ def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> N
 
 
 def open_labels(
-    source: Path | str | LabelTable, labels: LabelSet, split: str | None
+    source: Path | str | LabelTable,
+    labels: LabelSet,
+    split: str | None,
+    options: LabelOptions | None = None,
 ) -> tuple[LabelTable, LabelTable]:
     """All labels, and those of the split under test.
 
@@ -146,8 +150,10 @@ def open_labels(
                 "A split is chosen when labels are read; pass a file, or the split's rows only."
             )
         return source, source
-    everything = read_labels(source, labels)
-    return everything, everything if split is None else read_labels(source, labels, split=split)
+    everything = read_labels(source, labels, options=options)
+    if split is None:
+        return everything, everything
+    return everything, read_labels(source, labels, split=split, options=options)
 
 
 def join_split(predictions: PredictionTable, everything: LabelTable, tested: LabelTable) -> Joined:
@@ -156,7 +162,7 @@ def join_split(predictions: PredictionTable, everything: LabelTable, tested: Lab
     Raises:
         InvalidArgumentError: As for `skinclf.tables.predictions.join`.
     """
-    return join(predictions, tested, others=everything.ids)
+    return join(predictions, tested, others=(*everything.ids, *everything.left_out))
 
 
 def describe_data(
@@ -180,6 +186,7 @@ def describe_data(
         "unmatched": len(joined.unmatched),
         "unmatched_images": joined.unmatched[:20],
         "labels_without_prediction": len(joined.unused),
+        "labels_left_out": dict(sorted(Counter(joined.labels.left_out.values()).items())),
         "fingerprint": hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16],
         **cases.labels.to_dict(),
         "support": {

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from skinclf._utils.arrays import Float32
 from skinclf.errors import InvalidArgumentError
-from skinclf.labels import CROSSWALKS, MALIGNANT, TAXONOMIES, Label, LabelSet
+from skinclf.labels import LabelSet
 from skinclf.metrics.clusters import cluster_index
 from skinclf.models.class_decision import ClassDecision
-from skinclf.tables.predictions import Joined, PredictionTable, malignant_codes
+from skinclf.tables.diagnosis_names import map_classes
+from skinclf.tables.predictions import Joined, PredictionTable, label_set_of
 from skinclf.tables.reference import LESION_NAMES, groups_of
 
 
@@ -37,7 +38,7 @@ class LabelledPredictions:
         group_by: Column that says which images belong together: `lesion_id`, that of the patients, or one that was
             asked for; None when every image counts as independent.
         columns: The columns of the labels table, as text.
-        note: What bringing the reference to the label set has lost, in words; empty when nothing.
+        note: What bringing the reference to the label set has lost, and columns that were not used; empty when nothing.
         decision: Rule for the predicted class, in label order; None without one.
     """
 
@@ -151,24 +152,8 @@ def label_predictions(
         groups=groups,
         group_by=column,
         columns=joined.labels.columns,
-        note=note,
+        note="; ".join(part for part in (joined.labels.note, note) if part),
     )
-
-
-def label_set_of(predictions: PredictionTable) -> LabelSet:
-    """The label set of a predictions table: a known taxonomy with the same codes, else just the codes."""
-    codes = predictions.codes
-    if codes is None or len(codes) < 2:
-        return MALIGNANT
-    wanted = sorted(code.lower() for code in codes)
-    for taxonomy in TAXONOMIES.values():
-        if sorted(taxonomy.codes) == wanted:
-            return taxonomy
-    try:
-        flagged = malignant_codes(codes)
-    except InvalidArgumentError:  # malignancy is not declared: the two-class view is left out
-        return LabelSet("custom", tuple(Label(code, code) for code in codes))
-    return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
 
 
 def malignant_of(labels: LabelSet) -> tuple[str, ...]:
@@ -198,24 +183,8 @@ def _truth(joined: Joined, labels: LabelSet) -> tuple[npt.NDArray[np.intp] | Non
         if binary is None or len(labels) != 2 or malignant is None or len(malignant) != 1:
             return None, ""
         return np.where(binary == 1, malignant[0], 1 - malignant[0]), ""
-    mapping, note = _mapping(sorted(set(codes)), labels)
-    return np.asarray([labels.position(mapping[code]) for code in codes], np.intp), note
-
-
-def _mapping(codes: Sequence[str], labels: LabelSet) -> tuple[Mapping[str, str], str]:
-    """Reference code to the predictions' code: the same, or by a declared crosswalk."""
-    if set(codes) <= set(labels.codes):
-        return {code: code for code in codes}, ""
-    for taxonomy in TAXONOMIES.values():
-        walk = CROSSWALKS.get((taxonomy.name, labels.name))
-        if walk is not None and set(codes) <= set(walk.mapping):
-            loss = f": {walk.lossy}" if walk.lossy else ""
-            return walk.mapping, f"reference labels of {walk.source} mapped to {walk.target}{loss}"
-    extra = [code for code in codes if code not in labels.codes]
-    raise InvalidArgumentError(
-        f"The labels hold {', '.join(extra)}, which predictions of {', '.join(labels.codes)} cannot answer; "
-        "no crosswalk is declared. Leave these images out, or evaluate predictions of these classes."
-    )
+    mapped = map_classes(codes, labels)
+    return np.asarray([labels.position(mapped.codes[code]) for code in codes], np.intp), mapped.note
 
 
 def _groups(joined: Joined, group_by: str | None) -> tuple[npt.NDArray[np.intp], str | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
-from skinclf.labels import LabelSet
+from skinclf.labels import MALIGNANT, TAXONOMIES, Label, LabelSet
 from skinclf.tables.names import Pairing, listed, pair_tables, stem
 from skinclf.tables.reference import (
     ID_NAMES,
@@ -28,6 +28,7 @@ __all__ = [
     "LabelTable",
     "PredictionTable",
     "join",
+    "label_set_of",
     "malignant_codes",
     "read_labels",
     "read_predictions",
@@ -175,6 +176,22 @@ def _checked(table: PredictionTable, source: Path) -> PredictionTable:
     return table
 
 
+def label_set_of(predictions: PredictionTable) -> LabelSet:
+    """The label set of a predictions table: a known taxonomy with the same codes, else just the codes."""
+    codes = predictions.codes
+    if codes is None or len(codes) < 2:
+        return MALIGNANT
+    wanted = sorted(code.lower() for code in codes)
+    for taxonomy in TAXONOMIES.values():
+        if sorted(taxonomy.codes) == wanted:
+            return taxonomy
+    try:
+        flagged = malignant_codes(codes)
+    except InvalidArgumentError:  # malignancy is not declared: the two-class view is left out
+        return LabelSet("custom", tuple(Label(code, code) for code in codes))
+    return LabelSet("custom", tuple(Label(code, code, code in flagged) for code in codes))
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Predictions and labels of the same images, in the order of the predictions.
@@ -228,14 +245,14 @@ def join(
         labels: Must hold nearly all the predicted images.
         max_unmatched: Largest tolerated share of predictions without a label.
         others: Names of labelled images that are not asked for, such as those of other splits; their predictions
-            are left out.
+            are left out, as are those of `LabelTable.left_out`.
 
     Raises:
         InvalidArgumentError: An image occurs twice, a name could mean several, too many predictions have no label, or
             none is left.
     """
-    asked = set(labels.ids)
-    names = [*labels.ids, *(name for name in others if name not in asked)]
+    asked = {*labels.ids, *labels.left_out}
+    names = [*labels.ids, *labels.left_out, *(name for name in others if name not in asked)]
     count = len(labels.ids)
     pairing = pair_tables(predictions.ids, names, "predictions", "labels", asked=range(count))
     partners = [pairing.partners[i] for i in range(len(predictions.ids))]

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf._utils.columns import Columns, find, read_columns
 from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
+from skinclf.tables.diagnosis_names import class_of, map_classes
+from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
+from skinclf.tables.label_truth import LabelCells, positive_index
+
+__all__ = [
+    "ID_NAMES",
+    "LESION_NAMES",
+    "PATIENT_NAMES",
+    "LabelOptions",
+    "LabelTable",
+    "Truth",
+    "groups_of",
+    "lesions_or_patients",
+    "malignant_codes",
+    "one_hot_columns",
+    "read_labels",
+    "read_npz",
+]
 
 Truth: TypeAlias = npt.NDArray[np.int8]
 
@@ -29,11 +47,14 @@ ID_NAMES = (
     "id",
     "name",
     "path",
+    "img_id",
+    "bcn_filename",
+    "ddi_file",
+    "md5hash",
+    "derm",
 )
 LESION_NAMES = ("lesion_id", "lesion")
 PATIENT_NAMES = ("patient_id", "patient", "subject_id", "subject", "case_id", "person_id")
-_LABEL_NAMES = ("label", "dx", "diagnosis", "target", "class", "malignant", "benign_malignant", "y_true")
-_BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "benign": 0, "malignant": 1}
 _SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
@@ -49,6 +70,9 @@ class LabelTable:
             patients, an image without a lesion belongs to its patient.
         columns: Every column of the source as text, for subgroups.
         group_column: Column that `lesion_id` was read from; None when the source names neither lesions nor patients.
+        left_out: Reason by name of an image of the source that has no row here: `no label`, `unk` for an unknown
+            diagnosis, or a class that was to be left out.
+        note: Columns of the source that could not be used, in words; empty when there are none.
     """
 
     ids: tuple[str, ...]
@@ -57,16 +81,18 @@ class LabelTable:
     lesion_id: tuple[str, ...] | None
     columns: Mapping[str, tuple[str, ...]]
     group_column: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def take(self, rows: Sequence[int]) -> LabelTable:
         """The rows asked for, in that order."""
-        return LabelTable(
-            tuple(self.ids[i] for i in rows),
-            None if self.codes is None else tuple(self.codes[i] for i in rows),
-            None if self.binary is None else self.binary[list(rows)],
-            None if self.lesion_id is None else tuple(self.lesion_id[i] for i in rows),
-            {name: tuple(values[i] for i in rows) for name, values in self.columns.items()},
-            self.group_column,
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            codes=None if self.codes is None else tuple(self.codes[i] for i in rows),
+            binary=None if self.binary is None else self.binary[list(rows)],
+            lesion_id=None if self.lesion_id is None else tuple(self.lesion_id[i] for i in rows),
+            columns={name: tuple(values[i] for i in rows) for name, values in self.columns.items()},
         )
 
     def truth(self, positive: Sequence[str] | None = None, labels: LabelSet | None = None) -> Truth:
@@ -74,10 +100,11 @@ class LabelTable:
 
         Args:
             positive: Class codes that count as positive; None takes the 0/1 column, else malignancy.
-            labels: Says which codes are malignant; None asks the known taxonomies.
+            labels: Says which codes are malignant, and is the label set of `positive`; None asks the known taxonomies.
 
         Raises:
-            InvalidArgumentError: The table has no class codes, or has one of unknown malignancy.
+            InvalidArgumentError: The table has no class codes, one of unknown malignancy, or one without a crosswalk to
+                the label set of `positive`.
         """
         if positive is None and self.binary is not None:
             return self.binary
@@ -85,8 +112,11 @@ class LabelTable:
             raise InvalidArgumentError(
                 f"Positive class {','.join(positive or ())}: class codes are needed, the labels say 0 or 1."
             )
-        wanted = set(malignant_codes(sorted(set(self.codes)), labels) if positive is None else positive)
-        return np.asarray([code in wanted for code in self.codes], np.int8)
+        if positive is None:
+            wanted = set(malignant_codes(sorted(set(self.codes)), labels))
+            return np.asarray([code in wanted for code in self.codes], np.int8)
+        mapped = {} if labels is None else map_classes(self.codes, labels).codes
+        return np.asarray([mapped.get(code, code) in set(positive) for code in self.codes], np.int8)
 
 
 def groups_of(
@@ -155,24 +185,34 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
     return tuple(code for code in codes if flags[code])
 
 
-def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str | None = None) -> LabelTable:
+def read_labels(
+    path: Path | str,
+    labels: LabelSet | None = None,
+    *,
+    split: str | None = None,
+    options: LabelOptions | None = None,
+) -> LabelTable:
     """Read reference labels.
 
-    Understood are a column of 0/1 or class codes (`label`, `dx`, `diagnosis`, ...), one-hot columns such as
-    the ISIC ground truth, HAM10000's metadata (comma or tab), a folder with one subfolder per class (also
-    inside `train`, `val`, `test`), and `val_probs.npz`.
+    Understood are columns of 0/1 and of diagnoses (`label`, `dx`, `diagnosis`, ...) by code or by the names in
+    `skinclf.tables.diagnosis_names`, one-hot columns such as the ISIC ground truth, a folder with one subfolder per
+    class (also inside `train`, `val`, `test`), and `val_probs.npz`. Columns of the same labels must agree. Images
+    whose diagnosis is blank or unknown are left out and counted in `LabelTable.left_out`.
 
     Args:
         path: File or folder.
-        labels: Label set that codes must belong to; display names are recognised too.
+        labels: Label set that codes must belong to or have a declared crosswalk to.
         split: Keep only rows whose `split` column (or upper folder) says this.
+        options: Columns, names and classes that the user states.
 
     Raises:
-        InvalidArgumentError: No labels are found, one is unknown, or a one-hot row has not exactly one class.
+        InvalidArgumentError: No labels are found, columns disagree, a label has no class, or a one-hot row has not
+            exactly one class.
     """
+    options = options or LabelOptions()
     source = Path(path)
     if source.is_dir():
-        return _from_folders(source, labels, split)
+        return _from_folders(source, labels, split, options)
     if source.suffix.lower() == ".npz":
         truth = read_npz(source)[0]
         ids = tuple(map(str, range(truth.size)))
@@ -180,16 +220,33 @@ def read_labels(path: Path | str, labels: LabelSet | None = None, *, split: str 
     columns = read_columns(source)
     if split is not None:
         columns = _only(columns, split, source)
-    id_column = find(columns, ID_NAMES)
-    if id_column is None:
-        raise InvalidArgumentError(
-            f"{source}: no column names the image (one of {', '.join(ID_NAMES)}); found {', '.join(columns)}."
-        )
-    ids = tuple(columns[id_column])
-    binary, codes = _labels_of(columns, labels, source)
+    names = columns[id_column_of(columns, source, options)]
+    cells = read_label_cells(columns, labels, source, options)
+    left_out = {names[i]: reason for i, reason in sorted(cells.left_out.items())}
+    columns = {name: [values[i] for i in cells.rows] for name, values in columns.items()}
+    ids = tuple(names[i] for i in cells.rows)
+    binary, codes = _labels_of(cells, labels)
     group_column, groups = lesions_or_patients(columns, ids)
     kept = {name: tuple(values) for name, values in columns.items()}
-    return LabelTable(ids, codes, binary, groups, kept, group_column)
+    return LabelTable(ids, codes, binary, groups, kept, group_column, left_out, cells.note)
+
+
+def id_column_of(columns: Columns, source: Path, options: LabelOptions) -> str:
+    """The column that names the image.
+
+    Raises:
+        InvalidArgumentError: There is none.
+    """
+    if options.id_column is not None:
+        return column_named(columns, options.id_column, source, "id_column")
+    found = find(columns, ID_NAMES)
+    if found is None:
+        raise InvalidArgumentError(
+            f"{source}: no column names the image (one of {', '.join(ID_NAMES)}); found {', '.join(columns)}. "
+            "Name it with `id_column`.",
+            parameter="id_column",
+        )
+    return found
 
 
 def read_npz(path: Path) -> tuple[Truth, npt.NDArray[np.float32]]:
@@ -222,22 +279,13 @@ def _only(columns: Columns, split: str, source: Path) -> Columns:
     return {key: [values[i] for i in keep] for key, values in columns.items()}
 
 
-def _labels_of(
-    columns: Columns, labels: LabelSet | None, source: Path
-) -> tuple[Truth | None, tuple[str, ...] | None]:
-    """The first 0/1 column and the first column of class codes; one-hot columns when there is neither."""
-    binary: Truth | None = None
-    codes: tuple[str, ...] | None = None
-    present = [name for name in (find(columns, (wanted,)) for wanted in _LABEL_NAMES) if name is not None]
-    for name in present:
-        words = [cell.lower() for cell in columns[name]]
-        if all(word in _BINARY for word in words):
-            if binary is None:
-                binary = np.asarray([_BINARY[word] for word in words], np.int8)
-        elif codes is None:
-            codes = tuple(_code(cell, labels, f"{source}: column {name}") for cell in columns[name])
-    if not present:
-        codes = _one_hot(columns, labels, source)
+def _labels_of(cells: LabelCells, labels: LabelSet | None) -> tuple[Truth | None, tuple[str, ...] | None]:
+    """0/1 and class codes of the rows, as far as they are known."""
+    binary = None if cells.binary is None else np.asarray(cells.binary, np.int8)
+    codes = None
+    if cells.names is not None:
+        code_of = {name: class_of(name, labels) or name for name in set(cells.names)}
+        codes = tuple(code_of[name] for name in cells.names)
     if binary is not None:
         codes = _codes_of(binary, labels) or codes
     return binary, codes
@@ -247,55 +295,19 @@ def _codes_of(binary: Truth, labels: LabelSet | None) -> tuple[str, ...] | None:
     """0 and 1 as the codes of a two-class label set."""
     if labels is None or len(labels) != 2:
         return None
-    return tuple(labels.codes[int(value)] for value in binary)
+    one = positive_index(labels)
+    return tuple(labels.codes[one if value else 1 - one] for value in binary)
 
 
-def _fold(text: str) -> str:
-    return text.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _code(cell: str, labels: LabelSet | None, where: str) -> str:
-    text = _fold(cell)
-    if not text:
-        raise InvalidArgumentError(f"{where}: an image has no label.")
-    if labels is None:
-        return text
-    for label in labels:
-        if text in {_fold(label.code), _fold(label.name)}:
-            return label.code
-    if any(text == _fold(x.code) for known in TAXONOMIES.values() for x in known):
-        return text  # a class of another taxonomy, such as ISIC's scc for a HAM10000 model
-    raise InvalidArgumentError(
-        f"{where}: unknown label {cell!r}; {labels.name} has {', '.join(labels.codes)}."
-    )
-
-
-def one_hot_columns(columns: Columns, labels: LabelSet | None) -> dict[str, str]:
-    """Column by class code, for columns named like classes; empty when there are fewer than two."""
-    known = {x.code.lower() for taxonomy in TAXONOMIES.values() for x in taxonomy} | {"unk"}
-    known |= {x.code.lower() for x in labels or ()}
-    found = {name.lower(): name for name in columns if name.lower() in known}
-    return found if len(found) >= 2 else {}
-
-
-def _one_hot(columns: Columns, labels: LabelSet | None, source: Path) -> tuple[str, ...]:
-    found = one_hot_columns(columns, labels)
-    if not found:
-        raise InvalidArgumentError(
-            f"{source}: no label column ({', '.join(_LABEL_NAMES)}) and no one-hot columns; "
-            f"found {', '.join(columns)}."
-        )
-    values = np.stack([parse_float32(columns[name], f"{source}: column {name}") for name in found.values()])
-    good = (values == 1).sum(axis=0) == 1
-    good &= (values != 0).sum(axis=0) == 1
-    if not good.all():
-        number = int(np.flatnonzero(~good)[0]) + 2
-        raise InvalidArgumentError(f"{source}: row {number} does not mark exactly one of {', '.join(found)}.")
-    names = list(found)
-    return tuple(_code(names[i], labels, str(source)) for i in values.argmax(axis=0))
-
-
-def _from_folders(root: Path, labels: LabelSet | None, split: str | None) -> LabelTable:
+def _from_folders(
+    root: Path, labels: LabelSet | None, split: str | None, options: LabelOptions
+) -> LabelTable:
+    for parameter in ("id_column", "label_column"):
+        if getattr(options, parameter) is not None:
+            raise InvalidArgumentError(
+                f"{root}: a folder per class has no columns; `{parameter}` is for tables.",
+                parameter=parameter,
+            )
     tops = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if tops and all(p.name.lower() in _SPLITS for p in tops):
         classes = [
@@ -318,7 +330,9 @@ def _from_folders(root: Path, labels: LabelSet | None, split: str | None) -> Lab
             f"{root}: expected one subfolder of images per class; found no such image."
         )
     columns = {name: [str(row[name]) for row in rows] for name in rows[0]}
-    binary, codes = _labels_of({"label": columns["label"]}, labels, root)
-    return LabelTable(
-        tuple(columns["image"]), codes, binary, None, {name: tuple(v) for name, v in columns.items()}
-    )
+    cells = read_label_cells({"label": columns["label"]}, labels, root, options)
+    binary, codes = _labels_of(cells, labels)
+    names = columns["image"]
+    left_out = {names[i]: reason for i, reason in sorted(cells.left_out.items())}
+    kept = {name: tuple(values[i] for i in cells.rows) for name, values in columns.items()}
+    return LabelTable(kept["image"], codes, binary, None, kept, left_out=left_out, note=cells.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000, ISIC2019, ISIC2019_7, MALIGNANT, MELANOMA, LabelSet
+from skinclf.tables.reference import LabelOptions, read_labels
 from skinclf_training.data.reading.metadata import Record, read_records
 from skinclf_training.data.reading.targets import to_taxonomy
 
@@ -109,12 +111,11 @@ def test_one_hot_values_are_numbers(tmp_path: Path, one: str, zero: str) -> None
         ("image_id,dx\n", "no rows"),
         ("", "no rows"),
         ("image_id,dx\na\n", "truncated"),
-        ("image_id,dx\na,\n", "has no dx"),
+        ("image_id,dx\na,\n", "column dx: no image is left; 1 have no label"),
         ("image,MEL,NV\na,1,1\nb,0,1\n", "row 2 does not mark exactly one"),
         ("image,MEL,NV\na,0,1\nb,0,0\n", "row 3 does not mark exactly one"),
         ("image,MEL,NV\na,0.9,0.1\nb,0,1\n", "row 2 does not mark exactly one"),
         ("image,MEL,NV\na,,1\nb,1,0\n", "row 2 does not mark exactly one"),
-        ("image,MEL,NV\na,0,1\nb,0,1\n", "no image at all is marked as mel"),
         ("image,MEL,NV\na,yes,1\n", "MEL"),
     ],
 )
@@ -270,8 +271,10 @@ def test_dropped_classes_are_counted_and_leave_the_taxonomy() -> None:
     )
     # A class of the source that is none of the target's leaves the target as it is.
     assert to_taxonomy(records("mel", "nv", "df"), MALIGNANT, drop=["df"]).labels == MALIGNANT
-    with pytest.raises(InvalidArgumentError, match="which no image has; found mel, nv"):
-        to_taxonomy(records("mel", "nv"), ISIC2019, drop=["scc"])
+    # A class of the taxonomy without an image is left out when told so; a word that is no class is a mistake.
+    assert to_taxonomy(records("mel", "nv"), ISIC2019, drop=["Squamous cell carcinoma"]).labels == ISIC2019_7
+    with pytest.raises(InvalidArgumentError, match="names wart, which no image has; found mel, nv"):
+        to_taxonomy(records("mel", "nv"), ISIC2019, drop=["wart"])
 
 
 def test_names_in_full_and_numbers() -> None:
@@ -290,8 +293,68 @@ def test_names_in_full_and_numbers() -> None:
         to_taxonomy(records("nv", "unknown"), MALIGNANT)
 
 
-def test_unknown_is_no_class(tmp_path: Path) -> None:
+def test_an_unknown_diagnosis_is_left_out_and_counted(tmp_path: Path) -> None:
     read = read_records([isic_like(tmp_path, unk=True)])
-    with pytest.raises(InvalidArgumentError, match=r"'unk' \(1 rows\)"):
-        to_taxonomy(read.records, ISIC2019)
-    assert to_taxonomy(read.records, ISIC2019, drop=["UNK"]).labels == ISIC2019
+    assert read.dropped == {"unk": 1}
+    for drop in ([], ["UNK"]):
+        targets = to_taxonomy(read.records, ISIC2019, drop=drop, dropped_before=read.dropped)
+        assert targets.labels == ISIC2019
+        assert targets.dropped == {"unk": 1}
+
+
+def test_a_one_hot_table_that_lacks_a_class(tmp_path: Path) -> None:
+    path = tmp_path / "GroundTruth.csv"
+    path.write_text("image,MEL,NV,SCC\na,1.0,0.0,0.0\nb,0.0,1.0,0.0\n")
+    read = read_records([path])
+    assert [r.label for r in read.records] == ["mel", "nv"]
+    assert to_taxonomy(read.records, ISIC2019, drop=["scc"]).labels == ISIC2019_7
+
+
+ISIC_2020 = (
+    "image_name,patient_id,diagnosis,benign_malignant,target\n"
+    "a,P1,nevus,benign,0\nb,P2,unknown,benign,0\nc,P3,melanoma,malignant,1\n"
+)
+
+
+def test_isic_2020_is_read_as_for_an_evaluation(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text(ISIC_2020)
+    for target, codes in ((MALIGNANT, ["benign", "benign", "malignant"]), (MELANOMA, None)):
+        read = read_records([path], labels=target)
+        assert "diagnosis gives no class for 1 images (unknown 1)" in read.note
+        labels = [r.label for r in to_taxonomy(read.records, target).records]
+        assert labels == (codes or ["non_melanoma", "non_melanoma", "melanoma"])
+        table = read_labels(path, target)
+        assert list(table.codes or ()) == labels
+    stated = LabelOptions(label_column="diagnosis")
+    read = read_records([path], labels=MALIGNANT, options=stated)
+    assert [(r.image, r.label) for r in read.records] == [("a", "nevus"), ("c", "melanoma")]
+    assert read.dropped == {"unk": 1}
+
+
+def test_columns_that_disagree_are_refused_or_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("photo,dx,target\na.jpg,nv,0\nb.jpg,bcc,0\nc.jpg,mel,1\n")
+    options = LabelOptions(id_column="photo")
+    with pytest.raises(InvalidArgumentError, match="dx and target disagree in 1 of 3 rows"):
+        read_records([path], labels=HAM10000, options=options)
+    chosen = read_records([path], labels=HAM10000, options=replace(options, label_column="dx"))
+    assert [(r.image, r.label) for r in chosen.records] == [("a", "nv"), ("b", "bcc"), ("c", "mel")]
+
+
+def test_labels_outside_the_taxonomy_are_mapped_or_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,diagnosis\na,lentigo NOS\nb,nevus\nc,scar\n")
+    with pytest.raises(
+        InvalidArgumentError, match=r"Labels outside ham10000: 'lentigo nos' \(1 rows\).*`map_labels`"
+    ):
+        to_taxonomy(read_records([path], labels=HAM10000).records, HAM10000)
+    options = LabelOptions(map_labels={"lentigo NOS": "bkl"}, drop_classes=["scar"])
+    read = read_records([path], labels=HAM10000, options=options)
+    assert [
+        r.label
+        for r in to_taxonomy(read.records, HAM10000, drop=["scar"], dropped_before=read.dropped).records
+    ] == [
+        "bkl",
+        "nv",
+    ]

@@ -14,6 +14,7 @@ from support.prepared_data import SHARES, ham_like, make_data
 
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import HAM10000, MALIGNANT, MELANOMA
+from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.near_duplicates import merge_groups, near_pairs, perceptual_hash
 from skinclf_training.data.prepare import prepare, read_prepared
 from skinclf_training.data.reading.split_files import read_split
@@ -62,7 +63,14 @@ def test_every_target_gets_the_same_split(tmp_path: Path) -> None:
 
 def test_dropping_a_class(tmp_path: Path) -> None:
     metadata, dirs = make_data(tmp_path)
-    manifest = prepare(metadata, dirs, tmp_path / "out", shares=SHARES, seed=3, drop_classes=["DF"])
+    manifest = prepare(
+        metadata,
+        dirs,
+        tmp_path / "out",
+        shares=SHARES,
+        seed=3,
+        label_options=LabelOptions(drop_classes=["DF"]),
+    )
     assert manifest["dropped_classes"] == {"df": 9}
     assert "df" not in read_prepared(tmp_path / "out").labels.codes
 

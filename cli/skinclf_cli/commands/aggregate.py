@@ -47,11 +47,10 @@ def aggregate(
 ) -> None:
     """Combine the images of each lesion or patient into one row."""
     from skinclf._utils.files import replace_file
-    from skinclf.evaluation.labelled_predictions import label_set_of
     from skinclf.inference.schema import number
     from skinclf.tables.aggregate import aggregate as combine_images
     from skinclf.tables.aggregate import group_names, stated_threshold
-    from skinclf.tables.predictions import read_predictions
+    from skinclf.tables.predictions import label_set_of, read_predictions
 
     table = read_predictions(predictions)
     value = stated_threshold(predictions) if threshold is None else _number(threshold, predictions, combine)

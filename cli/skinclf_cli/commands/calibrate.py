@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from skinclf_cli import console
-from skinclf_cli.options import EXISTING, FOLDER, confidence_option, json_option, replicates_option
+from skinclf_cli.labels_report import report_labels
+from skinclf_cli.options import (
+    EXISTING,
+    FOLDER,
+    TableOptions,
+    confidence_option,
+    json_option,
+    replicates_option,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from skinclf.decisions.recalibrate import Choice
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
     type=EXISTING,
     help="Reference labels: a table of class codes, one-hot or 0/1 columns, or a folder per class.",
 )
+@table_options
 @click.option("--split", help="Name of the split of the labels that is used. Default: all rows.")
 @click.option(
     "--folds",
@@ -55,6 +65,7 @@ def calibrate(
     method: Choice,
     predictions: Path | None,
     labels: Path | None,
+    table: TableOptions,
     split: str | None,
     folds: int,
     confidence: float,
@@ -77,7 +88,10 @@ def calibrate(
     from skinclf.evaluation.report.calibration_figure import draw_calibration
     from skinclf.models.load import load_model
 
-    held_out = read_held_out(predictions=predictions, labels=labels, model=model, split=split)
+    held_out = read_held_out(
+        predictions=predictions, labels=labels, model=model, split=split, label_options=table.options()
+    )
+    report_labels(held_out.joined.labels)
     folder = held_out.folder or load_model(model).folder
     if folder is None:
         raise click.UsageError(f"{model} is no bundle. Convert it first: skinclf models convert.")

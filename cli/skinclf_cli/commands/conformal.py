@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from skinclf_cli import console
-from skinclf_cli.options import EXISTING, EXISTING_FILE, INSIDE, json_option
+from skinclf_cli.labels_report import report_labels
+from skinclf_cli.options import EXISTING, EXISTING_FILE, INSIDE, TableOptions, json_option, table_options
 from skinclf_cli.types import OutputFile
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     help="Held-out predictions table. Default: the model's own held-out predictions.",
 )
 @click.option("--labels", type=EXISTING, help="Reference labels of the predictions: a table or a folder.")
+@table_options
 @click.option("--model", help="Model that made the predictions. Default: the built-in model.")
 @click.option(
     "--output",
@@ -52,6 +54,7 @@ def conformal(
     group: Group,
     predictions: Path | None,
     labels: Path | None,
+    table: TableOptions,
     model: str | None,
     output: Path,
     as_json: bool,
@@ -63,16 +66,18 @@ def conformal(
     from skinclf.decisions.conformal import coverage_by, fit_conformal, write_conformal
     from skinclf.decisions.held_out import read_held_out
     from skinclf.errors import InvalidArgumentError
-    from skinclf.evaluation.labelled_predictions import label_set_of
 
-    held_out = read_held_out(predictions=predictions, labels=labels, model=model)
-    table, truth = held_out.joined.predictions, held_out.joined.labels.codes
-    if table.codes is None or table.probabilities is None or truth is None:
+    held_out = read_held_out(
+        predictions=predictions, labels=labels, model=model, label_options=table.options()
+    )
+    report_labels(held_out.joined.labels)
+    predicted, truth = held_out.joined.predictions, held_out.class_codes
+    if predicted.codes is None or predicted.probabilities is None or truth is None:
         raise InvalidArgumentError(
             "Label sets need a probability per class (p_<code>) and class codes as labels."
         )
-    label_set = held_out.label_set or label_set_of(table)
-    values = table.in_order(label_set)
+    label_set = held_out.classes
+    values = predicted.in_order(label_set)
     fingerprint = held_out.spec.fingerprint if held_out.spec else None
     sets = fit_conformal(
         truth,

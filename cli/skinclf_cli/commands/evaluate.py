@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skinclf_cli import console
+from skinclf_cli.labels_report import report_left_out
 from skinclf_cli.options import (
     EXISTING,
     EXISTING_FOLDER,
     FOLDER,
     INSIDE,
+    TableOptions,
     bootstrap_seed_option,
     confidence_option,
     replicates_option,
+    table_options,
 )
 from skinclf_cli.types import Codes
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--labels", type=EXISTING, required=True, help="Reference labels: a table, or a folder per class."
 )
+@table_options
 @click.option("--split", help="Name of the split of the labels that is used. Default: all rows.")
 @click.option(
     "--threshold",
@@ -93,6 +97,7 @@ def evaluate(
     *,
     predictions: Path,
     labels: Path,
+    table: TableOptions,
     split: str | None,
     threshold: str | None,
     positive: tuple[str, ...] | None,
@@ -141,12 +146,15 @@ def evaluate(
         confidence=confidence,
         replicates=replicates,
         seed=seed,
+        label_options=table.options(),
     )
     files = result.write(output, images=images)
     if as_json:
         console.json_out(dict(result.metrics))
     else:
         console.table(("", "value", "interval"), _rows(result.metrics))
+    data = result.metrics["data"]
+    report_left_out(data["labels_left_out"], data["note"])
     console.message(_groups(result.metrics["settings"]["group_by"]))
     for leak in result.metrics["leakage"]["found"]:
         console.message(f"Warning: {leak}")

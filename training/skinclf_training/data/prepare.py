@@ -13,7 +13,7 @@ from skinclf._utils.json import write_json
 from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import LabelSet, parse_labels
-from skinclf.tables.reference import PATIENT_NAMES
+from skinclf.tables.reference import PATIENT_NAMES, LabelOptions
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.locate import find_images
 from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
@@ -40,7 +40,7 @@ def prepare(
     workers: int = 4,
     format: str | None = None,  # noqa: A002 - the option's name
     from_labels: str | None = None,
-    drop_classes: Sequence[str] = (),
+    label_options: LabelOptions | None = None,
     image_level: bool = False,
     folds: int | None = None,
     use_split: Path | None = None,
@@ -66,7 +66,7 @@ def prepare(
         workers: Number of decoding threads.
         format: Format of the labels, a key of `FORMATS`; None detects it.
         from_labels: Taxonomy of the source; needed for a crosswalk between classes that loses something.
-        drop_classes: Classes whose images are left out.
+        label_options: Columns, names and classes of the table that the user states.
         image_level: Whether to split by image where neither lesions nor patients are known.
         folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
             and val.
@@ -92,15 +92,17 @@ def prepare(
             "An existing split has no folds: `folds` and `use_split` exclude each other."
         )
     existing = read_split(use_split) if use_split is not None else None
-    read = _read(sources, existing, format)
+    target, options = parse_labels(labels), label_options or LabelOptions()
+    source = parse_labels(from_labels) if from_labels is not None else None
+    read = _read(sources, existing, format, source or target, options)
     if not read.lesions and not image_level:
         raise InvalidArgumentError(
             f"{read.tables[0]}: no lesion ids and no patient ids, and images of one lesion in several parts make every "
             "figure too good. Add a table that has them as a second `metadata`, or split by image with `image_level`.",
             parameter="image_level",
         )
-    source = parse_labels(from_labels) if from_labels is not None else None
-    targets = to_taxonomy(read.records, parse_labels(labels), source=source, drop=drop_classes)
+    drop = options.drop_classes
+    targets = to_taxonomy(read.records, target, source=source, drop=drop, dropped_before=read.dropped)
     found = check_images(
         [r.image for r in targets.records],
         _index(targets.records, image_dirs),
@@ -206,6 +208,7 @@ class _Data:
             "rejected": dict(self.found.rejected),
             "left_out": dict(self.read.left_out),
             "dropped_classes": dict(self.targets.dropped),
+            "labels_note": self.read.note,
             "crosswalk": {"from": walk.source, "to": walk.target, "lossy": walk.lossy},
             "sizes": dict(self.found.sizes.most_common(_LISTED)),
             "format": self.read.format,
@@ -235,10 +238,16 @@ class _Data:
         }
 
 
-def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str | None) -> Records:  # noqa: A002
+def _read(
+    sources: Sequence[Path],
+    existing: ExistingSplit | None,
+    format: str | None,  # noqa: A002
+    labels: LabelSet,
+    options: LabelOptions,
+) -> Records:
     """The labels: of the tables that were named, else of the split that is kept."""
     if sources:
-        return read_records(sources, format=format)
+        return read_records(sources, format=format, labels=labels, options=options)
     if existing is None:
         raise InvalidArgumentError(
             "Nothing to prepare: name the table of labels as `metadata`.", parameter="metadata"
@@ -248,8 +257,10 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
             f"{existing.source}: has no labels; name their table as `metadata`.", parameter="metadata"
         )
     if not existing.tables:
-        return read_records([existing.source], format=format)
-    reads = [read_records([table], format=format) for table in existing.tables]
+        return read_records([existing.source], format=format, labels=labels, options=options)
+    reads = [
+        read_records([table], format=format, labels=labels, options=options) for table in existing.tables
+    ]
     return Records(
         format=reads[0].format,
         records=with_ids([r for read in reads for r in read.records]),
@@ -257,6 +268,8 @@ def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str |
         tables=tuple(table for read in reads for table in read.tables),
         left_out={},
         group_column=next((read.group_column for read in reads if read.group_column), None),
+        dropped=sum((Counter(read.dropped) for read in reads), Counter[str]()),
+        note="; ".join(dict.fromkeys(read.note for read in reads if read.note)),
     )
 
 

@@ -15,9 +15,8 @@ from skinclf_cli.commands.data.options import (
     workers_option,
 )
 from skinclf_cli.commands.data.prepare_report import report_left_out, report_split
-from skinclf_cli.options import EXISTING, FOLDER, json_option
+from skinclf_cli.options import EXISTING, FOLDER, TableOptions, json_option, table_options
 from skinclf_cli.progress import image_bar
-from skinclf_cli.types import Codes
 
 
 @click.command(short_help="Check images and write a split by lesion.")
@@ -36,7 +35,7 @@ from skinclf_cli.types import Codes
     metavar="TAXONOMY",
     help="Taxonomy of the table, where its translation to --labels loses something.",
 )
-@click.option("--drop-class", "drop_classes", type=Codes(), help="Classes to leave out, such as SCC.")
+@table_options
 @click.option("--ratios", default="70/15/15", show_default=True, help="Shares of train, val and test.")
 @click.option(
     "--folds",
@@ -72,7 +71,7 @@ def prepare(
     format: str | None,  # noqa: A002 - the name of the option
     labels: str,
     from_labels: str | None,
-    drop_classes: tuple[str, ...] | None,
+    table: TableOptions,
     ratios: str,
     folds: int | None,
     seed: int,
@@ -106,7 +105,7 @@ def prepare(
             format=format,
             labels=labels,
             from_labels=from_labels,
-            drop_classes=drop_classes or (),
+            label_options=table.options(),
             shares=parse_ratios(ratios),
             folds=folds,
             seed=seed,

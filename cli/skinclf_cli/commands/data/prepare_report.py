@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from skinclf_cli import console
+from skinclf_cli.labels_report import report_left_out as report_labels_left_out
 
 
 def report_left_out(manifest: Mapping[str, Any]) -> None:
     """Print what was left out, translated or is questionable."""
     for image, reason in {**manifest["rejected"], **manifest["left_out"]}.items():
         console.message(f"Left out {image}: {reason}")
-    for code, count in manifest["dropped_classes"].items():
-        console.message(f"Left out {count} images of class {code}")
+    report_labels_left_out(manifest["dropped_classes"], manifest["labels_note"])
     walk = manifest["crosswalk"]
     if walk["lossy"]:
         console.message(f"Labels of {walk['from']} became {walk['to']}: {walk['lossy']}")

@@ -16,6 +16,7 @@ from skinclf_cli.commands.tune_threshold.options import (
     rule_options,
 )
 from skinclf_cli.commands.tune_threshold.report import report_data, report_result
+from skinclf_cli.options import TableOptions, table_options
 from skinclf_cli.types import OutputFile
 
 
@@ -23,6 +24,7 @@ from skinclf_cli.types import OutputFile
 @criterion_options
 @rule_options
 @data_options
+@table_options
 @click.option("--name", help="Name of the operating point. Default: made from the criterion.")
 @click.option(
     "--store",
@@ -45,6 +47,7 @@ def tune_threshold(
     goal: CriterionOptions,
     rule: RuleOptions,
     data: DataOptions,
+    table: TableOptions,
     name: str | None,
     store: str | None,
     output: Path,
@@ -74,6 +77,7 @@ def tune_threshold(
         model=data.model,
         split=data.split,
         max_unmatched=data.max_unmatched,
+        label_options=table.options(),
     )
     report_data(held_out)
     result = tune(

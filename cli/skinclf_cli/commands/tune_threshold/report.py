@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from skinclf_cli import console
+from skinclf_cli.labels_report import report_labels
 
 if TYPE_CHECKING:
     from skinclf.decisions.held_out import HeldOutPredictions
@@ -36,6 +37,7 @@ def report_data(held_out: HeldOutPredictions) -> None:
         console.message("The labels name neither lesions nor patients: every image counts as independent.")
     if held_out.joined.unused:
         console.message(f"{len(held_out.joined.unused):,} labels have no prediction.")
+    report_labels(held_out.joined.labels)
 
 
 def report_result(result: Tuned) -> None:

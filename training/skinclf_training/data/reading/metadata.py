@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from skinclf._utils.columns import Columns, find, parse_float32, read_columns
+from skinclf._utils.columns import Columns, find, read_columns
 from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
+from skinclf.labels import LabelSet
+from skinclf.tables.diagnosis_names import fold
+from skinclf.tables.label_columns import LABEL_NAMES, LabelOptions, column_named, read_label_cells
+from skinclf.tables.label_truth import WORDS, LabelCells
 from skinclf.tables.names import pair_tables
 from skinclf.tables.reference import ID_NAMES, lesions_or_patients, one_hot_columns
 from skinclf_training.data.locate import image_ids
 from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
 
-#: Column names in use for the same thing, in lower case; the first that a table has counts.
-LABEL_COLUMNS = ("dx", "diagnosis", "label", "label_name", "class", "target")
 #: Formats that `read_records` reads, and how each is recognised.
 FORMATS: Mapping[str, str] = {
     "ham10000": "table with a column dx, commas or tabs",
@@ -64,6 +65,8 @@ class Records:
         tables: Tables that were read, the labels first.
         left_out: Reason by image that was left out, such as a synthetic copy.
         group_column: Column of the lesions, else of the patients; None when both are unknown.
+        dropped: Number of images left out for their label: a class that was to be dropped, `unk`, or `no label`.
+        note: Columns of labels that could not be used, in words; empty when there are none.
     """
 
     format: str
@@ -72,9 +75,17 @@ class Records:
     tables: tuple[Path, ...]
     left_out: Mapping[str, str]
     group_column: str | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
 
 
-def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records:  # noqa: A002 - name of the option
+def read_records(
+    paths: Sequence[Path],
+    *,
+    format: str | None = None,  # noqa: A002 - name of the option
+    labels: LabelSet | None = None,
+    options: LabelOptions | None = None,
+) -> Records:
     """Read images, labels and (best) lesions.
 
     Args:
@@ -82,11 +93,15 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
             the same images, such as the metadata of ISIC 2019. `..._Metadata.csv` or `..._LesionGroupings.csv`
             beside a `..._GroundTruth.csv` is found by itself.
         format: Key of `FORMATS`; None detects it.
+        labels: Taxonomy of the labels, else the one to train; columns of diagnoses that it does not cover give way to a
+            0/1 column.
+        options: Columns, names and classes that the user states.
 
     Raises:
-        InvalidArgumentError: A source is missing or has another format, an image occurs twice, a one-hot row does
-            not have exactly one class, or a class has no image.
+        InvalidArgumentError: A source is missing or has another format, an image occurs twice, columns of labels
+            disagree, or a one-hot row does not have exactly one class.
     """
+    options = options or LabelOptions()
     if format is not None and format not in FORMATS:
         raise InvalidArgumentError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
     first, *more = paths
@@ -96,26 +111,28 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         if found not in {"folders", "prefix"}:
             raise InvalidArgumentError(f"{first}: a folder, but the format {found} is a table.")
         pictures, left_out = (read_class_folders if found == "folders" else read_prefixes)(first)
-        rows: dict[str, dict[str, str]] = {
+        every = {
             p.image: {"image_id": p.image, "label": p.label, **({"split": p.part} if p.part else {})}
             for p in pictures
         }
-        labels = {p.image: p.label for p in pictures}
+        cells = _cells({"label": [p.label for p in pictures]}, labels, first, options)
         files = {p.image: p.file for p in pictures}
         names = {p.image: p.name for p in pictures}
     else:
         columns = read_columns(first)
-        found = format or _sniff(columns, first)
-        names = _ids(columns, first)
-        ids = list(names)
-        cells = (
-            _one_hot(columns, first) if found in {"isic2019", "onehot"} else _labels(columns, found, first)
-        )
-        rows = {image: {name: values[i] for name, values in columns.items()} for i, image in enumerate(ids)}
-        labels, files = dict(zip(ids, cells, strict=True)), {}
+        found = format or ("labels" if options.label_column is not None else _sniff(columns, first))
+        names = _ids(columns, first, options)
+        cells = _cells(_of_format(columns, found, first, asked=format is not None), labels, first, options)
+        every = {
+            image: {name: values[i] for name, values in columns.items()} for i, image in enumerate(names)
+        }
+        files = {}
         more = [*more, *(p for p in _beside(first) if p not in more)]
+    images = list(every)
+    rows = {images[i]: every[images[i]] for i in cells.rows}
+    label_of = dict(zip(rows, _texts(cells), strict=True))
     for path in more:
-        _merge(rows, names, path)
+        _merge(rows, names, path, options)
     header = dict.fromkeys(name for row in rows.values() for name in row)
     group_column, groups = lesions_or_patients(
         {name: [row.get(name, "") for row in rows.values()] for name in header}, list(rows)
@@ -126,7 +143,7 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         Record(
             image=image,
             lesion=lesion_of.get(image, image),
-            label=labels[image],
+            label=label_of[image],
             columns=row,
             file=files.get(image),
             name=names[image],
@@ -140,6 +157,8 @@ def read_records(paths: Sequence[Path], *, format: str | None = None) -> Records
         tables=(first, *more),
         left_out=left_out,
         group_column=group_column,
+        dropped=dict(sorted(Counter(cells.left_out.values()).items())),
+        note=cells.note,
     )
 
 
@@ -159,20 +178,24 @@ def _sniff(columns: Columns, path: Path) -> str:
     codes = one_hot_columns(columns, None)
     if codes:
         return "isic2019" if _NO_CLASS in codes or {"ak", "scc"} <= set(codes) else "onehot"
-    if find(columns, LABEL_COLUMNS):
+    if find(columns, LABEL_NAMES):
         return "labels"
     raise InvalidArgumentError(
-        f"{path}: none of the columns {', '.join(LABEL_COLUMNS)} is there, nor one column per class; "
+        f"{path}: none of the columns {', '.join(LABEL_NAMES)} is there, nor one column per class; "
         f"found {', '.join(columns)}."
     )
 
 
-def _ids(columns: Columns, path: Path) -> dict[str, str]:
+def _ids(columns: Columns, path: Path, options: LabelOptions) -> dict[str, str]:
     """Name of each image as the table writes it, by id, in the order of the rows."""
     column = find(columns, ID_NAMES)
+    if options.id_column is not None:
+        column = column_named(columns, options.id_column, path, "id_column")
     if column is None:
         raise InvalidArgumentError(
-            f"{path}: none of the columns {', '.join(ID_NAMES)} is there; found {', '.join(columns)}."
+            f"{path}: none of the columns {', '.join(ID_NAMES)} is there; found {', '.join(columns)}. "
+            "Name it with `id_column`.",
+            parameter="id_column",
         )
     names: dict[str, str] = {}
     for image, cell in zip(image_ids(columns[column]), columns[column], strict=True):
@@ -184,39 +207,44 @@ def _ids(columns: Columns, path: Path) -> dict[str, str]:
     return names
 
 
-def _labels(columns: Columns, found: str, path: Path) -> list[str]:
-    names = ("dx", "diagnosis") if found == "ham10000" else LABEL_COLUMNS
-    column = find(columns, names)
-    if column is None:
-        raise InvalidArgumentError(
-            f"{path}: format {found} needs one of the columns {', '.join(names)}; found {', '.join(columns)}."
-        )
-    empty = [i for i, cell in enumerate(columns[column], start=2) if not cell]
-    if empty:
-        raise InvalidArgumentError(f"{path}: row {empty[0]} has no {column} ({len(empty)} such rows).")
-    return columns[column]
+def _of_format(columns: Columns, found: str, path: Path, *, asked: bool) -> Columns:
+    """The columns that a format may take labels from; all of them when the format was detected."""
+    if not asked or found == "labels":
+        return columns
+    if found == "ham10000":
+        names = ("dx", "diagnosis")
+        kept = [name for name in (find(columns, (wanted,)) for wanted in names) if name is not None]
+        if not kept:
+            raise InvalidArgumentError(
+                f"{path}: format {found} needs one of the columns {', '.join(names)}; found {', '.join(columns)}."
+            )
+    else:
+        kept = [name for name in columns if name.lower() not in LABEL_NAMES]
+        if not one_hot_columns(columns, None):
+            raise InvalidArgumentError(
+                f"{path}: no columns with names of classes; found {', '.join(columns)}."
+            )
+    return {name: columns[name] for name in kept}
 
 
-def _one_hot(columns: Columns, path: Path) -> list[str]:
-    """The class of each row; values count as numbers, so that 1, 1.0 and 1.00 are the same."""
-    found = one_hot_columns(columns, None)
-    if not found:
-        raise InvalidArgumentError(f"{path}: no columns with names of classes; found {', '.join(columns)}.")
-    values = np.stack([parse_float32(columns[name], f"{path}: column {name}") for name in found.values()])
-    bad = ((values == 1).sum(axis=0) != 1) | ((values != 0).sum(axis=0) != 1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0]) + 2
-        raise InvalidArgumentError(
-            f"{path}: row {row} does not mark exactly one of {', '.join(found)} with 1 and the others with 0 "
-            f"({int(bad.sum())} such rows)."
-        )
-    codes = list(found)
-    empty = [c for c, n in zip(codes, values.sum(axis=1), strict=True) if n == 0 and c != _NO_CLASS]
-    if empty:
-        raise InvalidArgumentError(
-            f"{path}: no image at all is marked as {', '.join(empty)}; is the table whole?"
-        )
-    return [codes[i] for i in values.argmax(axis=0)]
+def _cells(columns: Columns, labels: LabelSet | None, path: Path, options: LabelOptions) -> LabelCells:
+    """The labels; those without a class in the taxonomy stay as they are, for its own message."""
+    try:
+        return read_label_cells(columns, labels, path, options)
+    except InvalidArgumentError as error:
+        if labels is None or error.parameter != "map_labels" or options.map_labels:
+            raise
+        return read_label_cells(columns, None, path, options)
+
+
+def _texts(cells: LabelCells) -> list[str]:
+    """Labels as text: a diagnosis, else benign and malignant where the table has these words, else 0 and 1."""
+    if cells.names is not None:
+        return list(cells.names)
+    return [
+        ("benign", "malignant")[value] if fold(word) in WORDS else str(value)
+        for word, value in zip(cells.words or (), cells.binary or (), strict=True)
+    ]
 
 
 def _beside(path: Path) -> list[Path]:
@@ -225,10 +253,13 @@ def _beside(path: Path) -> list[Path]:
     return [path.with_name(name) for name in names if name != path.name and path.with_name(name).is_file()]
 
 
-def _merge(rows: dict[str, dict[str, str]], names: Mapping[str, str], path: Path) -> None:
+def _merge(
+    rows: dict[str, dict[str, str]], names: Mapping[str, str], path: Path, options: LabelOptions
+) -> None:
     """Add the columns of another table about the same images; what is there stays."""
     columns = read_columns(path)
-    others = list(_ids(columns, path).values())
+    stated = options.id_column is not None and find(columns, (options.id_column.lower(),)) is not None
+    others = list(_ids(columns, path, options if stated else LabelOptions()).values())
     partners = pair_tables([names[image] for image in rows], others, "labels", f"table {path.name}").partners
     if all(j is None for j in partners):
         raise InvalidArgumentError(f"{path}: knows none of the labelled images, such as {next(iter(rows))}.")

@@ -8,22 +8,10 @@ from dataclasses import dataclass, replace
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import TAXONOMIES, Crosswalk, LabelSet, crosswalk
+from skinclf.tables.diagnosis_names import class_in, fold, same_class
+from skinclf.tables.label_columns import is_class_name
+from skinclf.tables.label_truth import positive_index
 from skinclf_training.data.reading.metadata import Record
-
-# Full names that archives and older projects use.
-_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "nevus": ("nv",),
-    "naevus": ("nv",),
-    "melanocytic_nevi": ("nv",),
-    "melanoma": ("mel",),
-    "actinic_keratosis": ("ak", "akiec"),
-    "bowen's_disease": ("akiec", "scc"),
-    "benign_keratosis_like_lesions": ("bkl",),
-    "seborrheic_keratosis": ("bkl",),
-    "solar_lentigo": ("bkl",),
-    "vascular_lesions": ("vasc",),
-    "non_melanoma": ("non_melanoma",),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +32,12 @@ class Targets:
 
 
 def to_taxonomy(
-    records: Sequence[Record], target: LabelSet, *, source: LabelSet | None = None, drop: Sequence[str] = ()
+    records: Sequence[Record],
+    target: LabelSet,
+    *,
+    source: LabelSet | None = None,
+    drop: Sequence[str] = (),
+    dropped_before: Mapping[str, int] | None = None,
 ) -> Targets:
     """Translate the labels of records to a taxonomy.
 
@@ -55,21 +48,23 @@ def to_taxonomy(
         records: Records as read.
         target: Taxonomy to train.
         source: Taxonomy of the labels; None finds the one that has them all.
-        drop: Classes whose images are left out.
+        drop: Classes whose images are left out; they leave the target, even when no image has them.
+        dropped_before: Number of images by label that the reader has left out already.
 
     Raises:
-        InvalidArgumentError: A label has no class in the target, or a class to leave out does not occur.
+        InvalidArgumentError: A label has no class in the target, or a name to leave out is neither a class nor a label.
     """
-    wanted = {_fold(code) for code in drop}
-    dropped: Counter[str] = Counter()
+    dropped: Counter[str] = Counter(dropped_before or {})
     kept: list[Record] = []
     for record in records:
-        hit = _names(record.label) & wanted
-        if hit:
-            dropped[min(hit)] += 1
+        hit = next((name for name in drop if same_class(name, record.label)), None)
+        if hit is not None:
+            dropped[fold(hit)] += 1
         else:
             kept.append(record)
-    absent = sorted(wanted - dropped.keys())
+    absent = [
+        name for name in drop if fold(name) not in dropped and not is_class_name(name, source or target)
+    ]
     if absent:
         found = ", ".join(sorted({record.label for record in records}))
         raise InvalidArgumentError(
@@ -81,7 +76,7 @@ def to_taxonomy(
     translated = tuple(replace(r, origin=codes[r.label], label=walk.mapping[codes[r.label]]) for r in kept)
     return Targets(
         records=translated,
-        labels=_without(target, wanted, {r.label for r in translated}),
+        labels=_without(target, drop, {r.label for r in translated}),
         crosswalk=walk,
         dropped=dict(dropped),
     )
@@ -123,13 +118,15 @@ def _unknown(unknown: Mapping[str, int], counts: Mapping[str, int], named: Label
             break
     return (
         f"Labels outside {named.name}: {found}. Expected {', '.join(named.codes)}; "
-        f"leave them out with `drop_classes`{hint}, or choose another taxonomy with `labels`."
+        f"leave them out with `drop_classes`, give them a class with `map_labels`{hint}, or choose another taxonomy "
+        "with `labels`."
     )
 
 
-def _without(target: LabelSet, dropped: set[str], present: set[str]) -> LabelSet:
+def _without(target: LabelSet, dropped: Sequence[str], present: set[str]) -> LabelSet:
     """The target without the classes that were dropped and that nothing else maps to."""
-    rest = tuple(x for x in target if not (_fold(x.code) in dropped and x.code not in present))
+    gone = {x.code for x in target if any(same_class(name, x.code) for name in dropped)} - present
+    rest = tuple(x for x in target if x.code not in gone)
     if len(rest) == len(target):
         return target
     if len(rest) < 2:
@@ -141,23 +138,8 @@ def _without(target: LabelSet, dropped: set[str], present: set[str]) -> LabelSet
 
 def _resolve(text: str, taxonomy: LabelSet, *, numbers: bool) -> str | None:
     """Code of a label by code, by display name or by another name in use; 0 and 1 for two classes."""
-    folded = _fold(text)
-    for label in taxonomy:
-        if folded in {_fold(label.code), _fold(label.name)}:
-            return label.code
-    for code in _ALIASES.get(folded, ()):
-        if code in taxonomy.codes:
-            return code
-    if numbers and len(taxonomy) == 2 and folded in {"0", "1", "0.0", "1.0"}:
-        return taxonomy.codes[int(float(folded))]
-    return None
-
-
-def _names(text: str) -> set[str]:
-    """Names by which `drop_classes` may refer to a label."""
-    codes = (_resolve(text, taxonomy, numbers=False) for taxonomy in TAXONOMIES.values())
-    return {_fold(text), *(code for code in codes if code is not None)}
-
-
-def _fold(text: str) -> str:
-    return text.strip().lower().replace(" ", "_").replace("-", "_")
+    code = class_in(text, taxonomy)
+    if code is None and numbers and len(taxonomy) == 2 and text in {"0", "1"}:
+        one = positive_index(taxonomy)
+        return taxonomy.codes[one if text == "1" else 1 - one]
+    return code

@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skinclf._utils.columns import find
 from skinclf._utils.json import write_json
-from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.labels import LabelSet, parse_labels
-from skinclf.tables.reference import PATIENT_NAMES, LabelOptions
+from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.locate import find_images
 from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
-from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative, write_prepared
+from skinclf_training.data.prepared import (
+    FOLDS,
+    Prepared,
+    patients_in_several_parts,
+    read_prepared,
+    relative,
+    split_table,
+    write_prepared,
+)
 from skinclf_training.data.reading.metadata import Record, Records, read_records, with_ids
 from skinclf_training.data.reading.split_files import ExistingSplit, read_split
 from skinclf_training.data.reading.targets import Targets, to_taxonomy
@@ -195,7 +201,7 @@ class _Data:
             "images": len(images),
             "lesions": len(set(lesions)),
             "grouped_by": self.read.group_column,
-            "patients_in_several_parts": _patients_in_several_parts(records, parts),
+            "patients_in_several_parts": patients_in_several_parts(records, parts),
             "images_without_lesion_id": len(images) - known if self.read.lesions else len(images),
             "counts": {p: _counts(p, parts, records, labels) for p in SPLITS},
             "lesions_per_part": {
@@ -327,17 +333,6 @@ def _keep(
     return data.write(output, records, parts, extra)
 
 
-def _patients_in_several_parts(records: Sequence[Record], parts: Sequence[str]) -> int:
-    """Number of patients whose lesions lie in several parts; 0 where no patients are known."""
-    rows = [
-        (r.columns[column], part)
-        for r, part in zip(records, parts, strict=True)
-        if (column := find(r.columns, PATIENT_NAMES))
-    ]
-    named = [(patient.strip(), part) for patient, part in rows if not is_unnamed(patient)]
-    return shared_groups([patient for patient, _ in named], [part for _, part in named])
-
-
 def _shares(parts: Sequence[str]) -> dict[str, float]:
     return {part: parts.count(part) / len(parts) for part in SPLITS}
 
@@ -345,18 +340,3 @@ def _shares(parts: Sequence[str]) -> dict[str, float]:
 def _counts(part: str, parts: Sequence[str], records: Sequence[Record], labels: LabelSet) -> dict[str, int]:
     counter = Counter(r.label for r, p in zip(records, parts, strict=True) if p == part)
     return {code: counter[code] for code in labels.codes}
-
-
-def split_table(manifest: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the per-split table: header, one row per class, a total and the lesions."""
-    counts = manifest["counts"]
-    codes = [label["code"] for label in manifest["labels"]]
-    table = [["class", *counts, "all"]]
-    for code in codes:
-        numbers = [counts[p][code] for p in counts]
-        table.append([code, *map(str, numbers), str(sum(numbers))])
-    totals = [sum(counts[p].values()) for p in counts]
-    table.append(["images", *map(str, totals), str(sum(totals))])
-    lesions = manifest["lesions_per_part"]
-    table.append(["lesions", *(str(lesions[p]) for p in counts), str(manifest["lesions"])])
-    return table

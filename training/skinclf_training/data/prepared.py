@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.columns import find
 from skinclf._utils.files import replace_file, writing
+from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
+from skinclf.tables.reference import PATIENT_NAMES
 from skinclf_training.data.locate import find_images
 from skinclf_training.data.reading.metadata import Record
 from skinclf_training.data.split import shared_groups, split_hash
@@ -158,3 +161,29 @@ def relative(path: Path, start: Path) -> str:
         return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
     except ValueError:  # another drive of Windows
         return str(path.resolve())
+
+
+def patients_in_several_parts(records: Sequence[Record], parts: Sequence[str]) -> int:
+    """Number of patients whose lesions lie in several parts; 0 where no patients are known."""
+    rows = [
+        (r.columns[column], part)
+        for r, part in zip(records, parts, strict=True)
+        if (column := find(r.columns, PATIENT_NAMES))
+    ]
+    named = [(patient.strip(), part) for patient, part in rows if not is_unnamed(patient)]
+    return shared_groups([patient for patient, _ in named], [part for _, part in named])
+
+
+def split_table(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the per-split table: header, one row per class, a total and the lesions."""
+    counts = manifest["counts"]
+    codes = [label["code"] for label in manifest["labels"]]
+    table = [["class", *counts, "all"]]
+    for code in codes:
+        numbers = [counts[p][code] for p in counts]
+        table.append([code, *map(str, numbers), str(sum(numbers))])
+    totals = [sum(counts[p].values()) for p in counts]
+    table.append(["images", *map(str, totals), str(sum(totals))])
+    lesions = manifest["lesions_per_part"]
+    table.append(["lesions", *(str(lesions[p]) for p in counts), str(manifest["lesions"])])
+    return table

@@ -13,9 +13,12 @@ import numpy as np
 from skinclf._utils.files import write_text
 from skinclf._utils.json import read_json
 from skinclf.errors import MismatchError
+from skinclf.tables.names import Key, fuller, identified_by_file_name, parse_name
 from skinclf.tables.predictions import Joined, stem
 
-_HASHES = ("image_hashes", "lesion_hashes")
+_HASHES = ("image_hashes", "image_end_hashes", "lesion_hashes")
+#: Longest end of a path, in folders and file name, whose hash is kept beside that of the whole.
+_END = 3
 
 
 def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, labels: str) -> dict[str, Any]:
@@ -32,23 +35,45 @@ def data_identity(joined: Joined, truth: Any, score: Any, *, predictions: str, l
     rows = zip(images, truth, score, strict=True)
     lines = sorted(f"{name}\t{int(y)}\t{np.float32(p)}" for name, y, p in rows)
     lesions = sorted(set(joined.labels.lesion_id or ()))
+    keys = [
+        parse_name(fuller(*names)).key
+        for names in zip(joined.predictions.ids, joined.labels.ids, strict=True)
+    ]
+    wholes = {"/".join(key) for key in keys}
+    if identified_by_file_name(wholes):
+        wholes |= {key[-1] for key in keys}
     return {
         "predictions": predictions,
         "labels": labels,
         "images": len(images),
         "lesions": len(lesions) or None,
         "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        "image_hashes": " ".join(sorted(map(_hash, images))),
+        "image_hashes": " ".join(sorted(map(_hash, wholes))),
+        "image_end_hashes": " ".join(sorted({_hash(end) for key in keys for end in _ends(key)[1:][-_END:]})),
         "lesion_hashes": " ".join(sorted(map(_hash, lesions))),
     }
 
 
 def seen(made: Mapping[str, Any], *, images: Iterable[str], lesions: Iterable[str]) -> tuple[str, ...]:
-    """Those of the images and lesions that are among the hashes, as named here, without repeats."""
+    """Those of the images and lesions that are among the hashes, as named here, without repeats.
+
+    Images are compared by the end of their paths, as `skinclf.tables.names` pairs them: an image was seen where its
+    whole name ends that of one of those hashed, or is ended by it. Where no file name occurred twice among those
+    hashed, the file name alone says that an image was seen.
+    """
     known = {kind: set(str(made.get(kind, "")).split()) for kind in _HASHES}
     hits = [name for name in lesions if _hash(name) in known["lesion_hashes"]]
-    hits += [name for name in images if _hash(stem(name)) in known["image_hashes"]]
+    for name in images:
+        key = parse_name(name).key
+        whole = any(_hash(end) in known["image_hashes"] for end in _ends(key))
+        if whole or _hash("/".join(key)) in known["image_end_hashes"]:
+            hits.append(name)
     return tuple(dict.fromkeys(hits))
+
+
+def _ends(key: Key) -> list[str]:
+    """The ends of a path, from the whole to the file name."""
+    return ["/".join(key[k:]) for k in range(len(key))]
 
 
 def without_hashes(made: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,19 +12,18 @@ from skinclf.evaluation.metric_set import MetricSet
 from skinclf.metrics.bootstrap import percentile_interval
 from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.paired_tests import delong, mcnemar
-from skinclf.tables.names import pair_tables
 
 
 def on_common_images(
     a: LabelledPredictions, b: LabelledPredictions
 ) -> tuple[LabelledPredictions, LabelledPredictions]:
-    """The images that both have, in the order of the first.
+    """The images that both have, in the order of the first: those of the same row of the labels.
 
     Raises:
-        InvalidArgumentError: There is none, or a name could mean several.
+        InvalidArgumentError: There is none.
     """
-    partners = pair_tables(a.ids, b.ids, "first predictions", "second predictions").partners
-    pairs = [(i, j) for i, j in enumerate(partners) if j is not None]
+    place = {name: j for j, name in enumerate(b.reference_ids)}
+    pairs = [(i, place[name]) for i, name in enumerate(a.reference_ids) if name in place]
     if not pairs:
         raise InvalidArgumentError("The two predictions tables have no image in common.")
     return a.take(np.asarray([i for i, _ in pairs])), b.take(np.asarray([j for _, j in pairs]))

@@ -25,6 +25,7 @@ class LabelledPredictions:
 
     Attributes:
         ids: Image names, as in the predictions.
+        reference_ids: The same images' names, as in the labels.
         labels: Label set of the predictions.
         probabilities: Shape (N, K), float64, rows sum to 1.
         truth: Class index, shape (N,); None when the reference only says malignant or benign.
@@ -42,6 +43,7 @@ class LabelledPredictions:
     """
 
     ids: tuple[str, ...]
+    reference_ids: tuple[str, ...]
     labels: LabelSet
     probabilities: npt.NDArray[np.float64]
     truth: npt.NDArray[np.intp] | None
@@ -73,6 +75,7 @@ class LabelledPredictions:
         return replace(
             self,
             ids=tuple(self.ids[i] for i in index),
+            reference_ids=tuple(self.reference_ids[i] for i in index),
             probabilities=self.probabilities[index],
             truth=None if self.truth is None else self.truth[index],
             positive=None if self.positive is None else self.positive[index],
@@ -139,6 +142,7 @@ def label_predictions(
     groups, column = _groups(joined, group_by)
     return LabelledPredictions(
         ids=joined.predictions.ids,
+        reference_ids=joined.labels.ids,
         labels=known,
         probabilities=probabilities,
         truth=truth,

@@ -11,7 +11,7 @@ from skinclf._utils.public import short_names
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, LeakageError
-from skinclf.tables.names import candidates
+from skinclf.tables.names import candidates, identified_by_file_name, stem
 from skinclf.tables.predictions import LabelTable
 from skinclf.tables.reference import ID_NAMES, lesions_or_patients
 
@@ -77,7 +77,10 @@ def find_overlaps(
             # One row of the labels, or none: a name that could mean several says nothing about lesions.
             rows = (rows for rows in candidates(names, everything.ids) if len(rows) == 1)
             theirs |= _named(everything.lesion_id[row[0]] for row in rows)
-        seen = [name for name, rows in zip(tested.ids, candidates(tested.ids, names), strict=True) if rows]
+        seen = {name for name, rows in zip(tested.ids, candidates(tested.ids, names), strict=True) if rows}
+        if identified_by_file_name(names) and identified_by_file_name(tested.ids):
+            files = set(map(stem, names))
+            seen |= {name for name in tested.ids if stem(name) in files}
         found.append(Overlap(source, tuple(sorted(theirs & lesions)), tuple(sorted(seen))))
 
     if split is not None:

@@ -202,6 +202,16 @@ def fuller(a: str, b: str) -> str:
     return b if len(parse_name(b).key) > len(parse_name(a).key) else a
 
 
+def identified_by_file_name(names: Iterable[str]) -> bool:
+    """Whether no file name stands for two of these images, so that folders are not needed to tell them apart.
+
+    Checks for leakage then take the same file name in another folder for the same image: to miss one is worse than to
+    ask. Joins never do.
+    """
+    keys = {parse_name(name).key for name in names}
+    return len({key[-1] for key in keys}) == len(keys)
+
+
 def repeated(names: Sequence[str]) -> tuple[str, ...]:
     r"""Names that occur more than once, however they are written (`./a/1.jpg` and `a\1.JPG`)."""
     keys = [(name.key, name.ending) for name in map(parse_name, names)]

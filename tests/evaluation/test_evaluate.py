@@ -375,6 +375,7 @@ def test_cluster_bootstrap_covers_balanced_accuracy() -> None:
         p = 1 / (1 + np.exp(-z))
         return LabelledPredictions(
             ids=tuple(map(str, range(groups.size))),
+            reference_ids=tuple(map(str, range(groups.size))),
             labels=MALIGNANT,
             probabilities=np.stack([1 - p, p], 1),
             truth=truth,

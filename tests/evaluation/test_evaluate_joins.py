@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.evaluation_tables import write_rows
 
+from skinclf.decisions.tuning_data import data_identity, seen
 from skinclf.errors import InvalidArgumentError, LeakageError
 from skinclf.evaluation.comparison import on_common_images
 from skinclf.evaluation.evaluate import evaluate
@@ -97,16 +98,36 @@ def test_a_patient_in_two_splits_is_a_leak(tmp_path: Path) -> None:
         evaluate(table, truth, split="test", replicates=5)
 
 
-def test_images_of_other_folders_are_no_leak(tmp_path: Path) -> None:
-    tested = read_labels(
-        labels(tmp_path / "l.csv", [{"image": f"test/b/{k}.jpg", "label": "1"} for k in range(3)])
-    )
-    used = predictions(tmp_path / "u.csv", ["train/b/0.jpg", "test\\b\\2.png"], [0.5, 0.5])
-    (overlap,) = find_overlaps(tested, tested, tuned_on=[used])
-    assert overlap.images == ("test/b/2.jpg",)
+def test_images_of_other_folders_are_no_leak_where_file_names_repeat(tmp_path: Path) -> None:
+    rows = [{"image": f"test/{kind}/{k}.jpg", "label": "1"} for kind in "bm" for k in range(3)]
+    tested = read_labels(labels(tmp_path / "l.csv", rows))
+
+    def shared(*names: str) -> tuple[str, ...]:
+        used = predictions(tmp_path / "u.csv", list(names), [0.5] * len(names))
+        return find_overlaps(tested, tested, tuned_on=[used])[0].images
+
+    assert shared("train/b/0.jpg", "test\\b\\2.png") == ("test/b/2.jpg",)
     # A bare name could be any of that name: it counts.
-    bare = predictions(tmp_path / "v.csv", ["1.jpg"], [0.5])
-    assert find_overlaps(tested, tested, tuned_on=[bare])[0].images == ("test/b/1.jpg",)
+    assert shared("1.jpg") == ("test/b/1.jpg", "test/m/1.jpg")
+
+
+def test_one_file_name_in_two_folders_is_a_leak_where_file_names_do_not_repeat(tmp_path: Path) -> None:
+    tested = read_labels(
+        labels(tmp_path / "l.csv", [{"image": f"test/ISIC_{k}.jpg", "label": "1"} for k in range(3)])
+    )
+    used = predictions(tmp_path / "u.csv", ["val/ISIC_2.jpg", "val/ISIC_7.jpg"], [0.5, 0.5])
+    assert find_overlaps(tested, tested, tuned_on=[used])[0].images == ("test/ISIC_2.jpg",)
+
+
+def test_a_threshold_knows_the_images_of_its_folders_only(tmp_path: Path) -> None:
+    names = [f"d/val/{kind}/{k}.jpg" for kind in "bm" for k in range(2)]
+    truth = read_labels(
+        labels(tmp_path / "l.csv", [{"image": n[2:], "label": str(k % 2)} for k, n in enumerate(names)])
+    )
+    rows = join(read_predictions(predictions(tmp_path / "p.csv", names, [0.1, 0.9, 0.2, 0.8])), truth)
+    made = data_identity(rows, *rows.binary(), predictions="p", labels="l")
+    tested = ["test/b/0.jpg", "val/b/1.png", "/mnt/d/val/m/0", "e/val/b/1.jpg", "1", "7"]
+    assert seen(made, images=tested, lesions=[]) == ("val/b/1.png", "/mnt/d/val/m/0", "1")
 
 
 def test_two_models_meet_on_the_same_paths(tmp_path: Path) -> None:
@@ -115,8 +136,8 @@ def test_two_models_meet_on_the_same_paths(tmp_path: Path) -> None:
     )
     tables = [
         join(read_predictions(predictions(tmp_path / "p.csv", names, [0.1, 0.9, 0.2, 0.8])), truth)
-        for names in ([f"P{k}/0.jpg" for k in range(4)], [f"d/P{k}/0.jpg" for k in (3, 2, 1, 0)])
+        for names in ([f"x/P{k}/0.jpg" for k in range(4)], [f"y/P{k}/0.jpg" for k in (3, 2, 1, 0)])
     ]
     a, b = on_common_images(*map(label_predictions, tables))
-    assert a.ids == ("P0/0.jpg", "P1/0.jpg", "P2/0.jpg", "P3/0.jpg")
-    assert b.ids == ("d/P0/0.jpg", "d/P1/0.jpg", "d/P2/0.jpg", "d/P3/0.jpg")
+    assert a.ids == ("x/P0/0.jpg", "x/P1/0.jpg", "x/P2/0.jpg", "x/P3/0.jpg")
+    assert b.ids == ("y/P0/0.jpg", "y/P1/0.jpg", "y/P2/0.jpg", "y/P3/0.jpg")

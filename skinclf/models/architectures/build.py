@@ -29,6 +29,12 @@ def _torchvision_efficientnet(num_outputs: int, **args: Any) -> nn.Module:
     return build(num_outputs, **args)
 
 
+def _torchvision(num_outputs: int, **args: Any) -> nn.Module:
+    from skinclf.models.architectures.torchvision import build
+
+    return build(num_outputs, **args)
+
+
 def _published_efficientnet(num_outputs: int, **args: Any) -> nn.Module:
     from skinclf.models.architectures.published import build
 
@@ -64,6 +70,7 @@ BUILDERS: Mapping[str, Builder] = {
     "keras-graph": _graph,
     "onnx-graph": _graph,
     "torchvision-efficientnet": _torchvision_efficientnet,
+    "torchvision": _torchvision,
     "published-efficientnet": _published_efficientnet,
     "simple-cnn": _simple_cnn,
     "timm-head": _timm_head,

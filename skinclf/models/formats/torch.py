@@ -21,6 +21,7 @@ from skinclf.labels import HAM10000, ISIC2019, MELANOMA, LabelSet
 from skinclf.models.architectures import restore_network
 from skinclf.models.architectures.efficientnet import VARIANTS, recognise
 from skinclf.models.architectures.published import DESIGNS
+from skinclf.models.architectures.torchvision import classifier
 from skinclf.models.formats.class_names import activation_for
 from skinclf.models.formats.state_dicts import without_common_prefix
 from skinclf.models.formats.timm_names import current_name, timm_outputs, with_single_linear, with_timm_head
@@ -38,6 +39,9 @@ _RESNETS = {
     ((3, 4, 23, 3), True): "resnet101",
     ((3, 8, 36, 3), True): "resnet152",
 }
+
+#: Prefix of `architecture` for the networks of torchvision.
+_TORCHVISION = "torchvision/"
 
 
 class _Network(NamedTuple):
@@ -97,6 +101,8 @@ def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
 
 def _known(checkpoint: Checkpoint, stated: Stated, name: str) -> tuple[Checkpoint, _Network]:
     """The network of a checkpoint, and the checkpoint with its tensors named as that network has them."""
+    if (stated.architecture or "").startswith(_TORCHVISION):
+        return _torchvision(checkpoint, str(stated.architecture).removeprefix(_TORCHVISION), name)
     if recognise(checkpoint.shapes) and "classifier.1.weight" not in checkpoint.tensors:
         named = with_single_linear(checkpoint.tensors, "classifier.1", under="classifier")
         checkpoint = Checkpoint(named or checkpoint.tensors, checkpoint.extra)
@@ -120,6 +126,21 @@ def _known(checkpoint: Checkpoint, stated: Stated, name: str) -> tuple[Checkpoin
         tensors = with_timm_head(checkpoint.tensors, known.architecture, name)
         checkpoint = Checkpoint(tensors, checkpoint.extra)
     return checkpoint, known
+
+
+def _torchvision(checkpoint: Checkpoint, network: str, name: str) -> tuple[Checkpoint, _Network]:
+    """A network of torchvision that was named by the user."""
+    head = classifier(network)
+    tensors = checkpoint.tensors
+    while f"{head}.weight" not in tensors:
+        inner = with_single_linear(tensors, head) or without_common_prefix(tensors)
+        if inner is None:
+            raise ModelError(
+                f"{name}: no classifier {head!r} among the tensors, as torchvision's {network} has one."
+            )
+        tensors = inner
+    known = _Network("skinclf/torchvision", {"name": network}, tensors[f"{head}.weight"].shape[0])
+    return Checkpoint(tensors, checkpoint.extra), known
 
 
 def _recognise(checkpoint: Checkpoint, stated: Stated, name: str) -> _Network:

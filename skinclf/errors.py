@@ -11,6 +11,7 @@
     ├── MismatchError                               an artefact belongs to another model or run
     ├── InsufficientDataError                       the data are too few for the target
     ├── LeakageError                                test data were used in training or tuning
+    ├── DivergenceError                             training ran into numbers that are none
     └── OutputError             (also OSError)      an output cannot be written
 
 A message is one sentence or two: what was received, what was expected, what to do. It names parameters of the Python
@@ -100,6 +101,10 @@ class InsufficientDataError(SkinclfError):
 
 class LeakageError(SkinclfError):
     """Test data were also used to train, tune or calibrate the model under test."""
+
+
+class DivergenceError(SkinclfError):
+    """Training diverged: its loss or its weights are not finite numbers any more."""
 
 
 class OutputError(SkinclfError, OSError):

@@ -11,8 +11,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,10 @@ from skinclf_cli.errors import with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+#: Logger of the lines within an epoch.
+_BATCHES = "skinclf.batches"
 
 
 def verbosity() -> int:
@@ -103,6 +107,25 @@ class _OptionFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return with_options(super().format(record), _command())
+
+
+@contextmanager
+def logging_above(view: Console) -> Iterator[None]:
+    """Print the log through a console with a progress bar, and leave out the lines that the bar replaces."""
+
+    class Above(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != _BATCHES:
+                view.print(self.format(record), markup=False)
+
+    logger = logging.getLogger("skinclf")
+    before, handler = logger.handlers[:], Above()
+    handler.setFormatter(_OptionFormatter("%(message)s"))
+    logger.handlers[:] = [handler]
+    try:
+        yield
+    finally:
+        logger.handlers[:] = before
 
 
 def setup_logging(level: int) -> None:

@@ -184,8 +184,10 @@ def run(args: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click replaces an interruption by its own class; a run's says where it goes on.
+        cause = error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error
+        click.echo(str(cause) or "Interrupted.", err=True)
         return INTERRUPTED
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:

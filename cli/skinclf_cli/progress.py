@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from skinclf.images.discovery import Inputs
     from skinclf.jobs.progress import Summary
+    from skinclf_training.recipes.batch_progress import BatchProgress
 
 
 def _hidden() -> bool:
@@ -97,6 +98,45 @@ def step_bar(total: int) -> Iterator[Callable[[str, int], None]]:
     with Progress(console=console.stderr(), transient=True, disable=_hidden()) as bar:
         task = bar.add_task("", total=total)
         yield lambda step, done: bar.update(task, description=step, completed=done)
+
+
+@contextmanager
+def train_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[BatchProgress], None] | None]]:
+    """A bar for the images that are decoded, then for the batches of each epoch; the log is printed above it.
+
+    Yields:
+        Function of the images done and their total, and function of the last batch; None and None without a bar.
+    """
+    if _hidden():
+        yield None, None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console.stderr(),
+        transient=True,
+    )
+    task = bar.add_task("Starting", total=None, note="")
+
+    def images(done: int, total: int) -> None:
+        bar.update(task, description="Decoding", completed=done, total=total, note="")
+
+    def batch(now: BatchProgress) -> None:
+        bar.update(
+            task,
+            description=f"Epoch {now.epoch}/{now.epochs}",
+            completed=now.batch,
+            total=now.batches,
+            note=f"loss {now.loss:.4f}, {now.images_per_second:.0f} img/s",
+        )
+
+    with bar, console.logging_above(bar.console):
+        yield images, batch
 
 
 @contextmanager

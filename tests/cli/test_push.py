@@ -76,7 +76,7 @@ def test_training_refuses_a_misspelt_repository_before_it_starts(tmp_path):
         "--output",
         str(tmp_path / "run"),
     ]
-    assert run(["train", *options, "--push-to", "nobody"]) == 2
+    assert run(["train", *options, "--test-part", "--push-to", "nobody"]) == 2
     assert not (tmp_path / "run").exists()
 
 

@@ -85,7 +85,7 @@ def test_from_pictures_to_a_published_model(ham_like, tmp_path, monkeypatch, cap
         metadata = ["--metadata", str(ham_like / "metadata.csv"), "--image-dir", str(ham_like / "images")]
         assert run(["data", "prepare", *metadata, "--output", str(prepared), "--workers", "1"]) == 0
         options = ["--config", str(tmp_path / "tiny.yaml"), "--data", str(prepared), "--output", str(folder)]
-        assert run(["train", *options, "--max-steps", "6", "--push-to", REPO]) == 0
+        assert run(["train", *options, "--max-steps", "6", "--test-part", "--push-to", REPO]) == 0
         sha = server.repos[REPO].refs["main"]
         assert capsys.readouterr().out.strip().endswith(f"{server.url}/{REPO}/commit/{sha}")
 

@@ -164,5 +164,5 @@ def test_imagenet_weights_are_torchvisions_own(tmp_path: Path, monkeypatch: pyte
     assert torch.equal(
         network.base_model.features[7][0].block[0][0].weight, theirs.features[7][0].block[0][0].weight
     )
-    with pytest.raises(InvalidArgumentError, match="cannot be fetched"):
+    with pytest.raises(ModelError, match="could not be fetched"):
         build_network(dataclasses.replace(config, args={**args, "variant": "efficientnet_b1"}), 8)

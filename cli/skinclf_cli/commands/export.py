@@ -31,6 +31,11 @@ from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER
 @click.option(
     "--data-name", help="Name of the training data in the record. Default: derived from its labels."
 )
+@click.option(
+    "--test-part",
+    is_flag=True,
+    help="Predict and evaluate the test part too, which stays unseen otherwise.",
+)
 def export(
     *,
     run: Path,
@@ -40,8 +45,9 @@ def export(
     name: str | None,
     license_: str,
     data_name: str | None,
+    test_part: bool,
 ) -> None:
-    """Write the bundle of RUN's best epoch, with its validation and test predictions and its report."""
+    """Write the bundle of RUN's best epoch, with its validation predictions and its report."""
     from skinclf_training.config.read import load_config
     from skinclf_training.data.prepare import read_prepared
     from skinclf_training.experiments.backends import default_data_name, framework
@@ -57,6 +63,7 @@ def export(
         name=name,
         license=license_,
         data_name=data_name or default_data_name(prepared),
+        test_part=test_part,
     )
     if config.log.report:
         from skinclf_training.experiments.run_report import write_run_report

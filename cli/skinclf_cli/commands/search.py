@@ -9,6 +9,7 @@ import click
 
 from skinclf_cli import console
 from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, json_option, set_option
+from skinclf_cli.progress import train_bar
 
 if TYPE_CHECKING:
     from skinclf_training.experiments.search import Pruner, Sampler
@@ -105,17 +106,20 @@ def search(
     from skinclf_training.experiments.search import search as run
     from skinclf_training.experiments.search_report import short
 
-    outcome = run(
-        resolved,
-        read_prepared(folder),
-        output,
-        space,
-        trials=trials,
-        sampler=sampler,
-        pruner=pruner,
-        seed=seed,
-        keep=keep,
-    )
+    with train_bar() as (progress, on_batch):
+        outcome = run(
+            resolved,
+            read_prepared(folder),
+            output,
+            space,
+            trials=trials,
+            sampler=sampler,
+            pruner=pruner,
+            seed=seed,
+            keep=keep,
+            progress=progress,
+            on_batch=on_batch,
+        )
     if as_json:
         console.json_out(jsonable(outcome.to_dict()))
     else:

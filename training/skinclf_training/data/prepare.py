@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import write_json
 from skinclf.errors import InvalidArgumentError, LeakageError
-from skinclf.labels import LabelSet, parse_labels
+from skinclf.labels import parse_labels
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images, index_images
-from skinclf_training.data.near_duplicates import BITS, DISTANCE, merge_groups, near_pairs
-from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative, write_prepared
+from skinclf_training.data.checked import CheckedData, shares_of, split_table
+from skinclf_training.data.near_duplicates import DISTANCE, merge_groups, near_pairs
+from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative
 from skinclf_training.data.reading.metadata import Record, Records, read_records
 from skinclf_training.data.reading.split_files import ExistingSplit, read_split
-from skinclf_training.data.reading.targets import Targets, to_taxonomy
-from skinclf_training.data.split import SPLITS, fold_splits, grouped_split, shared_groups, split_hash
+from skinclf_training.data.reading.targets import to_taxonomy
+from skinclf_training.data.split import (
+    SPLITS,
+    fold_splits,
+    folds_beside_test,
+    grouped_split,
+    shared_groups,
+)
 
 __all__ = ["SPLITS", "Prepared", "prepare", "read_prepared", "split_table"]
 
@@ -39,6 +44,7 @@ def prepare(
     drop_classes: Sequence[str] = (),
     image_level: bool = False,
     folds: int | None = None,
+    test_share: float | None = None,
     use_split: Path | None = None,
     allow_shared_lesions: bool = False,
     distance: int = DISTANCE,
@@ -65,8 +71,12 @@ def prepare(
         drop_classes: Classes whose images are left out.
         image_level: Whether to split by image where no lesion ids are known.
         folds: Number of cross-validation folds, in which every image is tested once; `shares` give the ratio of train
-            and val.
-        use_split: Table or folder whose split is kept, see `skinclf_training.data.reading.split_files.read_split`.
+            and val. Beside a test part (`test_share`, or that of `use_split`) they are dealt over all other images:
+            each of these is in `val` of exactly one fold, and `test` is the same in all.
+        test_share: Percentage of the images that all folds leave out as one test part, above 0 and below 100; with the
+            ratio of `shares`, it is the test part of a single split. None leaves nothing out.
+        use_split: Table or folder whose split is kept, see `skinclf_training.data.reading.split_files.read_split`; with
+            `folds`, only its test part.
         allow_shared_lesions: Whether an existing split may have lesions in several parts.
         distance: Largest number of bits, of 256, by which near-duplicates differ, see
             `skinclf_training.data.near_duplicates`.
@@ -83,10 +93,7 @@ def prepare(
         OutputError: The folder cannot be written.
     """
     sources = [metadata] if isinstance(metadata, Path) else list(metadata)
-    if folds is not None and use_split is not None:
-        raise InvalidArgumentError(
-            "An existing split has no folds: `folds` and `use_split` exclude each other."
-        )
+    _check_test_share(test_share, folds=folds, use_split=use_split)
     existing = read_split(use_split) if use_split is not None else None
     read = _read(sources, existing, format)
     if not read.lesions and not image_level:
@@ -111,15 +118,29 @@ def prepare(
     pairs = [(i, j, bits) for i, j, bits in pairs if groups[i] != groups[j]]
     if merge_duplicates:
         groups = merge_groups(groups, [(i, j) for i, j, _ in pairs])
-    data = _Data(read, targets, found, tuple(records), tuple(groups), tuple(pairs), image_dirs)
+    data = CheckedData(read, targets, found, tuple(records), tuple(groups), tuple(pairs), image_dirs)
     common = {"seed": seed, "near_bits": distance, "merged": merge_duplicates}
+    if existing is not None and folds is not None:
+        inside, parts = _test_of(data, existing, allow=allow_shared_lesions)
+        return _write_folds(
+            data.only(inside),
+            output,
+            parts,
+            folds,
+            {**common, "split_source": relative(existing.source, output)},
+        )
     if existing is not None:
         return _keep(data, existing, output, common, allow=allow_shared_lesions)
-    data.refuse_poor(max(len(shares), folds or 0))
+    data.refuse_poor(max(len(shares), (folds or 0) + (test_share is not None)))
     origins = [r.origin for r in records]
     if folds is None:
         parts = grouped_split(groups, origins, shares=shares, seed=seed)
         return data.write(output, records, parts, {"shares": dict(shares), **common})
+    if test_share is not None:
+        rest = (1 - test_share / 100) / (shares["train"] + shares["val"])
+        own = {"train": shares["train"] * rest, "val": shares["val"] * rest, "test": test_share / 100}
+        parts = grouped_split(groups, origins, shares=own, seed=seed)
+        return _write_folds(data, output, parts, folds, {**common, "test_share": test_share})
     val_share = shares["val"] / (shares["train"] + shares["val"])
     splits = fold_splits(groups, origins, folds=folds, val_share=val_share, seed=seed)
     manifests = [
@@ -127,7 +148,7 @@ def prepare(
             output / f"fold{i}",
             records,
             parts,
-            {"fold": i, "folds": folds, "shares": _shares(parts), "cache": "../cache", **common},
+            {"fold": i, "folds": folds, "shares": shares_of(parts), "cache": "../cache", **common},
         )
         for i, parts in enumerate(splits)
     ]
@@ -138,95 +159,67 @@ def prepare(
     return {"folds": folds, "splits": manifests}
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """Labels, images and near-duplicates before the split."""
+def _check_test_share(test_share: float | None, *, folds: int | None, use_split: Path | None) -> None:
+    if test_share is None:
+        return
+    if folds is None:
+        raise InvalidArgumentError(
+            "`test_share` is for `folds`; the shares of a single split are `ratios`.", parameter="test_share"
+        )
+    if use_split is not None:
+        raise InvalidArgumentError(
+            "An existing split has its own test part: `test_share` and `use_split` exclude each other.",
+            parameter="test_share",
+        )
+    if not 0 < test_share < 100:
+        raise InvalidArgumentError(
+            f"`test_share` is {test_share:g}; expected a percentage above 0 and below 100, such as 15.",
+            parameter="test_share",
+        )
 
-    read: Records
-    targets: Targets
-    found: ImageCheck
-    records: tuple[Record, ...]
-    groups: tuple[str, ...]
-    pairs: tuple[tuple[int, int, int], ...]
-    image_dirs: Sequence[Path]
 
-    def refuse_poor(self, parts: int) -> None:
-        lesions = {
-            code: {g for g, r in zip(self.groups, self.records, strict=True) if r.label == code}
-            for code in self.targets.labels.codes
-        }
-        poor = [f"{code} ({len(groups)})" for code, groups in lesions.items() if len(groups) < parts]
-        if poor:
-            raise InvalidArgumentError(
-                f"Too few lesions to fill {parts} parts in: {', '.join(poor)}. Leave such a class out with "
-                "`drop_classes`, or choose another taxonomy with `labels`."
-            )
-
-    def write(
-        self, folder: Path, records: Sequence[Record], parts: Sequence[str], extra: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Write one split and return its manifest."""
-        manifest = self._manifest(folder, records, parts, extra)
-        write_prepared(folder, records, parts, manifest)
-        return manifest
-
-    def _manifest(
-        self, folder: Path, records: Sequence[Record], parts: Sequence[str], extra: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        images, lesions = [r.image for r in records], [r.lesion for r in records]
-        labels = self.targets.labels
-        part_of = dict(zip(images, parts, strict=True))
-        same = [list(group) for group in self.found.duplicates if set(group) & part_of.keys()]
-        walk = self.targets.crosswalk
-        settings = dict(extra)
-        bits, merged = settings.pop("near_bits"), settings.pop("merged")
-        known = sum(r.lesion != r.image for r in records)
-        return {
+def _write_folds(
+    data: CheckedData, output: Path, parts: Sequence[str], folds: int, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write folds over everything but a test part, which is the same in all of them."""
+    origins = [r.origin for r in data.records]
+    splits = folds_beside_test(data.groups, origins, folds=folds, parts=parts, seed=extra["seed"])
+    manifests = [
+        data.write(
+            output / f"fold{i}",
+            data.records,
+            own,
+            {"fold": i, "folds": folds, "shares": shares_of(own), "cache": "../cache", **extra},
+        )
+        for i, own in enumerate(splits)
+    ]
+    write_json(
+        output / FOLDS,
+        {
             "schema": 1,
-            **labels.to_dict(),
-            **settings,
-            "split_sha256": split_hash(images, parts),
-            "images": len(images),
-            "lesions": len(set(lesions)),
-            "images_without_lesion_id": len(images) - known if self.read.lesions else len(images),
-            "counts": {p: _counts(p, parts, records, labels) for p in SPLITS},
-            "lesions_per_part": {
-                p: len({g for g, q in zip(lesions, parts, strict=True) if q == p}) for p in SPLITS
-            },
-            "lesions_in_several_parts": shared_groups(lesions, parts),
-            "identical_files": same,
-            "identical_files_across_parts": [g for g in same if len({part_of.get(i) for i in g}) > 1],
-            "near_duplicates": self._near(part_of, bits, merged=merged),
-            "rejected": dict(self.found.rejected),
-            "left_out": dict(self.read.left_out),
-            "dropped_classes": dict(self.targets.dropped),
-            "crosswalk": {"from": walk.source, "to": walk.target, "lossy": walk.lossy},
-            "sizes": dict(self.found.sizes.most_common(_LISTED)),
-            "format": self.read.format,
-            "metadata": relative(self.read.tables[0], folder),
-            "tables": [relative(path, folder) for path in self.read.tables],
-            "image_dirs": [relative(d, folder) for d in self.image_dirs],
-        }
+            "folds": folds,
+            "splits": [m["split_sha256"] for m in manifests],
+            "seed": extra["seed"],
+            "left_out": "val",
+            "test_images": list(parts).count("test"),
+        },
+    )
+    return {"folds": folds, "splits": manifests}
 
-    def _near(self, part_of: Mapping[str, str], bits: int, *, merged: bool) -> dict[str, Any]:
-        """Pairs that look alike and are not of one lesion; all those that cross parts are named."""
-        pairs: list[dict[str, Any]] = [
-            {
-                "images": [self.records[i].image, self.records[j].image],
-                "lesions": [self.records[i].lesion, self.records[j].lesion],
-                "labels": [self.records[i].label, self.records[j].label],
-                "bits": apart,
-            }
-            for i, j, apart in self.pairs
-        ]
-        inside = [p for p in pairs if all(image in part_of for image in p["images"])]
-        return {
-            "hash": f"perceptual, {BITS} bits",
-            "distance": bits,
-            "merged": merged,
-            "pairs": len(inside),
-            "across_parts": [p for p in inside if len({part_of[image] for image in p["images"]}) > 1],
-        }
+
+def _test_of(data: CheckedData, existing: ExistingSplit, *, allow: bool) -> tuple[list[int], list[str]]:
+    """Rows that an existing split names, and their parts; refused where its test part shares lesions with the rest."""
+    found = existing.parts(data.records)
+    inside = [i for i, part in enumerate(found) if part is not None]
+    parts = ["test" if found[i] == "test" else "train" for i in inside]
+    shared = shared_groups([data.records[i].lesion for i in inside], parts)
+    if shared and not allow:
+        raise LeakageError(
+            f"{existing.source}: {shared} lesions are in its test part and in another one. Figures on such data "
+            "flatter the model: leave a part out anew with `test_share`, or keep this one with `allow_shared_lesions`.",
+            parameter="allow_shared_lesions",
+        )
+    return inside, parts
 
 
 def _read(sources: Sequence[Path], existing: ExistingSplit | None, format: str | None) -> Records:  # noqa: A002
@@ -279,7 +272,7 @@ def _refuse_missing(found: ImageCheck, total: int, max_missing: float) -> None:
 
 
 def _keep(
-    data: _Data, existing: ExistingSplit, output: Path, common: Mapping[str, Any], *, allow: bool
+    data: CheckedData, existing: ExistingSplit, output: Path, common: Mapping[str, Any], *, allow: bool
 ) -> dict[str, Any]:
     """Write an existing split unchanged; refuse one that shares lesions unless it is allowed."""
     found = existing.parts(data.records)
@@ -297,7 +290,7 @@ def _keep(
             parameter="allow_shared_lesions",
         )
     extra = {
-        "shares": _shares(parts),
+        "shares": shares_of(parts),
         "split_source": relative(existing.source, output),
         "shared_lesions_allowed": allow,
         "images_not_in_split": len(data.records) - len(records),
@@ -305,27 +298,3 @@ def _keep(
         "seed": None,
     }
     return data.write(output, records, parts, extra)
-
-
-def _shares(parts: Sequence[str]) -> dict[str, float]:
-    return {part: parts.count(part) / len(parts) for part in SPLITS}
-
-
-def _counts(part: str, parts: Sequence[str], records: Sequence[Record], labels: LabelSet) -> dict[str, int]:
-    counter = Counter(r.label for r, p in zip(records, parts, strict=True) if p == part)
-    return {code: counter[code] for code in labels.codes}
-
-
-def split_table(manifest: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the per-split table: header, one row per class, a total and the lesions."""
-    counts = manifest["counts"]
-    codes = [label["code"] for label in manifest["labels"]]
-    table = [["class", *counts, "all"]]
-    for code in codes:
-        numbers = [counts[p][code] for p in counts]
-        table.append([code, *map(str, numbers), str(sum(numbers))])
-    totals = [sum(counts[p].values()) for p in counts]
-    table.append(["images", *map(str, totals), str(sum(totals))])
-    lesions = manifest["lesions_per_part"]
-    table.append(["lesions", *(str(lesions[p]) for p in counts), str(manifest["lesions"])])
-    return table

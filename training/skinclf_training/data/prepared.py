@@ -19,7 +19,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
 from skinclf_training.data.check import index_images
 from skinclf_training.data.reading.metadata import Record
-from skinclf_training.data.split import shared_groups, split_hash
+from skinclf_training.data.split import SPLITS, shared_groups, split_hash
 
 SPLIT_CSV = "split.csv"
 MANIFEST = "split.json"
@@ -70,7 +70,7 @@ class Prepared:
 def write_prepared(
     folder: Path, records: Sequence[Record], parts: Sequence[str], manifest: Mapping[str, Any]
 ) -> None:
-    """Write `split.csv` and `split.json`, each whole or not at all.
+    """Write `split.csv`, its rows by part in `split_<part>.csv`, and `split.json`, each whole or not at all.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -87,14 +87,22 @@ def write_prepared(
         }
         for r, part in zip(records, parts, strict=True)
     ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(dict.fromkeys(k for r in rows for k in r))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / SPLIT_CSV, buffer.getvalue().encode())
+        for part in SPLITS:
+            own = [row for row in rows if row["split"] == part]
+            replace_file(folder / f"split_{part}.csv", _table(names, own))
+        replace_file(folder / SPLIT_CSV, _table(names, rows))
         replace_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _table(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
 
 
 def read_prepared(folder: Path) -> Prepared:

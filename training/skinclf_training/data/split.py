@@ -116,6 +116,41 @@ def fold_splits(
     return splits
 
 
+def folds_beside_test(
+    groups: Sequence[str], labels: Sequence[str], *, folds: int, parts: Sequence[str], seed: int
+) -> list[list[str]]:
+    """Cross-validation beside one untouched test part: every other image is in `val` of exactly one of several splits.
+
+    Args:
+        groups: Group (lesion) of every image.
+        labels: Class of every image.
+        folds: Number of splits, at least 2.
+        parts: Part of every image, of which only `test` counts; it is the same in every split.
+        seed: Random seed of the shuffles.
+
+    Returns:
+        For each fold the part name of every image, in input order.
+
+    Raises:
+        InvalidArgumentError: Fewer than two folds.
+    """
+    if folds < 2:
+        raise InvalidArgumentError(f"{folds} folds: expected at least 2.")
+    names = [f"fold{i}" for i in range(folds)]
+    rest = [i for i, part in enumerate(parts) if part != "test"]
+    dealt = grouped_split(
+        [groups[i] for i in rest],
+        [labels[i] for i in rest],
+        shares=dict.fromkeys(names, 1 / folds),
+        seed=seed,
+    )
+    fold_of = dict(zip(rest, dealt, strict=True))
+    return [
+        ["test" if i not in fold_of else "val" if fold_of[i] == name else "train" for i in range(len(parts))]
+        for name in names
+    ]
+
+
 def split_hash(images: Sequence[str], parts: Sequence[str]) -> str:
     """SHA-256 of the assignment, independent of row order."""
     lines = sorted(f"{image},{part}\n" for image, part in zip(images, parts, strict=True))

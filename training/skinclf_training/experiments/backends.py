@@ -11,6 +11,7 @@ from skinclf_training.config.schema import Config
 from skinclf_training.data.prepared import Prepared
 
 if TYPE_CHECKING:
+    from skinclf_training.recipes.batch_progress import BatchProgress
     from skinclf_training.recipes.bundle_export import Export
 
 
@@ -27,6 +28,7 @@ class Train(Protocol):
         progress: Callable[[int, int], None] | None = None,
         max_steps: int = -1,
         on_epoch: Callable[[dict[str, float]], bool] | None = None,
+        on_batch: Callable[[BatchProgress], None] | None = None,
     ) -> list[dict[str, float]]:
         """Train a network and return the history, one row per epoch."""
 
@@ -44,6 +46,7 @@ class ExportRun(Protocol):
         name: str | None = None,
         license: str = "CC-BY-NC-4.0",  # noqa: A002 - key of the bundle
         data_name: str = "HAM10000",
+        test_part: bool = False,
     ) -> Export:
         """Write the bundle of the best epoch of a run."""
 

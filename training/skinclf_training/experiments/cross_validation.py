@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,16 +22,27 @@ from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf_training.config.schema import Config
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
 from skinclf_training.experiments.backends import default_data_name, framework
+from skinclf_training.experiments.exported import is_exported
+from skinclf_training.recipes.batch_progress import BatchProgress
 from skinclf_training.recipes.validation_metrics import FIGURES, validation_metrics
 
 log = logging.getLogger("skinclf")
+#: What a model had not seen of the part that its fold leaves out.
+_UNSEEN = {
+    "test": "training or validation",
+    "val": "training; it chose the epoch and the temperature of that model, and the common test part is untouched",
+}
 OUT_OF_FOLD, REPORT, EVALUATION = "predictions_oof.csv", "report.md", "evaluation"
-_TEST = "predictions_test.csv"
 
 
 def is_folds(folder: Path) -> bool:
     """Whether a folder holds folds instead of one split."""
     return (folder / FOLDS).is_file()
+
+
+def left_out_part(folder: Path) -> str:
+    """Part that each fold leaves out: `val` where all folds have the same test part, else `test`."""
+    return str(json.loads((folder / FOLDS).read_text(encoding="utf-8")).get("left_out", "test"))
 
 
 def read_folds(folder: Path) -> list[Prepared]:
@@ -61,8 +72,13 @@ def cross_validate(
     max_steps: int = -1,
     golden_image: Path | None = None,
     data_name: str | None = None,
+    test_part: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[BatchProgress], None] | None = None,
 ) -> Path:
-    """Train and export every fold, and join the predictions of their test parts.
+    """Train and export every fold, and join the predictions of their left-out parts.
+
+    The left-out part of a fold is its `test`; where all folds have a common test part, it is `val`.
 
     Args:
         config: Configuration of every run.
@@ -73,6 +89,9 @@ def cross_validate(
         max_steps: Largest number of steps of a run, as for `skinclf_training.torch.trainer.train`.
         golden_image: Image for the golden samples, as for `skinclf_training.torch.export.export_run`.
         data_name: Name of the training data; None derives it from the labels.
+        test_part: Whether every model predicts the common test part too, where folds leave one out.
+        progress: Function that is called with (done, total) while images are decoded.
+        on_batch: Function that is called after every batch.
 
     Returns:
         Path of `report.md`.
@@ -87,11 +106,14 @@ def cross_validate(
             f"Or train each fold as a run of its own: {folder / 'fold0'} and so on."
         )
     chosen, folds = framework(config.framework), read_folds(folder)
+    part = left_out_part(folder)
     runs = [output / fold.folder.name for fold in folds]
     for fold, run in zip(folds, runs, strict=True):
         log.info("%s: fold %s of %d", run, fold.folder.name.removeprefix("fold"), len(folds))
-        chosen.train(config, fold, run, resume=resume, max_steps=max_steps)
-        if _exported(run):
+        chosen.train(
+            config, fold, run, resume=resume, max_steps=max_steps, progress=progress, on_batch=on_batch
+        )
+        if is_exported(run, part) and (not test_part or is_exported(run, "test")):
             continue
         name = data_name or default_data_name(fold)
         chosen.export(
@@ -101,32 +123,27 @@ def cross_validate(
             golden_image=golden_image,
             name=f"{config.name}-{run.name}",
             data_name=name,
+            test_part=test_part or part == "test",
         )
-    rows = _joined(runs)
+    rows = _joined(runs, part)
     replace_file(output / OUT_OF_FOLD, _table(rows).encode())
-    return _report(config, folds, rows, output)
+    return _report(config, folds, rows, output, part)
 
 
-def _exported(run: Path) -> bool:
-    """Whether the predictions of a run are at least as recent as its history."""
-    predictions, history = run / _TEST, run / "history.json"
-    return predictions.is_file() and predictions.stat().st_mtime_ns >= history.stat().st_mtime_ns
-
-
-def _joined(runs: Sequence[Path]) -> list[dict[str, str]]:
-    """The test rows of all runs, with the fold of each.
+def _joined(runs: Sequence[Path], part: str) -> list[dict[str, str]]:
+    """The left-out rows of all runs, with the fold of each.
 
     Raises:
-        MismatchError: An image was tested twice.
+        MismatchError: An image was left out twice.
     """
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     for number, run in enumerate(runs):
-        with (run / _TEST).open(encoding="utf-8", newline="") as file:
+        with (run / f"predictions_{part}.csv").open(encoding="utf-8", newline="") as file:
             rows += [{**row, "fold": str(number)} for row in csv.DictReader(file)]
     for row in rows:
         if row["image"] in seen:
-            raise MismatchError(f"{row['image']} is in the test parts of two folds; prepare the folds again.")
+            raise MismatchError(f"{row['image']} is left out by two folds; prepare the folds again.")
         seen.add(row["image"])
     return rows
 
@@ -140,7 +157,11 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _report(
-    config: Config, folds: Sequence[Prepared], rows: Sequence[Mapping[str, str]], output: Path
+    config: Config,
+    folds: Sequence[Prepared],
+    rows: Sequence[Mapping[str, str]],
+    output: Path,
+    part: str,
 ) -> Path:
     """Evaluate all rows together, and each fold's by itself."""
     from skinclf.evaluation.evaluate import evaluate
@@ -169,8 +190,8 @@ def _report(
         NOTICE,
         "",
         (
-            f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in training or "
-            "validation. Figures over all images mix the models' scores; those by fold do not."
+            f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in "
+            f"{_UNSEEN[part]}. Figures over all images mix the models' scores; those by fold do not."
         ),
         "",
         "| " + " | ".join(head) + " |",

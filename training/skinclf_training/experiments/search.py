@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +28,17 @@ from skinclf_training.data.prepare import Prepared
 from skinclf_training.experiments.backends import framework
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page, write_tables
 from skinclf_training.experiments.search_space import Space
+from skinclf_training.recipes.batch_progress import BatchProgress
+from skinclf_training.recipes.run_folder import read_history
+from skinclf_training.recipes.starting_weights import check_starting_weights
 
 log = logging.getLogger("skinclf")
 Sampler: TypeAlias = Literal["tpe", "random", "grid"]
 Pruner: TypeAlias = Literal["median", "none"]
+#: Training of a trial: its configuration, its folder, and the function of its epochs.
+_TrainTrial: TypeAlias = Callable[[Config, Path, Callable[[dict[str, float]], bool]], list[dict[str, float]]]
 DATABASE, TRIALS, LOCK = "study.db", "trials", "search.lock"
-_ASKED, _ERROR = "asked", "error"
+_ASKED, _ERROR, _STUDY = "asked", "error", "skinclf"
 
 
 def direction(figure: str) -> Literal["minimize", "maximize"]:
@@ -52,6 +57,8 @@ def search(
     pruner: Pruner = "median",
     seed: int = 0,
     keep: Literal["best", "all"] = "best",
+    progress: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[BatchProgress], None] | None = None,
 ) -> Outcome:
     """Run trials until `trials` of them have finished, from the start or from the state of the folder.
 
@@ -71,10 +78,12 @@ def search(
             `none` never.
         seed: Random seed of the sampler; the runs use `config.seed`.
         keep: Trials whose checkpoints are kept: the `best` so far, or `all`.
+        progress: Function that is called with (done, total) while images are decoded.
+        on_batch: Function that is called after every batch.
 
     Raises:
-        InvalidArgumentError: Options exclude each other, another search is running in the folder, or no trial
-            could be trained.
+        InvalidArgumentError: Options exclude each other, a file of starting weights does not exist, another search is
+            running in the folder, or no trial could be trained.
         MismatchError: The folder belongs to another search.
     """
     points = space.grid() if sampler == "grid" else []
@@ -98,6 +107,15 @@ def search(
         "pruner": pruner,
         "seed": seed,
     }
+    if not {"model.init", "model.transplant"} & space.source.keys():
+        check_starting_weights(config)
+
+    def train(
+        resolved: Config, run: Path, on_epoch: Callable[[dict[str, float]], bool]
+    ) -> list[dict[str, float]]:
+        chosen = framework(resolved.framework)
+        return chosen.train(resolved, prepared, run, on_epoch=on_epoch, progress=progress, on_batch=on_batch)
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _alone(folder):
         study = _open(folder, asked, direction(config.select))
@@ -106,7 +124,7 @@ def search(
         while len(outcome.trials) < wanted:
             number = len(outcome.trials)
             trial = _interrupted(study, space) or _next(study, space, points, sampler, seed, number)
-            _run(study, trial, config, space, prepared, _place(folder, trial.number))
+            _run(study, trial, config, space, train, _place(folder, trial.number))
             outcome = _outcome(study, asked, config.select)
             if keep == "best":
                 _drop_checkpoints(folder, outcome)
@@ -139,13 +157,20 @@ def _open(folder: Path, asked: Mapping[str, Any], way: str) -> optuna.Study:
     if not (folder / DATABASE).is_file() and (folder / TRIALS).is_dir():
         raise InvalidArgumentError(f"{folder}: holds trials without their {DATABASE}; choose another folder.")
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
-    study = optuna.create_study(storage=storage, study_name="skinclf", direction=way, load_if_exists=True)
+    study = optuna.create_study(storage=storage, study_name=_STUDY, direction=way, load_if_exists=True)
     before = study.user_attrs.get(_ASKED)
     if before is None:
         study.set_user_attr(_ASKED, asked)
         return study
     # As text, for the order of the keys is the order of the draws.
     other = [key for key, value in asked.items() if json.dumps(before[key]) != json.dumps(value)]
+    if other and not any(t.intermediate_values for t in study.get_trials(deepcopy=False)):
+        log.info("%s: the search that failed there left no epoch behind; its place is taken", folder)
+        optuna.delete_study(study_name=_STUDY, storage=storage)
+        shutil.rmtree(folder / TRIALS, ignore_errors=True)
+        study = optuna.create_study(storage=storage, study_name=_STUDY, direction=way)
+        study.set_user_attr(_ASKED, asked)
+        return study
     if other:
         raise MismatchError(
             f"{folder}: the search there was started with another {', '.join(other)}; choose another folder."
@@ -191,13 +216,13 @@ def _next(
 
 
 def _run(
-    study: optuna.Study, trial: Trial, config: Config, space: Space, prepared: Prepared, run: Path
+    study: optuna.Study, trial: Trial, config: Config, space: Space, train: _TrainTrial, run: Path
 ) -> None:
     """Train one trial and report its result to the study."""
     log.info("trial %d: %s", trial.number, ", ".join(f"{k} {v}" for k, v in trial.params.items()))
     try:
         resolved = space.config(config, trial.params)
-        rows, stopped = _train(trial, resolved, prepared, run)
+        rows, stopped = _train(trial, resolved, train, run)
     except Exception as error:
         trial.set_user_attr(_ERROR, f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
@@ -232,7 +257,7 @@ def _run(
 
 
 def _train(
-    trial: Trial, config: Config, prepared: Prepared, run: Path
+    trial: Trial, config: Config, train: _TrainTrial, run: Path
 ) -> tuple[list[dict[str, float]], bool]:
     """Rows of the history, and whether the pruner stopped the run."""
     pruned = False
@@ -250,16 +275,7 @@ def _train(
     for row in (rows := read_history(run)):
         if on_epoch(row):
             return rows, True
-    return framework(config.framework).train(config, prepared, run, on_epoch=on_epoch), pruned
-
-
-def read_history(run: Path) -> list[dict[str, float]]:
-    """Rows of a run's `history.json`, NaN where it has null; none before its first epoch."""
-    file = run / "history.json"
-    if not file.is_file():
-        return []
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return [{k: math.nan if v is None else float(v) for k, v in row.items()} for row in rows]
+    return train(config, run, on_epoch), pruned
 
 
 def _place(folder: Path, number: int) -> Path:

@@ -44,6 +44,7 @@ def export_run(
     name: str | None = None,
     license: str = "CC-BY-NC-4.0",  # noqa: A002 - key of the bundle
     data_name: str = "HAM10000",
+    test_part: bool = False,
 ) -> Export:
     """Save the best epoch as Keras files in the folder of the run, and as a bundle.
 
@@ -58,6 +59,7 @@ def export_run(
         name: Name of the model; None takes that of the configuration.
         license: Licence of the weights, which follows from the data.
         data_name: Name of the training data, for the record.
+        test_part: Whether the test part is predicted too; False leaves it unseen.
 
     Raises:
         InvalidArgumentError: The run has no best checkpoint yet.
@@ -81,7 +83,9 @@ def export_run(
         source=str(output),
     )
     tensors = {key: value.clone() for key, value in network.state_dict().items()}
-    return write_calibrated(run, prepared, output, spec, tensors, golden_image=golden_image)
+    return write_calibrated(
+        run, prepared, output, spec, tensors, golden_image=golden_image, test_part=test_part
+    )
 
 
 def restore_model(config: Config, run: Path) -> tuple[Any, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,15 +26,27 @@ from skinclf_training.keras.init import start_from
 from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.loss import build_loss
 from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
+from skinclf_training.recipes.batch_progress import BatchProgress, BatchReport
 from skinclf_training.recipes.class_balance import class_weights, stacked
 from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.resolution_check import magnified
-from skinclf_training.recipes.run_folder import BEST, INIT, LAST, claim_run, write_history, write_json
+from skinclf_training.recipes.run_failures import diverged, run_failures
+from skinclf_training.recipes.run_folder import (
+    BEST,
+    HISTORY,
+    INIT,
+    LAST,
+    claim_run,
+    read_history,
+    write_history,
+    write_json,
+)
+from skinclf_training.recipes.run_log import run_log
 from skinclf_training.recipes.schedule import learning_rates, phase_at, schedule_factor
+from skinclf_training.recipes.starting_weights import weights_path
 from skinclf_training.recipes.validation_metrics import validation_metrics
 
 log = logging.getLogger("skinclf")
-_REPORT = 20
 
 
 def train(
@@ -45,6 +58,7 @@ def train(
     progress: Callable[[int, int], None] | None = None,
     max_steps: int = -1,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
+    on_batch: Callable[[BatchProgress], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a network, from the start or from the last checkpoint of the run.
 
@@ -59,6 +73,7 @@ def train(
         max_steps: Number of optimiser steps of the whole run, for trials; the unfinished epoch is validated. -1 for
             the configured epochs.
         on_epoch: Function that is called with each new row of the history; True stops after this epoch.
+        on_batch: Function that is called after every batch.
 
     Returns:
         History, one row per epoch, over all phases.
@@ -68,12 +83,50 @@ def train(
         InvalidArgumentError: The folder holds a run and `resume` is `never`, a class has no training image, or
             the configuration does not fit TensorFlow, the network or the data.
         ModelError: The network cannot be built, or its starting weights cannot be read.
+        DivergenceError: The loss or the weights are no longer numbers.
+        OutputError: A file cannot be written, for instance because the disk is full.
+        KeyboardInterrupt: The run was interrupted; its text names the checkpoint to continue from.
     """
     check_supported(config)
     place = device(config)
     claim_run(run, config, prepared, resume=resume)
-    for warning in filter(None, (stacked(config), magnified(config))):
-        log.warning("%s", warning)
+    with run_log(run), run_failures(run):
+        if _is_finished(config, run, max_steps):
+            log.info("%s: the run is finished; nothing is trained again", run)
+            return read_history(run)
+        for warning in filter(None, (stacked(config), magnified(config))):
+            log.warning("%s", warning)
+        return _train(
+            config,
+            prepared,
+            run,
+            place,
+            progress=progress,
+            max_steps=max_steps,
+            on_epoch=on_epoch,
+            report=BatchReport(on_batch),
+        )
+
+
+def _is_finished(config: Config, run: Path, max_steps: int) -> bool:
+    """Whether the last checkpoint is that of the last epoch, of an early stop, or of the last step of a trial."""
+    if not (run / LAST).is_file() or not (run / HISTORY).is_file():
+        return False
+    state = read_checkpoint(run / LAST)[1]
+    return state.epoch >= config.optim.epochs or state.stopped or 0 <= max_steps <= state.step
+
+
+def _train(
+    config: Config,
+    prepared: Prepared,
+    run: Path,
+    place: str,
+    *,
+    progress: Callable[[int, int], None] | None,
+    max_steps: int,
+    on_epoch: Callable[[dict[str, float]], bool] | None,
+    report: BatchReport,
+) -> list[dict[str, float]]:
     if config.optim.deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.optim.tf32)
@@ -84,8 +137,10 @@ def train(
     torch.set_num_threads(1)
     try:
         with tf.device(place), using_policy(policy(config, place)):
-            loop = _Loop(config, prepared, run, progress=progress)
+            loop = _Loop(config, prepared, run, progress=progress, report=report)
             return loop.run(max_steps=max_steps, on_epoch=on_epoch)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(str(error)) from None
     finally:
         torch.set_num_threads(threads)
 
@@ -94,9 +149,15 @@ class _Loop:
     """Training loop of one run, from its last checkpoint on."""
 
     def __init__(
-        self, config: Config, prepared: Prepared, run: Path, *, progress: Callable[[int, int], None] | None
+        self,
+        config: Config,
+        prepared: Prepared,
+        run: Path,
+        *,
+        progress: Callable[[int, int], None] | None,
+        report: BatchReport,
     ) -> None:
-        self.config, self.folder, self.labels = config, run, prepared.labels
+        self.config, self.folder, self.labels, self.report = config, run, prepared.labels, report
         d, classes, rows = config.data, len(prepared.labels), prepared.rows("train")
         cache, own = prepared.cache, config.preprocess.build()
         stored = dataclasses.replace(
@@ -113,7 +174,7 @@ class _Loop:
         self.state, checkpoint = Progress(), run / LAST
         resumed = checkpoint.is_file()
         if config.model.init and not resumed:
-            write_json(run / INIT, dataclasses.asdict(start_from(built, Path(config.model.init))))
+            write_json(run / INIT, dataclasses.asdict(start_from(built, weights_path(config.model.init))))
         weights = class_weights(prepared.targets[rows], classes, config.loss.class_weights)
         self.rates: dict[str, float] = {}
         self.learner = Learner(config, built, build_loss(config.loss, weights, classes))
@@ -178,16 +239,19 @@ class _Loop:
             self.learner.step(pixels, soft, self.rates, state.step)
             now = time.monotonic()
             state.seconds, clock = state.seconds + now - clock, now
-            if state.batch % _REPORT == 0:
-                loss, _, images = self.learner.sums.numpy()
-                log.info(
-                    "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
-                    state.epoch + 1,
-                    state.batch,
-                    steps,
-                    loss / images,
-                    images / state.seconds,
+            loss, _, images = self.learner.sums.numpy()
+            if not math.isfinite(loss):
+                raise diverged(self.folder, "the loss", epoch=state.epoch + 1, batch=state.batch)
+            self.report(
+                BatchProgress(
+                    epoch=state.epoch + 1,
+                    epochs=o.epochs,
+                    batch=state.batch,
+                    batches=steps,
+                    loss=float(loss / images),
+                    images_per_second=float(images / state.seconds),
                 )
+            )
             if state.batch < steps and o.checkpoint_steps and state.step % o.checkpoint_steps == 0:
                 self._save(LAST)
             if state.step == max_steps and state.batch < steps:
@@ -198,6 +262,9 @@ class _Loop:
         """Validate, and return the row of the history."""
         clock = time.monotonic()
         scores = self.learner.scores(self.images, self.config.data.val_batch_size)
+        if not np.isfinite(scores).all():
+            what = "the network's output on the validation part"
+            raise diverged(self.folder, what, epoch=self.state.epoch + 1)
         answers = probabilities(scores, activation(self.config))
         figures = validation_metrics(answers, self.truth, self.labels)
         loss, correct, images = self.learner.sums.numpy()
@@ -223,7 +290,10 @@ class _Loop:
         write_history(self.folder, self.state.rows)
 
     def _save(self, name: str) -> None:
-        write_checkpoint(self.folder / name, self.learner.arrays(), self.state)
+        arrays = self.learner.arrays()
+        if not all(np.isfinite(v).all() for key, v in arrays.items() if key.startswith("model/")):
+            raise diverged(self.folder, "a weight", epoch=self.state.epoch + 1)
+        write_checkpoint(self.folder / name, arrays, self.state)
 
     def _save_best(self) -> None:
         write_checkpoint(self.folder / BEST, self.learner.weights(), self.state)

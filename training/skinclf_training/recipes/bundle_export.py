@@ -46,7 +46,7 @@ class Export:
     Attributes:
         spec: Contract of the bundle.
         figures: Validation figures of the bundle as it will be loaded.
-        predictions: CSV file by part, `val` and `test`.
+        predictions: CSV file by part, `val` and, where it was asked for, `test`.
     """
 
     spec: ModelSpec
@@ -83,8 +83,11 @@ def write_calibrated(
     tensors: Mapping[str, Tensor],
     *,
     golden_image: Path | None = None,
+    test_part: bool = False,
 ) -> Export:
     """Write a bundle, predict with it as it will be loaded, and add calibration, golden sample and predictions.
+
+    Predictions of the test part that an earlier bundle of the run made are removed.
 
     Args:
         run: Folder of the run, which receives the predictions.
@@ -93,11 +96,13 @@ def write_calibrated(
         spec: Contract without temperature and golden sample.
         tensors: State dict of the network, as stored.
         golden_image: Image for the golden sample; None draws a synthetic picture.
+        test_part: Whether the test part is predicted too; False leaves it unseen.
     """
     # Round trip: what is measured below is what a user will load.
     write_bundle(output, spec, tensors)
     network = load_bundle_network(output)
-    val, test = prepared.rows("val"), prepared.rows("test")
+    val, test = prepared.rows("val"), prepared.rows("test") if test_part else np.zeros(0, np.int64)
+    (run / "predictions_test.csv").unlink(missing_ok=True)
     scores = {
         part: network_scores(network, spec.preprocess, [prepared.paths[i] for i in rows])
         for part, rows in (("val", val), ("test", test))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from skinclf._utils.files import replace_file
+from skinclf._utils.files import replace_file, writing
 from skinclf._version import __version__
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.labels import parse_labels
@@ -23,12 +27,14 @@ from skinclf_training.config.read import Config, load_config
 from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.schedule import check_phases
+from skinclf_training.recipes.starting_weights import check_starting_weights
 from skinclf_training.recipes.validation_metrics import FIGURES
 
 #: Files of a run, relative to its folder.
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 INIT = "init.json"
+HISTORY = "history.json"
 LAST = "checkpoints/last.ckpt"
 BEST = "checkpoints/best.ckpt"
 
@@ -62,17 +68,33 @@ def check_data(config: Config, prepared: Prepared) -> None:
     check_phases(config.optim)
 
 
+def holds_run(run: Path) -> bool:
+    """Whether a folder holds a run with something to keep: a checkpoint, or an epoch in its history.
+
+    A start that failed before its first checkpoint leaves a configuration behind and claims nothing.
+    """
+    if not (run / ENVIRONMENT).is_file():
+        return False
+    history = run / HISTORY
+    epochs = history.is_file() and bool(json.loads(history.read_text(encoding="utf-8")))
+    return epochs or any((run / LAST).parent.glob("*.ckpt"))
+
+
 def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> None:
     """Create the folder of a run, or check that it holds this run.
 
+    A folder in which a start failed before its first checkpoint is taken over (`holds_run`).
+
     Raises:
+        OutputError: The folder cannot be written.
         MismatchError: The folder belongs to a run with another configuration or split.
-        InvalidArgumentError: The folder holds a run and `resume` is `never`, or the data do not fit (`check_data`).
+        InvalidArgumentError: The folder holds a run and `resume` is `never`, the data do not fit (`check_data`), or
+            a file that the run starts from does not exist.
     """
     check_data(config, prepared)
     environment = run / ENVIRONMENT
     text = config.to_yaml()
-    if environment.is_file():
+    if holds_run(run):
         if resume == "never":
             raise InvalidArgumentError(
                 f"{run}: holds a run already. Choose another folder, or continue the run with `resume='auto'`.",
@@ -88,11 +110,46 @@ def claim_run(run: Path, config: Config, prepared: Prepared, *, resume: str) -> 
                 f"{run}: was started on split {str(split)[:12]}, this is {prepared.hash[:12]}."
             )
         return
-    run.mkdir(parents=True, exist_ok=True)
-    replace_file(run / CONFIG, text.encode())
-    write_json(
-        environment, {**describe_environment(), "split_sha256": prepared.hash, "data": str(prepared.folder)}
-    )
+    check_starting_weights(config)
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        (run / INIT).unlink(missing_ok=True)  # of a start that failed with other weights
+        replace_file(run / CONFIG, text.encode())
+        write_json(
+            environment,
+            {**describe_environment(), "split_sha256": prepared.hash, "data": str(prepared.folder)},
+        )
+
+
+def default_run(config: Config, split_sha256: str, *, root: Path = Path("runs"), fresh: bool = False) -> Path:
+    """Folder `runs/<date>-<name>` of a run for which no folder was named.
+
+    A folder that holds this configuration on this split is that of the run, whatever its date; a name that is taken
+    by another run gets a number.
+
+    Args:
+        config: Configuration of the run.
+        split_sha256: Hash of the split; of the first one, where the data are folds.
+        root: Folder of all runs.
+        fresh: Whether a folder that holds the run is passed over.
+    """
+    name = re.sub(r"[^\w.-]+", "-", config.name)
+    pattern = re.compile(rf"\d{{4}}-\d\d-\d\d-{re.escape(name)}(-\d+)?")
+    made = sorted(path for path in root.glob("*") if pattern.fullmatch(path.name)) if root.is_dir() else []
+    mine = [path for path in made if any(_is_of(run, config, split_sha256) for run in (path, path / "fold0"))]
+    if mine and not fresh:
+        return mine[-1]
+    first = f"{datetime.now().astimezone():%Y-%m-%d}-{name}"
+    names = chain([first], (f"{first}-{i}" for i in count(2)))
+    return next(path for path in map(root.__truediv__, names) if not path.exists())
+
+
+def _is_of(run: Path, config: Config, split_sha256: str) -> bool:
+    try:
+        facts = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
+        return facts.get("split_sha256") == split_sha256 and load_config(str(run / CONFIG)) == config
+    except (OSError, ValueError):
+        return False
 
 
 def data_folder(run: Path) -> Path:
@@ -154,7 +211,16 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
         writer.writerows(rows)
     replace_file(folder / "history.csv", buffer.getvalue().encode())
     plain = [{k: v if v == v else None for k, v in row.items()} for row in rows]  # noqa: PLR0124
-    replace_file(folder / "history.json", (json.dumps(plain, indent=2) + "\n").encode())
+    replace_file(folder / HISTORY, (json.dumps(plain, indent=2) + "\n").encode())
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Rows of a run's `history.json`, NaN where it has null; none before its first epoch."""
+    file = run / HISTORY
+    if not file.is_file():
+        return []
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return [{k: math.nan if v is None else float(v) for k, v in row.items()} for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

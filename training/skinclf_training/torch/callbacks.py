@@ -16,6 +16,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from skinclf._utils.files import writing
+from skinclf.errors import OutputError
+from skinclf_training.recipes.batch_progress import BatchProgress, BatchReport
 from skinclf_training.recipes.run_folder import write_history
 from skinclf_training.torch.distributed import rank
 from skinclf_training.torch.lightning_module import Classifier
@@ -30,16 +33,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint so that a kill leaves the old one or the new one."""
+        """Write a checkpoint so that a kill leaves the old one or the new one.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with partial.open("wb") as file:
+            with writing(target), partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
+        except RuntimeError as error:
+            # Torch closes its archive after a failed write, and reports that instead.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise OutputError(f"{target}: cannot be written: {_reason(reason)}.") from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -49,6 +61,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
         """Read a checkpoint, always with `weights_only`."""
         state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return state
+
+
+def _reason(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:160]
 
 
 class FolderCheckpoint(ModelCheckpoint):  # type: ignore[misc]
@@ -127,14 +143,18 @@ class Trial(pl.Callback):  # type: ignore[misc]
 
 
 class History(pl.Callback):  # type: ignore[misc]
-    """History: one row per epoch in `history.csv` and `history.json`, without gaps or repeats after a resume."""
+    """History: one row per epoch in `history.csv` and `history.json`, without gaps or repeats after a resume.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Folder of the run.
+        report: Report of every batch.
+    """
+
+    def __init__(self, folder: Path, report: BatchReport) -> None:
+        self.folder, self.report = folder, report
         self.rows: list[dict[str, float]] = []
         self._clock = time.monotonic()
         self._seconds = 0.0
-        self._report = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and drop rows later than the resumed checkpoint."""
@@ -144,20 +164,20 @@ class History(pl.Callback):  # type: ignore[misc]
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log loss and throughput every 20 batches."""
+        """Report loss and throughput."""
         assert isinstance(pl_module, Classifier)
         self._tick()
-        self._report += 1
-        if self._report % 20 == 0:
-            sums = pl_module.sums
-            log.info(
-                "epoch %d batch %d/%d: loss %.4f, %.1f images/s",
-                batch.epoch + 1,
-                batch.index + 1,
-                pl_module.batches_per_epoch,
-                sums["loss"] / sums["images"],
-                sums["images"] / self._seconds,
+        sums = pl_module.sums
+        self.report(
+            BatchProgress(
+                epoch=batch.epoch + 1,
+                epochs=pl_module.config.optim.epochs,
+                batch=batch.index + 1,
+                batches=pl_module.batches_per_epoch,
+                loss=sums["loss"] / sums["images"],
+                images_per_second=sums["images"] / self._seconds,
             )
+        )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the row of the epoch, before its checkpoint is written."""

@@ -17,6 +17,7 @@ from skinclf.labels import LabelSet, crosswalk
 from skinclf.models.load import load_model
 from skinclf.runtimes.fuse import fuse_batchnorm
 from skinclf_training.config.schema import DistillConfig
+from skinclf_training.recipes.starting_weights import BUILTIN_PREFIX, weights_path
 
 
 class Teachers:
@@ -39,7 +40,7 @@ class Teachers:
         self.temperature, self.size, self._classes = config.temperature, config.size, len(labels)
         self._members: list[tuple[nn.Module, Tensor, Tensor, bool, Tensor]] = []
         for name in config.teachers:
-            model = load_model(name)
+            model = load_model(str(weights_path(name)) if name.startswith(BUILTIN_PREFIX) else name)
             spec = model.spec
             columns = _columns(name, spec.labels, labels).to(device)
             if spec.activation != "softmax":

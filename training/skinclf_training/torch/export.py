@@ -38,6 +38,7 @@ def export_run(
     name: str | None = None,
     license: str = "CC-BY-NC-4.0",  # noqa: A002 - key of the bundle
     data_name: str = "HAM10000",
+    test_part: bool = False,
 ) -> Export:
     """Write the bundle of the best epoch of a run, and the predictions of that bundle.
 
@@ -52,6 +53,7 @@ def export_run(
         name: Name of the model; None takes that of the configuration.
         license: Licence of the weights, which follows from the data.
         data_name: Name of the training data, for the record.
+        test_part: Whether the test part is predicted too; False leaves it unseen.
 
     Raises:
         InvalidArgumentError: The run has no best checkpoint yet.
@@ -82,7 +84,9 @@ def export_run(
         ]
         refresh_batchnorm(network, spec.preprocess, [prepared.paths[i] for i in rows])
     tensors = half_precision(network.state_dict())
-    return write_calibrated(run, prepared, output, spec, tensors, golden_image=golden_image)
+    return write_calibrated(
+        run, prepared, output, spec, tensors, golden_image=golden_image, test_part=test_part
+    )
 
 
 def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,12 +17,14 @@ from scipy.special import softmax
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from skinclf.errors import DivergenceError
 from skinclf.labels import LabelSet
 from skinclf.models.probabilities import Activation, to_logits
 from skinclf_training.augment.batch import augment, mix
 from skinclf_training.config.read import Config
 from skinclf_training.config.schema import LossConfig
 from skinclf_training.recipes.losses import build_loss
+from skinclf_training.recipes.run_failures import diverged
 from skinclf_training.recipes.schedule import Watch, learning_rates, phase_at, schedule_factor
 from skinclf_training.recipes.validation_metrics import validation_metrics
 from skinclf_training.torch.distill import Teachers, distillation_loss, resized
@@ -143,7 +147,10 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             learnt = distillation_loss(logits, answers, config.distill.temperature)
             loss = (1 - share) * loss + share * learnt
         size = len(batch.targets)
-        self.sums["loss"] += float(loss.detach()) * size
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._diverged("the loss", batch.index + 1)
+        self.sums["loss"] += value * size
         self.sums["correct"] += float((logits.detach().argmax(1) == soft.argmax(1)).sum())
         self.sums["images"] += size
         return loss * self._window_factor(batch.index)
@@ -184,6 +191,8 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         scores, targets = (torch.cat(parts).numpy() for parts in zip(*self._outputs, strict=True))
         self._outputs.clear()
         scores, targets = (np.concatenate(parts) for parts in zip(*gather((scores, targets)), strict=True))
+        if not np.isfinite(scores).all():
+            raise self._diverged("the network's output on the validation part")
         probabilities = softmax(to_logits(scores, activation(self.config.loss)), axis=1)
         self.figures = validation_metrics(probabilities, targets, self.labels)
         self.watch.update(self.config, self.figures, self.trainer.current_epoch)
@@ -192,6 +201,10 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             self.trainer.should_stop = True
         epoch = float(self.trainer.current_epoch + 1)
         self.log_dict({**self.figures, "epoch_number": epoch}, logger=False)
+
+    def _diverged(self, what: str, batch: int | None = None) -> DivergenceError:
+        run = Path(self.trainer.default_root_dir)
+        return diverged(run, what, epoch=self.trainer.current_epoch + 1, batch=batch)
 
     def totals(self) -> dict[str, float]:
         """Sums of the epoch over all processes; all processes must call it."""
@@ -203,7 +216,13 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         return build_optimizer(self.network, self.config.optim)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the sums of the epoch, and the state of plateau and early stopping."""
+        """Add the sums of the epoch, and the state of plateau and early stopping, after a check of the weights.
+
+        Raises:
+            DivergenceError: A weight is not a finite number; the checkpoint before stays.
+        """
+        if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            raise self._diverged("a weight")
         checkpoint["skinclf_sums"] = self.totals()
         checkpoint["skinclf_watch"] = self.watch.to_dict()
 

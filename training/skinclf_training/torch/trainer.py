@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,22 @@ from lightning.pytorch.strategies import DDPStrategy
 from skinclf_training.config.read import Config
 from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
+from skinclf_training.recipes.batch_progress import BatchProgress, BatchReport
 from skinclf_training.recipes.class_balance import class_weights, stacked
 from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.resolution_check import magnified
-from skinclf_training.recipes.run_folder import BEST, INIT, LAST, claim_run, write_json
+from skinclf_training.recipes.run_failures import run_failures
+from skinclf_training.recipes.run_folder import (
+    BEST,
+    HISTORY,
+    INIT,
+    LAST,
+    claim_run,
+    read_history,
+    write_json,
+)
+from skinclf_training.recipes.run_log import run_log
+from skinclf_training.recipes.schedule import Watch
 from skinclf_training.torch.callbacks import (
     AtomicCheckpointIO,
     EpochHook,
@@ -52,11 +66,12 @@ def train(
     progress: Callable[[int, int], None] | None = None,
     max_steps: int = -1,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
+    on_batch: Callable[[BatchProgress], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a network, from the start or from the last checkpoint of the run.
 
     The run folder holds `config.yaml` (resolved), `environment.json`, `init.json`, `history.csv`,
-    `history.json` and `checkpoints/{last,best}.ckpt`.
+    `history.json`, `train.log` and `checkpoints/{last,best}.ckpt`. A finished run is left as it is.
 
     Args:
         config: Configuration of the run.
@@ -67,6 +82,7 @@ def train(
         max_steps: Number of optimiser steps of the whole run, for trials; the unfinished epoch is validated. -1 for
             the configured epochs.
         on_epoch: Function that is called with each new row of the history; True stops after this epoch.
+        on_batch: Function that is called after every batch.
 
     Returns:
         History, one row per epoch.
@@ -74,16 +90,56 @@ def train(
     Raises:
         MismatchError: The folder belongs to a run with another configuration or split.
         InvalidArgumentError: The folder holds a run and `resume` is `never`, or a class has no training image.
+        DivergenceError: The loss or the weights are no longer numbers.
+        OutputError: A file cannot be written, for instance because the disk is full.
+        KeyboardInterrupt: The run was interrupted; its text names the checkpoint to continue from.
     """
-    last = run / LAST
     keep_freed_memory()
     # Lightning logs notes on absent hardware and on services.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     check_ranks(config)
     if rank() == 0:
         claim_run(run, config, prepared, resume=resume)
+    with run_log(run, on=rank() == 0), run_failures(run):
+        if _is_finished(config, run, max_steps):
+            log.info("%s: the run is finished; nothing is trained again", run)
+            return read_history(run)
+        return _train(
+            config,
+            prepared,
+            run,
+            progress=progress,
+            max_steps=max_steps,
+            on_epoch=on_epoch,
+            report=BatchReport(on_batch),
+        )
+
+
+def _is_finished(config: Config, run: Path, max_steps: int) -> bool:
+    """Whether the last checkpoint is that of the last epoch, of an early stop, or of the last step of a trial."""
+    if not (run / LAST).is_file() or not (run / HISTORY).is_file():
+        return False
+    state = torch.load(run / LAST, map_location="cpu", weights_only=True, mmap=True)
+    rows = state["callbacks"][History.__qualname__]["rows"]
+    whole = bool(rows) and rows[-1]["epoch"] >= config.optim.epochs
+    stopped = Watch.from_dict(state["skinclf_watch"]).stopped
+    return whole or stopped or 0 <= max_steps <= int(state["global_step"])
+
+
+def _train(
+    config: Config,
+    prepared: Prepared,
+    run: Path,
+    *,
+    progress: Callable[[int, int], None] | None,
+    max_steps: int,
+    on_epoch: Callable[[dict[str, float]], bool] | None,
+    report: BatchReport,
+) -> list[dict[str, float]]:
+    last = run / LAST
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if rank() == 0:
         for warning in filter(None, (stacked(config), magnified(config), emulated_bfloat16(config))):
             log.warning("%s", warning)
     torch.manual_seed(config.seed)
@@ -97,7 +153,7 @@ def train(
     module = Classifier(
         config, network, prepared.labels, weights, batches_per_epoch=len(data.train_dataloader())
     )
-    history = History(run)
+    history = History(run, report)
     trainer = _trainer(config, run, history, max_steps=max_steps)
     if on_epoch is not None:
         trainer.callbacks.append(EpochHook(history, on_epoch))
@@ -110,8 +166,23 @@ def train(
     with warnings.catch_warnings():
         # The loader is no torch DataLoader and needs no worker processes; a resumed run's folder has checkpoints.
         warnings.filterwarnings("ignore", message=f".*({_EXPECTED}).*")
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
+        _fit(trainer, module, data, str(last) if last.is_file() else None)
     return history.rows
+
+
+def _fit(trainer: pl.Trainer, module: Classifier, data: StoreData, checkpoint: str | None) -> None:
+    """Fit, and let an interruption through: Lightning makes exit code 1 of it and leaves the signal ignored."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _trainer(config: Config, run: Path, history: History, *, max_steps: int) -> pl.Trainer:

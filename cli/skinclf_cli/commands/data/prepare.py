@@ -43,9 +43,18 @@ from skinclf_cli.types import Codes
     type=click.IntRange(min=2),
     help="Number of cross-validation folds, written to OUTPUT/fold0, OUTPUT/fold1, ...; no folds by default.",
 )
+@click.option(
+    "--test-share",
+    type=click.FloatRange(1, 99),
+    metavar="PERCENT",
+    help="Percentage of images that all folds leave out as one common test part; each other image is then in the "
+    "validation part of one fold. Default: every image is tested in one fold.",
+)
 @click.option("--seed", type=int, default=42, show_default=True, help="Random seed of the split.")
 @click.option("--image-level", is_flag=True, help="Split by image, where no lesion ids are known.")
-@click.option("--use-split", type=EXISTING, help="Table or folder whose split is kept.")
+@click.option(
+    "--use-split", type=EXISTING, help="Table or folder whose split is kept; with --folds, its test part."
+)
 @click.option(
     "--allow-shared-lesions", is_flag=True, help="Keep an existing split in which parts share lesions."
 )
@@ -73,6 +82,7 @@ def prepare(
     drop_classes: tuple[str, ...] | None,
     ratios: str,
     folds: int | None,
+    test_share: float | None,
     seed: int,
     image_level: bool,
     use_split: Path | None,
@@ -89,7 +99,7 @@ def prepare(
     skinclf data prepare --metadata HAM10000_metadata.csv --image-dir images \\
         --output prepared
     skinclf data prepare --metadata labels.csv --image-dir images \\
-        --labels malignant --folds 5 --output cv
+        --labels malignant --folds 5 --test-share 15 --output cv
     skinclf data prepare --use-split labels_binary_split.csv --image-dir images \\
         --labels malignant --output theirs
     """  # noqa: D301 - click's paragraph mark
@@ -107,6 +117,7 @@ def prepare(
             drop_classes=drop_classes or (),
             shares=parse_ratios(ratios),
             folds=folds,
+            test_share=test_share,
             seed=seed,
             image_level=image_level,
             use_split=use_split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from skinclf.models.architectures.heads import HeadedNetwork
 from skinclf.models.architectures.published import PublishedNetwork
 from skinclf_training.config.read import ModelConfig
 from skinclf_training.recipes.run_folder import InitReport
+from skinclf_training.recipes.starting_weights import weights_path
 from skinclf_training.torch.networks.transplant import transplant
 
 log = logging.getLogger("skinclf")
@@ -43,7 +45,8 @@ def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, Ini
 
     Raises:
         InvalidArgumentError: Options exclude each other, or the file of weights does not exist.
-        ModelError: The network is unknown, or the backbone of the file does not fit it.
+        ModelError: The network is unknown, the backbone of the file does not fit it, or ImageNet weights cannot be
+            fetched.
     """
     name, args = architecture(config)
     starts = [key for key in ("init", "transplant", "pretrained") if getattr(config, key)]
@@ -64,29 +67,47 @@ def build_network(config: ModelConfig, num_outputs: int) -> tuple[nn.Module, Ini
         network = _timm(config, num_outputs)
         _reset_head(network)
     if config.transplant:
-        fresh = transplant(network, Path(config.transplant))
+        fresh = transplant(network, weights_path(config.transplant))
         taken = tuple(k for k in network.state_dict() if k not in fresh)
         return network, InitReport(loaded=taken, skipped=(), fresh=fresh)
-    return network, start_from(network, Path(config.init)) if config.init else None
+    return network, start_from(network, weights_path(config.init)) if config.init else None
 
 
 def _timm(config: ModelConfig, num_outputs: int) -> nn.Module:
+    try:
+        return _timm_network(config, num_outputs, pretrained=config.pretrained)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        if not config.pretrained:
+            raise ModelError(
+                f"timm cannot build {config.architecture!r} with {config.args}: {reason}."
+            ) from None
+    # Errors of the connection have no common class; where the network can be built, its weights are what is missing.
+    _timm(replace(config, pretrained=False), num_outputs)
+    raise ModelError(_not_fetched(config.architecture, reason))
+
+
+def _timm_network(config: ModelConfig, num_outputs: int, *, pretrained: bool) -> nn.Module:
     import timm
 
     # No dropout in a backbone before a configured head, which states its own.
     drop_rate = config.drop_rate if num_outputs else 0.0
     regular = {"drop_rate": drop_rate, "drop_path_rate": config.drop_path_rate}
-    try:
-        network: nn.Module = timm.create_model(
-            config.architecture,
-            pretrained=config.pretrained,
-            num_classes=num_outputs,
-            **{k: v for k, v in regular.items() if v},
-            **config.args,
-        )
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"timm cannot build {config.architecture!r} with {config.args}: {error}.") from None
+    network: nn.Module = timm.create_model(
+        config.architecture,
+        pretrained=pretrained,
+        num_classes=num_outputs,
+        **{k: v for k, v in regular.items() if v},
+        **config.args,
+    )
     return network
+
+
+def _not_fetched(name: str, reason: str) -> str:
+    return (
+        f"The ImageNet weights of {name} could not be fetched ({reason.rstrip('.')}); this needs network access once. "
+        "Set model.pretrained=false, with model.init for weights from a file."
+    )
 
 
 def _own(name: str, args: dict[str, Any], config: ModelConfig, num_outputs: int) -> nn.Module:
@@ -112,11 +133,8 @@ def _take_torchvision(network: nn.Module, variant: str | None) -> None:
 
     try:
         tensors = get_model_weights(variant).DEFAULT.get_state_dict(progress=False)
-    except OSError as error:
-        raise InvalidArgumentError(
-            f"model.pretrained: torchvision's weights of {variant} cannot be fetched ({error}). "
-            "Without network access, start from a file with model.init."
-        ) from None
+    except (OSError, RuntimeError) as error:
+        raise ModelError(_not_fetched(variant, " ".join(str(error).split())[:300])) from None
     load_tensors(
         bodies[0].features,
         {k.removeprefix("features."): v for k, v in tensors.items() if k.startswith("features.")},

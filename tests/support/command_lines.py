@@ -11,8 +11,8 @@ from skinclf_cli.main import cli
 
 
 def command_lines(text: str) -> list[str]:
-    """The `skinclf ...` lines of a document, without comments."""
-    lines = [line[2:].split(" #")[0].strip() for line in text.splitlines() if line.startswith("$ ")]
+    """The `skinclf ...` lines of a document, without comments and redirections."""
+    lines = [re.split(r" #| > ", line[2:])[0].strip() for line in text.splitlines() if line.startswith("$ ")]
     return [line[line.index("skinclf ") :] for line in lines if re.search(r"(^|\| | -m )skinclf ", line)]
 
 

@@ -153,3 +153,24 @@ def test_what_does_not_fit_is_refused(folds: Path, done: Path, tmp_path: Path) -
     shutil.copytree(changed / "fold0", changed / "fold1")
     with pytest.raises(MismatchError, match="prepare the folds again"):
         read_folds(changed)
+
+
+def test_folds_beside_a_test_part_predict_the_others_and_leave_it_unseen(folds: Path, tmp_path: Path) -> None:
+    data = tmp_path / "beside"
+    prepare(
+        folds.parent / "metadata.csv",
+        [folds.parent / "images"],
+        data,
+        shares=parse_ratios("70/15/15"),
+        folds=2,
+        test_share=15,
+        seed=1,
+        workers=1,
+    )
+    cross_validate(tiny(optim={"epochs": 1}), data, tmp_path / "out")
+    parts = {row["image_id"]: row["split"] for row in rows(data / "fold0" / "split.csv")}
+    expected = {image for image, part in parts.items() if part != "test"}
+    found = [row["image"] for row in rows(tmp_path / "out" / OUT_OF_FOLD)]
+    assert sorted(found) == sorted(expected)
+    assert not list((tmp_path / "out").rglob("predictions_test.csv"))
+    assert "common test part is untouched" in (tmp_path / "out" / "report.md").read_text()

@@ -164,7 +164,8 @@ def _check_test_share(test_share: float | None, *, folds: int | None, use_split:
         return
     if folds is None:
         raise InvalidArgumentError(
-            "`test_share` is for `folds`; the shares of a single split are `ratios`.", parameter="test_share"
+            "`test_share` is for `folds`; a single split states its test part in its ratios, such as 70/15/15.",
+            parameter="test_share",
         )
     if use_split is not None:
         raise InvalidArgumentError(

@@ -185,7 +185,7 @@ def test_a_run_is_for_its_data(prepared: Prepared, whole: Path, tmp_path: Path) 
         train(CONFIG, prepared, whole, resume="never")
     with pytest.raises(InvalidArgumentError, match="for the labels ham10000"):
         train(tiny(labels="ham10000"), prepared, tmp_path / "run")
-    with pytest.raises(InvalidArgumentError, match="select: val_auc`; expected one of .*loss, accuracy"):
+    with pytest.raises(InvalidArgumentError, match=r"select: val_auc`; expected one of .*loss, accuracy"):
         train(tiny(select="val_auc"), prepared, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     moved = dataclasses.replace(prepared, manifest={**prepared.manifest, "split_sha256": "0" * 64})

@@ -303,7 +303,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, figure) -> list[int]:
     """Replace the training by `figure(config, epoch)`; returns the epochs that each trial came to."""
     epochs = []
 
-    def train(config, _prepared, _run, *, on_epoch):
+    def train(config, _prepared, _run, *, on_epoch, **_options):
         rows = []
         for epoch in range(1, config.optim.epochs + 1):
             rows.append({"epoch": float(epoch), "val_macro_auc": figure(config, epoch), "seconds": 1.0})

@@ -176,8 +176,8 @@ def _fit(trainer: pl.Trainer, module: Classifier, data: StoreData, checkpoint: s
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+    except BaseException as error:
+        if isinstance(error, Exception) or not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from None
     finally:

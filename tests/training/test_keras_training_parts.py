@@ -181,7 +181,6 @@ def test_what_only_torch_can_do_is_refused_by_name() -> None:
         ("optim", {"accumulate": 2}),
         ("optim", {"refresh_images": 9}),
         ("optim", {"devices": 2}),
-        ("log", {"tensorboard": True}),
         ("optim", {"optimizer": "adam", "weight_decay": 0.1}),
     ]
     for group, change in changes:

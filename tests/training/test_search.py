@@ -200,13 +200,13 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
         "import skinclf_training.torch.trainer as t\n"
         "from skinclf_cli.main import main\n"
         "original = t.train\n"
-        "def dies(config, prepared, run, *, on_epoch):\n"
+        "def dies(config, prepared, run, *, on_epoch, **options):\n"
         "    def hook(row):\n"
         "        stop = on_epoch(row)\n"
         "        if run.name == '001' and row['epoch'] == 1:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return stop\n"
-        "    return original(config, prepared, run, on_epoch=hook)\n"
+        "    return original(config, prepared, run, on_epoch=hook, **options)\n"
         "t.train = dies\n"
         "main(sys.argv[1:])\n"
     )
@@ -303,7 +303,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, figure) -> list[int]:
     """Replace the training by `figure(config, epoch)`; returns the epochs that each trial came to."""
     epochs = []
 
-    def train(config, _prepared, _run, *, on_epoch):
+    def train(config, _prepared, _run, *, on_epoch, **_options):
         rows = []
         for epoch in range(1, config.optim.epochs + 1):
             rows.append({"epoch": float(epoch), "val_macro_auc": figure(config, epoch), "seconds": 1.0})

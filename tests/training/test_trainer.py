@@ -142,7 +142,7 @@ def test_a_run_says_what_it_was(prepared: Prepared, whole: Path) -> None:
 def test_exported_bundle_gives_its_predictions_to_the_sdk(
     prepared: Prepared, whole: Path, tmp_path: Path
 ) -> None:
-    made = export_run(whole, prepared, tmp_path / "bundle")
+    made = export_run(whole, prepared, tmp_path / "bundle", test_part=True)
     spec = read_spec(tmp_path / "bundle")
     assert spec == made.spec.replace(source=str(tmp_path / "bundle"))
     assert spec.license == "CC-BY-NC-4.0"

@@ -113,7 +113,9 @@ def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
 
 
 def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
-    """Draw loss, accuracy, areas under curves and learning rates by epoch; the best epoch is marked.
+    """Draw loss, accuracy, areas under curves, positive rate, learning rates and frozen layers by epoch.
+
+    The best epoch is marked.
 
     Args:
         rows: History, one row per epoch.
@@ -139,9 +141,13 @@ def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
             "val_malignant_auc": ("malignant ROC", style.ALERT, "-"),
             "val_malignant_pr_auc": ("malignant PR", "#E69F00", "--"),
         },
+        "Predicted positive rate, validation": {
+            "val_predicted_positive_rate": ("P(malignant) at least 0.5", style.ALERT, "-"),
+        },
         "Learning rate": {"lr": ("backbone", style.MAIN, "-"), "head_lr": ("head", style.OTHER, "--")},
+        "Frozen layers of the backbone": {"frozen_layers": ("frozen", style.MAIN, "-")},
     }
-    with style.canvas(path, width=9.2, height=6.4, columns=2, rows=2) as (_, axes):
+    with style.canvas(path, width=12.4, height=6.4, columns=3, rows=2) as (_, axes):
         for panel, (title, lines) in zip(axes.flat, panels.items(), strict=True):
             for key, (label, colour, dash) in lines.items():
                 values = [float(row[key]) if _known(row.get(key)) else math.nan for row in rows]

@@ -37,8 +37,6 @@ def check_supported(config: Config) -> None:
         "optim.devices": o.devices != 1,
         "optim.phases, stages=": any(p.trainable.startswith("stages=") for p in o.phases),
         f"optim.weight_decay with {o.optimizer}": o.optimizer != "adamw" and o.weight_decay > 0,
-        "log.tensorboard": config.log.tensorboard,
-        "log.keep_epochs": config.log.keep_epochs > 0,
     }
     if names := [name for name, asked in refused.items() if asked]:
         raise InvalidArgumentError(

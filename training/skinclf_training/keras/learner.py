@@ -39,6 +39,8 @@ class Learner:
         # Averaged weights, which are validated and exported.
         self._average = [tf.Variable(v) for v in self._floats] if config.optim.ema else []
         self._optimizers: dict[str, Any] = {}
+        #: Number of backbone layers with weights of which none is trained.
+        self.frozen_layers = 0
         self._step: Any = None
         p = config.preprocess
         self._forward = tf.function(
@@ -50,6 +52,8 @@ class Learner:
         """Enter a phase with new optimisers; return the number of trainable parameters."""
         o, side = self.config.optim, self.config.augment.size
         variables = set_trainable(self.built, phase.trainable, o.batchnorm)
+        weighted = [layer for layer in self.built.backbone.layers if layer.weights]
+        self.frozen_layers = sum(not layer.trainable_weights for layer in weighted)
         inside = {id(v) for v in self.built.backbone.variables}
         groups = {
             "body": [v for v in variables if id(v) in inside],

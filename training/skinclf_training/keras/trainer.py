@@ -209,7 +209,9 @@ class _Loop:
                 self._save_best()
             state.stopped |= on_epoch is not None and on_epoch(dict(row))
             self._save(LAST)
+            self._keep(int(row["epoch"]))
             write_history(self.folder, state.rows)
+            self._draw(row)
         return state.rows
 
     def _phase(self) -> Any:
@@ -277,6 +279,7 @@ class _Loop:
             **{f"val_{name}": value for name, value in figures.items()},
             "lr": self.rates["body"],
             "head_lr": self.rates["head"],
+            "frozen_layers": float(self.learner.frozen_layers),
             "seconds": self.state.seconds,
         }
         log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
@@ -288,6 +291,27 @@ class _Loop:
         if self.state.close_epoch(self.config, row):
             self._save_best()
         write_history(self.folder, self.state.rows)
+        self._draw(row)
+
+    def _keep(self, epoch: int) -> None:
+        """Keep the checkpoint of a whole epoch beside the last one, and remove those beyond `log.keep_epochs`."""
+        keep = self.config.log.keep_epochs
+        if not keep:
+            return
+        self._save(f"checkpoints/epoch-{epoch:03}.ckpt")
+        for old in sorted((self.folder / LAST).parent.glob("epoch-*.ckpt"))[:-keep]:
+            old.unlink()
+
+    def _draw(self, row: dict[str, float]) -> None:
+        """Write a row to the event files of TensorBoard."""
+        if not self.config.log.tensorboard:
+            return
+        writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
+        with writer.as_default(step=int(row["step"])):
+            for name, value in row.items():
+                if name not in {"epoch", "step"}:
+                    tf.summary.scalar(name, value)
+        writer.close()
 
     def _save(self, name: str) -> None:
         arrays = self.learner.arrays()

@@ -10,13 +10,14 @@ import numpy.typing as npt
 from skinclf.labels import LabelSet
 
 #: Names of the figures; the last two exist where the labels say which are malignant.
+_HALF = 0.5
 FIGURES = ("loss", "accuracy", "balanced_accuracy", "macro_auc", "malignant_auc", "malignant_pr_auc")
 
 
 def validation_metrics(
     probabilities: npt.NDArray[Any], targets: npt.NDArray[np.int64], labels: LabelSet
 ) -> dict[str, float]:
-    """Accuracy, balanced accuracy, macro one-vs-rest AUC, and AUC and average precision of P(malignant).
+    """Accuracy, balanced accuracy, macro one-vs-rest AUC; AUC, average precision and positive rate of P(malignant).
 
     Args:
         probabilities: Probabilities, shape (N, K), rows sum to 1.
@@ -24,8 +25,9 @@ def validation_metrics(
         labels: Labels in column order.
 
     Returns:
-        Value by name; a class that is absent is left out of the averages, and a malignant AUC without both
-        classes is NaN.
+        Value by name: those of `FIGURES`, and `predicted_positive_rate`, the share of images with P(malignant) of at
+        least 0.5, which chooses no epoch. A class that is absent is left out of the averages, and a malignant AUC
+        without both classes is NaN.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -44,5 +46,6 @@ def validation_metrics(
         truth, score = np.isin(targets, malignant), probabilities[:, list(malignant)].sum(axis=1)
         both = 0 < truth.sum() < len(truth)
         result["malignant_auc"] = float(roc_auc_score(truth, score)) if both else float("nan")
+        result["predicted_positive_rate"] = float((score >= _HALF).mean())
         result["malignant_pr_auc"] = float(average_precision_score(truth, score)) if both else float("nan")
     return result

@@ -195,6 +195,7 @@ class History(pl.Callback):  # type: ignore[misc]
             **{f"val_{name}": value for name, value in pl_module.figures.items()},
             "lr": float(rates["body"]),
             "head_lr": float(rates["head"]),
+            "frozen_layers": float(pl_module.frozen_layers),
             "seconds": self._seconds,
         }
         self._seconds = 0.0

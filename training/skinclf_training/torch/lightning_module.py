@@ -82,6 +82,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         #: Sums over the epoch so far; saved, so that a resumed epoch reports like an uninterrupted one.
         self.sums: dict[str, float] = {"loss": 0.0, "correct": 0.0, "images": 0.0}
         self.figures: dict[str, float] = {}
+        self.frozen_layers = 0
         self.watch = Watch()
         self._teachers: Teachers | None = None
         self._outputs: list[tuple[Tensor, Tensor]] = []
@@ -98,7 +99,8 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
 
     def on_train_start(self) -> None:
         """Enter the phase of a resumed run; a run that had stopped early stays stopped."""
-        self.freezer.enter(phase_at(self.config.optim, self.trainer.current_epoch))
+        learning = self.freezer.enter(phase_at(self.config.optim, self.trainer.current_epoch))
+        self.frozen_layers = learning.frozen_layers
         if self.config.distill.weight > 0:
             self._teachers = Teachers(self.config.distill, self.labels, self.device)
         if self.watch.stopped:
@@ -110,6 +112,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
         epoch = self.trainer.current_epoch
         phase = phase_at(self.config.optim, epoch)
         learning = self.freezer.enter(phase)
+        self.frozen_layers = learning.frozen_layers
         if phase.epoch == epoch and self.config.optim.phases:
             log.info(
                 "Epoch %d: %s learns, with %d of %d stages; %d of %d numbers",

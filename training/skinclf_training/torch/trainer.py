@@ -171,13 +171,13 @@ def _train(
 
 
 def _fit(trainer: pl.Trainer, module: Classifier, data: StoreData, checkpoint: str | None) -> None:
-    """Fit, and let an interruption through: Lightning makes exit code 1 of it and leaves the signal ignored."""
+    """Fit, and let an interruption through: Lightning ends the process and leaves the signal ignored."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+    except BaseException as error:
+        if isinstance(error, Exception) or not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from None
     finally:

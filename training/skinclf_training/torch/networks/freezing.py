@@ -23,12 +23,14 @@ class Learning:
         of_stages: Number of backbone stages.
         parameters: Number of trainable parameters.
         of_parameters: Number of parameters.
+        frozen_layers: Number of backbone layers without a trainable parameter.
     """
 
     stages: int
     of_stages: int
     parameters: int
     of_parameters: int
+    frozen_layers: int
 
 
 class Freezer:
@@ -97,6 +99,7 @@ class Freezer:
             of_stages=len(found),
             parameters=sum(self._parameters[name].numel() for name in learning),
             of_parameters=sum(p.numel() for p in self._parameters.values()),
+            frozen_layers=sum(not learning & set(layer) for layer in self._parts["last"]),
         )
 
     def settle(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -89,7 +90,9 @@ print(json.dumps(found))
 def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     pytest.importorskip("tensorflow")
     command = [sys.executable, "-c", WORK, str(tmp_path_factory.mktemp("keras"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The child process finds what this one finds: the package and the helpers of the tests.
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

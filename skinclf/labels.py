@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
 from skinclf.errors import InvalidArgumentError, ModelError
 
 
@@ -32,10 +35,18 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet(Sequence[Label]):
-    """Labels in the order of a network's outputs."""
+    """Labels in the order of a network's outputs.
+
+    Attributes:
+        name: Name of the taxonomy.
+        labels: The labels.
+        exclusive: Whether exactly one label applies, so that probabilities sum to 1. Outputs of several sigmoids are
+            independent instead, see `malignant`.
+    """
 
     name: str
     labels: tuple[Label, ...]
+    exclusive: bool = True
 
     def __post_init__(self) -> None:
         codes = [label.code for label in self.labels]
@@ -69,10 +80,27 @@ class LabelSet(Sequence[Label]):
 
     @property
     def malignant_indices(self) -> tuple[int, ...] | None:
-        """Output indices whose sum is the probability of malignancy; None when malignancy is not declared."""
+        """Output indices of the malignant labels; None when malignancy is not declared."""
         if any(label.malignant is None for label in self.labels):
             return None
         return tuple(i for i, label in enumerate(self.labels) if label.malignant)
+
+    def malignant(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """Probability of malignancy, shape (...), float32; None when malignancy is not declared.
+
+        The sum over the malignant labels when labels exclude each other; when they are independent, the probability
+        that at least one malignant label applies, 1 - prod(1 - p).
+
+        Args:
+            probabilities: Shape (..., K), in label order.
+        """
+        indices = self.malignant_indices
+        if indices is None:
+            return None
+        inside = np.asarray(probabilities, np.float32)[..., list(indices)]
+        if self.exclusive:
+            return np.asarray(inside.sum(axis=-1, dtype=np.float32))
+        return np.asarray(1 - np.prod(1 - inside.astype(np.float64), axis=-1), np.float32)
 
     def position(self, code: str) -> int:
         """Output index of a code (case-insensitive).
@@ -93,9 +121,8 @@ class LabelSet(Sequence[Label]):
             InvalidArgumentError: A code is not in this set.
         """
         indices = {self.position(code) for code in codes}
-        return LabelSet(
-            self.name, tuple(replace(x, malignant=i in indices) for i, x in enumerate(self.labels))
-        )
+        changed = tuple(replace(x, malignant=i in indices) for i, x in enumerate(self.labels))
+        return replace(self, labels=changed)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -125,7 +152,9 @@ class LabelSet(Sequence[Label]):
     @property
     def fingerprint(self) -> str:
         """Short hash of codes, order and malignant flags (display names do not count)."""
-        text = json.dumps([[x.code, x.malignant] for x in self.labels])
+        text = json.dumps(
+            [[x.code, x.malignant] for x in self.labels] + ([] if self.exclusive else ["independent"])
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

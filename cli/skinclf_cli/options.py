@@ -12,7 +12,7 @@ import click
 
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf_cli.help import SECTION
-from skinclf_cli.types import Codes, Device, LabelMapping
+from skinclf_cli.types import Codes, Device, InputSize, LabelMapping
 
 if TYPE_CHECKING:
     from skinclf.tables.reference import LabelOptions
@@ -178,7 +178,15 @@ model_options = packed(
     click.option(
         "--preprocess",
         metavar="NAME|FILE",
-        help="Preprocessing of the model, where its file has none: caffe, tf, torch, unit, raw, or a JSON file.",
+        help="Preprocessing of the model, where its file has none: caffe, tf, torch, unit or raw, each with the "
+        "resize of its training (caffe-opencv, torch-pillow, torch-pillow-bicubic, unit-tensorflow, ...), or JSON "
+        "(text or a file) as `skinclf models show` prints it.",
+    ),
+    click.option(
+        "--input-size",
+        type=InputSize(),
+        metavar="N|HxW",
+        help="Height and width of the input in pixels, where neither the file nor --preprocess states them.",
     ),
     click.option(
         "--malignant", type=Codes(), help="Comma-separated codes that count as malignant, for custom labels."

@@ -67,6 +67,31 @@ class ShardPart(click.ParamType):  # type: ignore[type-arg]  # generic only in n
             self.fail(str(error), param, ctx)
 
 
+class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """Height and width in pixels, written `224` or `450x600`."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Read one or two whole numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().replace("*", "x").split("x")
+        try:
+            numbers = [int(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in {1, 2} or not all(8 <= n <= 4096 for n in numbers):
+            self.fail(
+                f"{value!r}: expected one number or height x width, 8 to 4096, such as 224 or 450x600.",
+                param,
+                ctx,
+            )
+        return numbers[0], numbers[-1]
+
+
 class Codes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """Comma-separated label codes."""
 

@@ -28,6 +28,10 @@ from skinclf.runtimes.create import create_runtime
 TOLERANCE = 1e-5
 _GOLDEN = "golden/sample.png"
 _SEED = 20
+#: Endings of model files; a bundle of such a name would be taken for one.
+_FILE_ENDINGS = frozenset(
+    (".onnx", ".tflite", ".pt", ".pth", ".bin", ".safetensors", ".h5", ".hdf5", ".keras", ".xml", ".pb")
+)
 
 
 def convert_model(
@@ -61,6 +65,10 @@ def convert_model(
         ModelError: The model cannot be loaded or converted, or differs from its own framework.
         OutputError: The folder is in use or cannot be written.
     """
+    if folder.suffix.lower() in _FILE_ENDINGS:
+        raise OutputError(
+            f"{folder}: a bundle is a folder, and this is the name of a {folder.suffix} file. Name a folder."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")
     loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)

@@ -81,11 +81,10 @@ def measure_precision(
 
 def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: Any) -> PrecisionLoss:
     largest = np.abs(after - before).max(axis=1)
-    malignant = spec.labels.malignant_indices
+    old, new = (spec.labels.malignant(p) for p in (before, after))
     changes, changed = largest, None
-    if malignant is not None:
-        # As `Prediction.probability_malignant` and `flagged`: sums and comparison in float32.
-        old, new = (p[:, list(malignant)].astype(np.float32).sum(axis=1) for p in (before, after))
+    if old is not None and new is not None:
+        # As `Prediction.probability_malignant` and `flagged`: comparison in float32.
         changes = np.abs(new.astype(np.float64) - old)
         threshold = np.float32(spec.threshold)
         changed = int(((old >= threshold) != (new >= threshold)).sum())
@@ -93,7 +92,7 @@ def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: 
         runtime=runtime,
         precision=precision,
         images=len(before),
-        band=float(changes.max()) if malignant is not None else None,
+        band=float(changes.max()) if old is not None else None,
         mean_change=float(changes.mean()),
         largest_change=float(largest.max()),
         agreement=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),

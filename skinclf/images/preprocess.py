@@ -270,19 +270,41 @@ SCALINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+#: Resizes by name: those that networks are commonly trained with.
+RESIZES: Mapping[str, Mapping[str, Any]] = {
+    "pillow": {"library": "pillow", "interpolation": "bilinear"},
+    "pillow-nearest": {"library": "pillow", "interpolation": "nearest"},
+    "pillow-bicubic": {"library": "pillow", "interpolation": "bicubic"},
+    "pillow-lanczos": {"library": "pillow", "interpolation": "lanczos"},
+    "opencv": {"library": "opencv"},
+    "tensorflow": {"library": "tensorflow"},
+}
+
+
 def scaling(name: str, **geometry: Any) -> Preprocess:
-    """A `Preprocess` with the scaling of a common name: `caffe`, `tf`, `torch`, `unit` or `raw`.
+    """A `Preprocess` with the scaling of a common name, such as `caffe` or, with its resize, `caffe-opencv`.
 
     Args:
-        name: Key of `SCALINGS`.
+        name: Key of `SCALINGS`, alone (Pillow's bilinear resize) or followed by `-` and a key of `RESIZES`.
         **geometry: Other fields of `Preprocess`, such as `height`, `width`, `fit`.
 
     Raises:
         InvalidArgumentError: The name is unknown.
     """
+    colour, _, resize = name.partition("-")
     try:
-        return Preprocess(**{**SCALINGS[name], **geometry})
+        return Preprocess(**{**SCALINGS[colour], **(RESIZES[resize] if resize else {}), **geometry})
     except KeyError:
         raise InvalidArgumentError(
-            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}.", parameter="preprocess"
+            f"Unknown preprocessing {name!r}; expected one of {', '.join(SCALINGS)}, alone or with one of "
+            f"{', '.join(f'-{key}' for key in RESIZES)}.",
+            parameter="preprocess",
         ) from None
+
+
+def is_scaling(name: object) -> bool:
+    """Whether `scaling` knows a name."""
+    if not isinstance(name, str):
+        return False
+    colour, dash, resize = name.partition("-")
+    return colour in SCALINGS and (resize in RESIZES if dash else True)

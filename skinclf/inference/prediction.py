@@ -61,12 +61,9 @@ class Prediction:
 
     @property
     def probability_malignant(self) -> float | None:
-        """Sum over the malignant classes (float32); None when the labels declare none."""
-        indices = self.labels.malignant_indices
-        values = self._need()
-        if indices is None:
-            return None
-        return float(np.sum(np.asarray([values[i] for i in indices], np.float32), dtype=np.float32))
+        """Probability of malignancy (float32), see `LabelSet.malignant`; None when the labels declare none."""
+        p = self.labels.malignant(np.asarray(self._need(), np.float32))
+        return None if p is None else float(p)
 
     @property
     def flagged(self) -> bool | None:

@@ -115,7 +115,7 @@ class Predictor:
         else:
             from skinclf.inference.factory import make_scorer
 
-            loaded = [_loaded(m, options, hub) for m in given]
+            loaded = [_loaded(m, options, hub, runtime) for m in given]
             scorer = make_scorer(
                 loaded,
                 device=device,
@@ -317,7 +317,7 @@ class Predictor:
         return Prediction(name, self.spec.labels, None, self._threshold, error.code, str(error))
 
 
-def _loaded(model: Model, options: ModelOptions, hub: HubOptions) -> LoadedModel:
+def _loaded(model: Model, options: ModelOptions, hub: HubOptions, runtime: str) -> LoadedModel:
     if isinstance(model, LoadedModel):
         return model
     if isinstance(model, Scorer):
@@ -328,7 +328,7 @@ def _loaded(model: Model, options: ModelOptions, hub: HubOptions) -> LoadedModel
         )
     from skinclf.models.load import load_model
 
-    return load_model(None if model is None else os.fspath(model), options=options, hub=hub)
+    return load_model(None if model is None else os.fspath(model), options=options, hub=hub, runtime=runtime)
 
 
 def _name(source: Any, number: int) -> str:

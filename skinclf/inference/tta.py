@@ -130,9 +130,9 @@ def spread(
         mean: Their average, shape (N, K).
         labels: Labels in output order, with their malignant flags.
     """
-    indices = labels.malignant_indices
-    if indices is not None:
-        scalars = values[:, :, list(indices)].sum(axis=2)
+    malignant = labels.malignant(values)
+    if malignant is not None:
+        scalars = malignant
     else:
         scalars = np.take_along_axis(values, mean.argmax(axis=1)[None, :, None], axis=2)[:, :, 0]
     return np.asarray(scalars.std(axis=0, dtype=np.float64), np.float32)

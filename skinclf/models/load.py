@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from skinclf._utils.files import sha256_file
 from skinclf.errors import InvalidArgumentError, ModelError
-from skinclf.images.preprocess import SCALINGS, Preprocess, scaling
+from skinclf.images.preprocess import SCALINGS, Preprocess, is_scaling
 from skinclf.labels import parse_labels
 from skinclf.models.bundle import check_weights, read_spec, read_weights
 from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
 from skinclf.models.options import HubOptions, ModelOptions
-from skinclf.models.spec import ModelSpec, read_config
+from skinclf.models.spec import ModelSpec
+from skinclf.models.stated_preprocess import input_size, read_preprocess
 
 if TYPE_CHECKING:
     from torch import nn
 
     from skinclf.models.registry import PublishedModel
+
+logger = logging.getLogger("skinclf")
 
 
 def load_model(
@@ -30,6 +34,7 @@ def load_model(
     *,
     options: ModelOptions = ModelOptions(),
     hub: HubOptions = HubOptions(),
+    runtime: str = "auto",
 ) -> LoadedModel:
     """Load a model.
 
@@ -40,13 +45,15 @@ def load_model(
             unless it is written `hf-hub:user/repo`.
         options: Labels, preprocessing, malignant classes and architecture, where the files lack them.
         hub: Revision, cache and token for the Hugging Face Hub.
+        runtime: Runtime that is to run the model, as for `create_runtime`; `keras` also takes Keras files that
+            skinclf cannot rebuild.
 
     Raises:
         ModelError: The model is missing, damaged, unsafe, incomplete, or contradicts `options`.
         InvalidArgumentError: An option has an unusable value.
     """
     place = locate(model, hub, config_only=False)
-    loaded = _load(place, options)
+    loaded = _load(place, options, runtime)
     expected = place.entry.sha256 if place.entry else None
     same = expected is None or expected == loaded.spec.weights_sha256
     if not same and expected != _file_hash(place):
@@ -129,12 +136,16 @@ def _spec_reader(kind: FolderKind) -> _SpecReader | None:
     return None
 
 
-def _load(place: Place, options: ModelOptions) -> LoadedModel:
+def _load(place: Place, options: ModelOptions, runtime: str = "auto") -> LoadedModel:
     kind = folder_kind(place.path) if place.path.is_dir() else file_kind(place.path)
     if kind == "bundle":
         return _bundle(place, options)
     loaded = _reader(kind)(
-        place.path, _stated(place, options), name=place.name, source=place.source, revision=place.revision
+        place.path,
+        replace(_stated(place, options), runtime=runtime),
+        name=place.name,
+        source=place.source,
+        revision=place.revision,
     )
     return replace(loaded, spec=_finish(loaded.spec, place, options))
 
@@ -161,38 +172,35 @@ def _stated(place: Place, options: ModelOptions) -> Stated:
     if labels is None and entry is not None:
         labels = entry.labels
     if options.preprocess is not None:
-        preprocess: Preprocess | None = _read_preprocess(options.preprocess, entry)
+        preprocess: Preprocess | None = read_preprocess(options.preprocess, entry)
     else:
         preprocess = entry.preprocess() if entry is not None and entry.variants else None
+    named = is_scaling(options.preprocess) and not _is_variant(options.preprocess, entry)
+    if named and options.preprocess in SCALINGS:
+        logger.warning(
+            "%s: `preprocess` %s names no resize; Pillow's bilinear one is used. Name the one of the network's "
+            "training, such as %s-opencv or %s-pillow.",
+            place.name, *[options.preprocess] * 3,
+        )  # fmt: skip
+    size = input_size(options.input_size)
+    if size is not None:
+        if not named or preprocess is None:
+            raise InvalidArgumentError(
+                "`input_size` goes with a `preprocess` that is the name of a scaling, such as torch-pillow; any "
+                "other states its own size.",
+                parameter="input_size",
+            )
+        preprocess = replace(preprocess, height=size[0], width=size[1])
     return Stated(
         labels=labels,
         preprocess=preprocess,
         architecture=options.architecture,
-        any_size=_is_scaling(options.preprocess),
+        any_size=named and size is None,
     )
 
 
-def _is_scaling(given: Any) -> bool:
-    return isinstance(given, str) and given in SCALINGS
-
-
-def _read_preprocess(given: Preprocess | str | Path, entry: PublishedModel | None) -> Preprocess:
-    """A `Preprocess` from itself, a registered variant's name, a scaling's name or a JSON file."""
-    if isinstance(given, Preprocess):
-        return given
-    variants = list(entry.variants) if entry is not None else []
-    if entry is not None and given in variants:
-        return entry.preprocess(str(given))
-    if _is_scaling(given):
-        return scaling(str(given))
-    path = Path(given).expanduser()
-    if not path.is_file():
-        names = ", ".join([*variants, *SCALINGS])
-        raise InvalidArgumentError(
-            f"`preprocess` {given}: expected {names}, or a JSON file with the fields of Preprocess.",
-            parameter="preprocess",
-        )
-    return Preprocess.from_dict(read_config(path))
+def _is_variant(given: object, entry: PublishedModel | None) -> bool:
+    return entry is not None and given in entry.variants
 
 
 def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
@@ -204,13 +212,19 @@ def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
     if options.architecture is not None:
         _must_agree(place, "architecture", options.architecture, spec.architecture)
     if options.preprocess is not None:
-        preprocess = _read_preprocess(options.preprocess, None)
-        if _is_scaling(options.preprocess):
-            changes = {key: getattr(preprocess, key) for key in ("color", "scale", "mean", "std")}
-            preprocess = replace(spec.preprocess, **changes)
+        preprocess = read_preprocess(options.preprocess, None)
+        if is_scaling(options.preprocess):
+            keys = ["color", "scale", "mean", "std"]
+            if options.preprocess not in SCALINGS:
+                keys += ["library", "interpolation"]
+            preprocess = replace(spec.preprocess, **{key: getattr(preprocess, key) for key in keys})
         _must_agree(
             place, "preprocess", json.dumps(preprocess.to_dict()), json.dumps(spec.preprocess.to_dict())
         )
+    size = input_size(options.input_size)
+    if size is not None:
+        recorded = f"{spec.preprocess.height}x{spec.preprocess.width}"
+        _must_agree(place, "input_size", "{}x{}".format(*size), recorded)
     if options.malignant is not None:
         labels = spec.labels.with_malignant(options.malignant)
         if spec.labels.malignant_indices is not None:

@@ -25,13 +25,16 @@ class Stated:
         preprocess: Preprocessing of its input.
         architecture: Name of the network for bare weights, such as a timm name.
         any_size: Whether `preprocess` was stated by the name of a scaling alone, so that its height and width
-            follow the file's input.
+            follow the file's input, or the size that the network's publisher trained it at.
+        runtime: Name of the runtime that is to run the model. A Keras file that skinclf cannot rebuild loads for
+            `keras`, which runs the file itself.
     """
 
     labels: LabelSet | None = None
     preprocess: Preprocess | None = None
     architecture: str | None = None
     any_size: bool = False
+    runtime: str = "auto"
 
     def need_labels(self, name: str) -> LabelSet:
         """Labels in output order.
@@ -47,31 +50,56 @@ class Stated:
             )
         return self.labels
 
-    def need_preprocess(self, name: str, *, size: tuple[int, int] | None = None) -> Preprocess:
+    def need_preprocess(self, name: str, *, size: tuple[int | None, int | None] = (None, None)) -> Preprocess:
         """Preprocessing of the input.
 
         Args:
             name: Name of the model, for messages.
-            size: (height, width) that the file's input is fixed to, or None.
+            size: (height, width) that the file's input is fixed to; None where it takes any.
 
         Raises:
-            ModelError: No preprocessing was stated, or one for another size.
+            ModelError: No preprocessing was stated, one for another size, or no size by the file nor by the user.
         """
         if self.preprocess is None:
             raise ModelError(
                 f"{name}: the file does not record how images were prepared. State `preprocess`: caffe, tf, torch, "
-                "unit, raw or a JSON file.",
+                "unit, raw, each with its resize (such as caffe-opencv), or a JSON file.",
                 parameter="preprocess",
             )
-        if size is None or size == (self.preprocess.height, self.preprocess.width):
-            return self.preprocess
         if self.any_size:
-            return replace(self.preprocess, height=size[0], width=size[1])
-        raise ModelError(
-            f"{name}: the file takes {size[1]} x {size[0]} pixels; the stated preprocessing makes "
-            f"{self.preprocess.width} x {self.preprocess.height}.",
-            parameter="preprocess",
-        )
+            return self._sized(self.preprocess, name, size)
+        height, width = size[0] or self.preprocess.height, size[1] or self.preprocess.width
+        if (height, width) != (self.preprocess.height, self.preprocess.width):
+            raise ModelError(
+                f"{name}: the file takes {width} x {height} pixels; the stated preprocessing makes "
+                f"{self.preprocess.width} x {self.preprocess.height}.",
+                parameter="preprocess",
+            )
+        return self.preprocess
+
+    def preprocess_at(self, name: str, native: tuple[int, int] | None) -> Preprocess | None:
+        """The stated preprocessing, or None; the name of a scaling takes the size that a network is published with.
+
+        Args:
+            name: Name of the model, for messages.
+            native: (height, width) that the network is published with, or None when that is unknown.
+
+        Raises:
+            ModelError: The name of a scaling was stated, and neither a size nor a published one is known.
+        """
+        if self.preprocess is None or not self.any_size:
+            return self.preprocess
+        return self._sized(self.preprocess, name, native or (None, None))
+
+    def _sized(self, named: Preprocess, name: str, size: tuple[int | None, int | None]) -> Preprocess:
+        height, width = size
+        if height is None or width is None:
+            raise ModelError(
+                f"{name}: neither the file nor `preprocess` states the size of the input. State `input_size`, "
+                "the size in pixels that the network was trained on, such as 224 or 450x600 (height x width).",
+                parameter="input_size",
+            )
+        return replace(named, height=height, width=width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

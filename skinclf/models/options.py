@@ -21,15 +21,19 @@ class ModelOptions:
 
     Attributes:
         labels: Labels in output order, as a `LabelSet`, a taxonomy's name (`ham10000`) or codes (`benign,malignant`).
-        preprocess: A `Preprocess`; the name of a scaling (`caffe`, `tf`, `torch`, `unit`, `raw`), whose size then
-            follows the file's input; a preprocessing variant of a registered model; or the path of a JSON file with
-            the fields of `Preprocess`.
+        preprocess: A `Preprocess`; the name of a scaling, alone (`caffe`, `tf`, `torch`, `unit`, `raw`) or with its
+            resize (`caffe-opencv`, see `skinclf.images.preprocess.RESIZES`), whose size then follows the file's
+            input; a preprocessing variant of a registered model; or JSON with the fields of `Preprocess`, as text
+            or as the path of a file.
+        input_size: Height and width of the input in pixels, or one number for both, where `preprocess` is the name
+            of a scaling and the file does not state its size.
         malignant: Codes of the labels that count as malignant.
         architecture: Name of the network for bare weights, such as a timm name.
     """
 
     labels: LabelSet | str | None = None
     preprocess: Preprocess | str | Path | None = None
+    input_size: int | tuple[int, int] | None = None
     malignant: Sequence[str] | None = None
     architecture: str | None = None
 

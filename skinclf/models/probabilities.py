@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import ModelError
 
-Activation: TypeAlias = Literal["softmax", "sigmoid", "identity"]
+Activation: TypeAlias = Literal["softmax", "sigmoid", "independent", "identity"]
 _TINY = 1e-12
 Method: TypeAlias = Literal["temperature", "vector", "isotonic"]
 
@@ -38,7 +38,12 @@ def to_logits(scores: npt.NDArray[Any], activation: Activation) -> Floats:
 
     Returns:
         Shape (N, K) with K >= 2, float64; a softmax over them gives the probabilities.
+
+    Raises:
+        ModelError: The outputs are `independent`; no softmax gives their probabilities.
     """
+    if activation == "independent":
+        raise ModelError("Independent outputs have no common logits; calibrations are for exclusive classes.")
     values = np.asarray(scores, dtype=np.float64)
     if activation == "identity":
         if values.shape[1] == 1:
@@ -52,7 +57,12 @@ def to_logits(scores: npt.NDArray[Any], activation: Activation) -> Floats:
 def probabilities(
     scores: npt.NDArray[Any], activation: Activation, calibration: Calibration | None = None
 ) -> Float32:
-    """Probabilities by label, shape (N, K), float32; `calibration` is applied to the logits first."""
+    """Probabilities by label, shape (N, K), float32; `calibration` is applied to the logits first.
+
+    Those of an `independent` model (one logit and one sigmoid per label) do not sum to 1.
+    """
+    if calibration is None and activation == "independent":
+        return np.asarray(expit(np.asarray(scores, dtype=np.float64)), np.float32)
     if calibration is None and activation == "identity":
         values = np.asarray(scores, dtype=np.float64)
         if values.shape[1] == 1:

@@ -106,6 +106,14 @@ class ModelSpec:
             raise ModelError(f"activation is one of {get_args(Activation)}; received {self.activation!r}.")
         if self.activation == "sigmoid" and len(self.labels) != 2:
             raise ModelError(f"A single sigmoid output serves two labels; received {self.labels.codes}.")
+        if self.activation == "independent" and self.calibration is not None:
+            raise ModelError(
+                "A model with independent outputs takes no calibration, which is for exclusive classes."
+            )
+        if (self.activation == "independent") == self.labels.exclusive:
+            object.__setattr__(
+                self, "labels", replace(self.labels, exclusive=self.activation != "independent")
+            )
         count = len(self.labels)
         for sample in self.golden:
             if len(sample.probabilities) != count:

@@ -61,6 +61,18 @@ class KerasRuntime(Runtime):
         with tf.device(self._place):
             self._model = in_float32(_load(str(model.artifact), model.spec.name))
         self._gives = _last_activation(self._model)
+        self._check_outputs(model)
+
+    def _check_outputs(self, model: LoadedModel) -> None:
+        shape = getattr(self._model, "output_shape", None)
+        width = shape[-1] if isinstance(shape, tuple) and shape else None
+        wanted = {self._outputs, 1} if len(model.spec.labels) == 2 else {self._outputs}
+        if isinstance(width, int) and width not in wanted:
+            raise ModelError(
+                f"{model.spec.name}: the model has {width} outputs; {len(model.spec.labels)} labels are stated: "
+                f"{', '.join(model.spec.labels.codes)}.",
+                parameter="labels",
+            )
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
@@ -78,7 +90,7 @@ class KerasRuntime(Runtime):
         if self._activation == "identity" or self._gives not in {"softmax", "sigmoid"}:
             return values
         p = np.clip(values, _TINY, 1.0)
-        if self._activation == "sigmoid":
+        if self._activation in {"sigmoid", "independent"}:
             return np.asarray(np.log(p) - np.log(np.clip(1.0 - values, _TINY, 1.0)))
         return np.asarray(np.log(p))
 

@@ -192,7 +192,6 @@ def test_one_sigmoid_serves_two_labels(tmp_path: Path) -> None:
     ("activation", "units", "message"),
     [
         ("linear", 3, "ends in 'linear'"),
-        ("sigmoid", 3, "ends in 3 independent sigmoids"),
         ("relu", 1, "'relu'"),
     ],
 )

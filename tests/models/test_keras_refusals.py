@@ -63,7 +63,6 @@ def whole(tmp_path: Path) -> Path:
         (layer("Softmax", "s", axis=[1, 2]), "'s'.*axis"),
         (layer("Average", "a", axis=1), "'a' averages along an axis"),
         (layer("Activation", "a", activation="celu"), "'a'.*'celu'"),
-        (layer("RandomCrop", "k", height=5, width=5), "'k'"),
         (layer("Dense", "q", units=3, dtype={"class_name": "QuantizedDTypePolicy"}), "'q' is quantised"),
         (layer("Activation", "a", activation={"class_name": "function", "config": "mine"}), "'a'.*'mine'"),
         (layer("Add", "add"), "'add'"),

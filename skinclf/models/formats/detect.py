@@ -54,6 +54,12 @@ def folder_kind(folder: Path) -> FolderKind:
     Raises:
         ModelError: The folder has no `config.json`, or one of no known format.
     """
+    if (folder / "saved_model.pb").is_file():
+        raise ModelError(
+            f"{folder}: a TensorFlow SavedModel, a program without the layers that it came from. Load it with the "
+            "library that wrote it and save the Keras model as .keras or .h5, or convert it with tf2onnx and use "
+            "the .onnx file."
+        )
     if not (folder / CONFIG).is_file():
         files = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())[:8]) or "no files"
         raise ModelError(

@@ -75,7 +75,7 @@ def read_timm_spec(
         )
     own = labels_from_names(config.get("label_names") or cfg.get("label_names"), outputs, name=name)
     labels = stated.labels or own or stated.need_labels(name)
-    preprocess = stated.preprocess or _preprocess(cfg, name)
+    preprocess = stated.preprocess_at(name, _input_size(cfg)) or _preprocess(cfg, name)
     if cfg.get("fixed_input_size"):
         args = {"img_size": [preprocess.height, preprocess.width], **args}
     return ModelSpec(
@@ -113,12 +113,24 @@ def _build(weights: Path, spec: ModelSpec) -> nn.Module:
     return restore_network(spec, tensors)
 
 
+def _input_size(cfg: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = cfg.get("input_size")
+    good = isinstance(size, (list, tuple)) and len(size) == 3 and all(type(x) is int for x in size)
+    return (size[1], size[2]) if good and size else None
+
+
 def _preprocess(cfg: Mapping[str, Any], name: str) -> Preprocess:
     """The evaluation transform of timm as a `Preprocess`; other transforms are refused."""
     mode = cfg.get("crop_mode") or "center"
     fits: Mapping[str, Fit] = {"center": "crop", "squash": "squash", "border": "pad"}
     try:
-        channels, height, width = cfg.get("input_size") or (3, 224, 224)
+        if not cfg.get("input_size"):
+            raise ModelError(
+                f"{name}: pretrained_cfg in {CONFIG} has no input_size. State `preprocess` by its name, with "
+                "`input_size`, or as a JSON file.",
+                parameter="preprocess",
+            )
+        channels, height, width = cfg["input_size"]
         mean, std = tuple(cfg.get("mean") or IMAGENET_MEAN), tuple(cfg.get("std") or IMAGENET_STD)
         crop_pct = float(cfg.get("crop_pct") or 0.875)
         if channels != 3:

@@ -20,6 +20,7 @@ from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000, ISIC2019, MELANOMA, LabelSet
 from skinclf.models.architectures import restore_network
 from skinclf.models.architectures.efficientnet import VARIANTS, recognise
+from skinclf.models.architectures.native_size import native_size
 from skinclf.models.architectures.published import DESIGNS
 from skinclf.models.architectures.torchvision import classifier
 from skinclf.models.formats.class_names import activation_for
@@ -77,7 +78,7 @@ def import_torch(
         name=name,
         architecture=known.architecture,
         labels=labels,
-        preprocess=stated.preprocess or known.preprocess or stated.need_preprocess(name),
+        preprocess=_prepared(known, stated, name),
         activation=activation_for(known.outputs, labels, name),
         model_args=known.args,
         training=_provenance(checkpoint),
@@ -86,6 +87,17 @@ def import_torch(
         weights_sha256=sha256_file(path),
     )
     return LoadedModel(spec=spec, network=restore_network(spec, checkpoint.tensors))
+
+
+def _prepared(known: _Network, stated: Stated, name: str) -> Preprocess:
+    """What is stated, else what the project documents; the name of a scaling takes the network's published size."""
+    if stated.preprocess is None:
+        return known.preprocess or stated.need_preprocess(name)
+    if not stated.any_size:
+        return stated.preprocess
+    own = known.preprocess
+    size = (own.height, own.width) if own else native_size(known.architecture, known.args)
+    return stated.preprocess_at(name, size) or stated.need_preprocess(name)
 
 
 def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:

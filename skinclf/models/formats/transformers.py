@@ -105,8 +105,9 @@ def read_transformers_spec(
     names = config.get("id2label")
     outputs = len(names) if isinstance(names, Mapping) else 2  # transformers' default
     labels = stated.labels or labels_from_names(names, outputs, name=name) or stated.need_labels(name)
-    preprocess = stated.preprocess or _preprocess(folder, stated, name)
     args = _vit_args(config, name) if kind == "vit" else _swin_args(config, name)
+    side = args["image_size"]
+    preprocess = stated.preprocess_at(name, (side, side)) or _preprocess(folder, stated, name)
     if (preprocess.height, preprocess.width) != (args["image_size"], args["image_size"]):
         raise ModelError(
             f"{name}: the network takes {args['image_size']} x {args['image_size']} pixels, its "

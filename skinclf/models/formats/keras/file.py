@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.files import sha256_file
-from skinclf.errors import ModelError
+from skinclf.errors import ModelError, UnsafeModelError
 from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras, parse_json
 from skinclf.models.formats.keras.config import Model, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables
@@ -51,16 +51,53 @@ def import_keras(
         UnsafeModelError: The file asks for code, or is made to exhaust memory.
         ModelError: The file is damaged, incomplete or not supported, or a fact must be stated.
     """
-    preprocess, labels = stated.need_preprocess(name), stated.need_labels(name)
+    # They import torch, which `looks_like_keras` and its callers do without.
+    from skinclf.models.formats.keras.as_it_is import check_runnable, ending
+    from skinclf.models.formats.keras.finish import finish
+    from skinclf.models.formats.keras.layers import HANDLERS
+    from skinclf.models.formats.keras.lower import Lowering
+
+    labels = stated.need_labels(name)
+    preprocess = stated.preprocess or stated.need_preprocess(name)
     with _named(name):
         with open_keras(path) as archive:
             same = archive.config is not None
             config, version, training = _architecture(archive, stated)
+            if (version or "").startswith("1."):
+                raise ModelError(
+                    f"the file was written by Keras {version}, whose layers have other names and arguments. Load it "
+                    "with Keras 2.0 to 2.2 (which read Keras 1 files) and save it again."
+                )
             model = parse_model(config)
             size = _input_size(model, (preprocess.height, preprocess.width), any_size=stated.any_size)
             preprocess = replace(preprocess, height=size[0], width=size[1])
             variables = find_variables(archive.tensors, model, same_names=same)
-            finished = _lower(model, variables, size, training, _major(version, model))
+            lowering = Lowering(
+                variables, HANDLERS, keras=_major(version, model), size=size, version=_minor(version)
+            )
+            try:
+                (output,) = lowering.run(model, lowering.values)
+            except UnsafeModelError:
+                raise
+            except ModelError as error:
+                if not same:  # weights alone: Keras could not run the file either
+                    raise
+                if stated.runtime != "keras":
+                    raise _advised(error) from None
+                check_runnable(config, model)
+                spec = ModelSpec(
+                    name=name,
+                    architecture=ARCHITECTURE,
+                    labels=labels,
+                    preprocess=preprocess,
+                    activation=ending(model, len(labels), training),
+                    source=source,
+                    revision=revision,
+                    weights_sha256=sha256_file(path),
+                )
+                return LoadedModel(spec=spec, artifact=path)
+            variables.check()
+            finished = finish(lowering, output, training)
             expected = 2 if finished.activation == "sigmoid" else finished.outputs
             if len(labels) != expected:
                 raise ModelError(
@@ -133,15 +170,20 @@ def _major(version: str | None, model: Model) -> int:
     return 2 if any("batch_input_shape" in layer.config for layer in model.every_layer()) else 3
 
 
-def _lower(model: Model, variables: Variables, size: tuple[int, int], training: Any, keras: int) -> Finished:
-    from skinclf.models.formats.keras.finish import finish
-    from skinclf.models.formats.keras.layers import HANDLERS
-    from skinclf.models.formats.keras.lower import Lowering
+def _minor(version: str | None) -> tuple[int, int]:
+    """Major and minor version; (0, 0) when it is not recorded."""
+    numbers = (version or "").split(".")[:2]
+    return (
+        (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 and all(map(str.isdigit, numbers)) else (0, 0)
+    )
 
-    lowering = Lowering(variables, HANDLERS, keras=keras, size=size)
-    (output,) = lowering.run(model, lowering.values)
-    variables.check()
-    return finish(lowering, output, training)
+
+def _advised(error: ModelError) -> ModelError:
+    """The refusal with its remedy."""
+    text = str(error)
+    if "`runtime` keras" not in text:
+        text += " With TensorFlow installed, `runtime` keras runs the file as it is."
+    return type(error)(text, parameter="runtime")
 
 
 def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple[int, int]:
@@ -167,13 +209,19 @@ def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple
             f"the model takes {layer.config['dtype']} images; skinclf feeds floating-point ones."
         )
     if shape is None:
-        return size
+        shape = [None, None, None, 3]
     known = isinstance(shape, list) and len(shape) == 4 and all(x is None or type(x) is int for x in shape)
     if not known or shape[3] not in {3, None}:
         raise ModelError(
             f"the model takes inputs of shape {shape}; expected RGB images, [null, height, width, 3]."
         )
     own = (shape[1] or size[0], shape[2] or size[1])
+    if any_size and None in shape[1:3]:
+        raise ModelError(
+            f"the model takes images of any size ({shape}), and nothing states the one it was trained on. State "
+            "`input_size`, in pixels, such as 224 or 450x600 (height x width).",
+            parameter="input_size",
+        )
     if own != size and not any_size:
         raise ModelError(
             f"the model takes images of {shape[1]} x {shape[2]}, but the stated preprocessing makes "

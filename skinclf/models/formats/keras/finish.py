@@ -72,8 +72,9 @@ def _peel(lowering: Lowering, output: Value, training: Any) -> tuple[Value, Acti
     op, _ = _operation(lowering, output.id)
     if op == "softmax" and output.shape[0] > 1:
         return lowering.values[lowering.calls[output.id - 1][1][0]], "softmax"
-    if op == "sigmoid" and output.shape[0] == 1:
-        return lowering.values[lowering.calls[output.id - 1][1][0]], "sigmoid"
+    if op == "sigmoid":
+        inside = lowering.values[lowering.calls[output.id - 1][1][0]]
+        return inside, "sigmoid" if output.shape[0] == 1 else "independent"
     kind = _probabilities(lowering, output.id)
     if kind == "softmax" and output.shape[0] > 1:
         return output, "identity"
@@ -82,24 +83,22 @@ def _peel(lowering: Lowering, output: Value, training: Any) -> tuple[Value, Acti
         lowering.calls.append(("complement", (output.id,)))
         lowering.values.append(Value(len(lowering.calls), (2,)))
         return lowering.values[-1], "identity"
-    loss = training.get("loss") if isinstance(training, Mapping) else None
-    if (
-        isinstance(loss, Mapping)
-        and isinstance(loss.get("config"), Mapping)
-        and loss["config"].get("from_logits")
-    ):
-        meant = _LOGIT_LOSSES.get(str(loss.get("class_name")))
-        if meant and (meant == "sigmoid") == (output.shape[0] == 1) and op != "sigmoid":
-            return output, meant
-    what = (
-        f"{output.shape[0]} independent sigmoids"
-        if op == "sigmoid"
-        else f"{op!r}, not softmax or one sigmoid"
-    )
+    meant = logit_loss(training)
+    if meant and (meant == "sigmoid") == (output.shape[0] == 1) and op != "sigmoid":
+        return output, meant
     raise ModelError(
-        f"The model ends in {what}, and nothing in the file defines how its outputs become probabilities that "
-        "sum to one. Save it with a final softmax or one sigmoid output, or compiled with a from_logits loss."
+        f"The model ends in {op!r}, not softmax or sigmoid, and nothing in the file defines how its outputs become "
+        "probabilities. Save it with a final softmax or sigmoid, or compiled with a from_logits loss."
     )
+
+
+def logit_loss(training: Any) -> Activation | None:
+    """Activation that the loss of a compiled model applies itself, or None."""
+    loss = training.get("loss") if isinstance(training, Mapping) else None
+    config = loss.get("config") if isinstance(loss, Mapping) else None
+    if not isinstance(loss, Mapping) or not isinstance(config, Mapping) or not config.get("from_logits"):
+        return None
+    return _LOGIT_LOSSES.get(str(loss.get("class_name")))
 
 
 def _probabilities(lowering: Lowering, value: int) -> str | None:

@@ -47,6 +47,7 @@ _IDENTITY = (
     "RandomZoom",
     "Solarization",
     "SpatialDropout2D",
+    "StochasticDepth",
 )
 
 

@@ -60,6 +60,7 @@ class Lowering:
 
     Attributes:
         keras: Major version of the Keras that wrote the model; some definitions changed with it.
+        version: Major and minor version, (0, 0) when the file does not record it.
         layers: Operations by name: `[op, arguments]`.
         calls: `(name, inputs)` in order; call n makes value n + 1.
         values: Every value so far.
@@ -67,10 +68,17 @@ class Lowering:
     """
 
     def __init__(
-        self, variables: Variables, handlers: Mapping[str, Handler], *, keras: int, size: tuple[int, int]
+        self,
+        variables: Variables,
+        handlers: Mapping[str, Handler],
+        *,
+        keras: int,
+        size: tuple[int, int],
+        version: tuple[int, int] = (0, 0),
     ) -> None:
         self.variables = variables
         self.keras = keras
+        self.version = version
         self.layers: dict[str, list[Any]] = {}
         self.calls: list[tuple[str, tuple[int, ...]]] = []
         self.values = [Value(0, (*size, 3))]

@@ -114,10 +114,22 @@ def _prelu(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -
     return result
 
 
+def _layer_scale(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
+    """ConvNeXt's factor per channel."""
+    value = single(layer, operands)
+    size = lowering.config(layer).integer("projection_dim")
+    if size != value.shape[-1] or size > 4096 or not lowering.variables.fits(layer, "gamma", (size,)):
+        lowering.variables.check()
+        raise ModelError(f"Layer {layer.name!r} scales {size:,} channels; it is given {value.shape[-1]:,}.")
+    numbers = lowering.variables.read(layer, "gamma").ravel()
+    return arithmetic(lowering, layer, "", "mul", value, numbers.tolist())
+
+
 NORM_LAYERS: Mapping[str, Handler] = {
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
     "Normalization": _normalization,
+    "LayerScale": _layer_scale,
     "Rescaling": _rescaling,
     "PReLU": _prelu,
 }

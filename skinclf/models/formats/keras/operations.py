@@ -36,6 +36,26 @@ _ACTIVATIONS: Mapping[str, _Activation] = {
     "hard_silu": ("hard_silu", {}),
     "hard_swish": ("hard_silu", {}),
 }
+#: Every activation of Keras by its name, also those that are not rebuilt.
+ACTIVATION_NAMES = frozenset(_ACTIVATIONS) | frozenset(
+    [
+        "linear",
+        "softmax",
+        "celu",
+        "glu",
+        "hard_shrink",
+        "hard_tanh",
+        "log_sigmoid",
+        "log_softmax",
+        "soft_shrink",
+        "sparse_plus",
+        "sparse_sigmoid",
+        "sparsemax",
+        "squareplus",
+        "tanh_shrink",
+        "threshold",
+    ]
+)
 _KERAS_2: Mapping[str, _Activation] = {"hard_sigmoid": ("hard_sigmoid_2", {})}
 
 
@@ -110,7 +130,7 @@ def arithmetic(
     """One operation with constants; nothing when it changes nothing."""
     if all(x == _NEUTRAL.get(op) for x in numbers):
         return value
-    extra = {"axis": -1} if not value.is_image and len(numbers) > 1 else {}
+    extra = {} if value.is_image else {"axis": -1}  # a vector has no axes behind its channels
     return lowering.emit(layer, part, "constant", [value], value.shape, op=op, value=numbers, **extra)
 
 
@@ -200,6 +220,17 @@ def _gelu(lowering: Lowering, layer: Layer, call: Call, operands: Sequence[Any])
     return lowering.emit(layer, "", "gelu", [value], value.shape, approximate="tanh" if rough else "none")
 
 
+def _cast(_: Lowering, layer: Layer, call: Call, operands: Sequence[Any]) -> Value:
+    """A change of the number type: none between floating-point types, since the network runs in float32."""
+    recorded = [call.kwargs.get("dtype"), layer.config.get("dtype"), *operands[1:]]
+    wanted = next((x for x in recorded if isinstance(x, str)), None)
+    if wanted not in {"float16", "bfloat16", "float32", "float64"}:
+        raise ModelError(
+            f"Layer {layer.name!r} casts to {str(wanted)[:40]!r}; skinclf computes in floating point only."
+        )
+    return single(layer, operands[:1])
+
+
 ACTIVATION_LAYERS: Mapping[str, Handler] = {
     "Activation": _activation_layer,
     "Softmax": _softmax_layer,
@@ -215,8 +246,8 @@ def _tf_function(lowering: Lowering, layer: Layer, call: Call, operands: Sequenc
     kwargs = {key: item for key, item in call.kwargs.items() if key not in {"name", "data_format"}}
     if function == "nn.gelu":
         return _gelu(lowering, layer, call, operands)
-    if function == "cast" and kwargs == {"dtype": "float32"}:
-        return single(layer, operands)
+    if function == "cast":
+        return _cast(lowering, layer, call, operands)
     if function == "nn.softmax" and not kwargs.keys() - {"logits", "axis"}:
         return _softmax_layer(lowering, layer, call, operands)
     if function in _TF_ACTIVATIONS and not kwargs.keys() - {"x", "features"}:
@@ -272,5 +303,6 @@ OPERATORS: Mapping[str, Handler] = {
     "HardSigmoid": _activating("hard_sigmoid"),
     "HardSilu": _activating("hard_silu"),
     "Gelu": _gelu,
+    "Cast": _cast,
     "TFOpLambda": _tf_function,
 }

@@ -125,14 +125,48 @@ def _resizing(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]
     return _resized(lowering, layer, value, size, mode)
 
 
-def _random_crop(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
+def _cropped(lowering: Lowering, layer: Layer, value: Value, size: tuple[int, int]) -> Value:
+    """The centre of an image; an odd rest is cut at the bottom and the right."""
+    height, width, channels = value.shape
+    if size == (height, width):
+        return value
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    pad = [-top, top + size[0] - height, -left, left + size[1] - width]
+    return lowering.emit(layer, "crop", "pad", [value], (*size, channels), pad=pad)
+
+
+def _center_crop(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
     config = lowering.config(layer)
     value, height, width, _channels = image(layer, operands)
-    if (config.integer("height"), config.integer("width")) != (height, width):
+    size = (config.integer("height"), config.integer("width"))
+    if size[0] > height or size[1] > width:
         raise ModelError(
-            f"Layer {layer.name!r}: a crop that changes the size when predicting is not supported."
+            f"Layer {layer.name!r} crops {height} x {width} to {size[0]} x {size[1]}, for which Keras enlarges the "
+            "image; skinclf rebuilds crops of larger images."
         )
-    return value
+    return _cropped(lowering, layer, value, size)
+
+
+def _random_crop(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:
+    """What Keras does when it predicts, which depends on its version.
+
+    Keras 2 cuts the largest centre of the target's aspect ratio and resizes it; Keras 3.7 and later leave the image.
+    """
+    config = lowering.config(layer)
+    value, height, width, _channels = image(layer, operands)
+    new_h, new_w = config.integer("height"), config.integer("width")
+    if (new_h, new_w) == (height, width) or lowering.version >= (3, 7):
+        return value
+    if lowering.keras != 2:
+        raise ModelError(
+            f"Layer {layer.name!r}: what a RandomCrop does when it predicts changed within Keras 3, and the file's "
+            "version is not one whose rule skinclf has."
+        )
+    cut = (
+        max(1, min(height, int(width * new_h / new_w))),
+        max(1, min(width, int(height * new_w / new_h))),
+    )
+    return _resized(lowering, layer, _cropped(lowering, layer, value, cut), [new_h, new_w], "bilinear")
 
 
 def _get_item(lowering: Lowering, layer: Layer, call: Call, operands: Sequence[Any]) -> Value:
@@ -166,6 +200,7 @@ SHAPE_LAYERS: Mapping[str, Handler] = {
     "Concatenate": _concatenate,
     "UpSampling2D": _upsampling2d,
     "Resizing": _resizing,
+    "CenterCrop": _center_crop,
     "RandomCrop": _random_crop,
     "GetItem": _get_item,
     "SlicingOpLambda": _get_item,

@@ -8,6 +8,7 @@ in its model, and the i-th variable of that layer in an order that is fixed per 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +36,14 @@ _VARIABLES: Mapping[str, tuple[str, tuple[tuple[str, str | None], ...]]] = {
     ),
     "LayerNormalization": ("layer_normalization", (("gamma", "scale"), ("beta", "center"))),
     "Normalization": ("normalization", (("mean", None), ("variance", None), ("count", None))),
+    "LayerScale": ("layer_scale", (("gamma", None),)),
     "PReLU": ("p_re_lu", (("alpha", None),)),
 }
-_ALIASES = {("DepthwiseConv2D", "kernel"): "depthwise_kernel"}
+_ALIASES = {
+    ("DepthwiseConv2D", "kernel"): "depthwise_kernel",
+    ("LayerScale", "Variable"): "gamma",
+    ("LayerScale", "variable"): "gamma",
+}
 #: Kept by Keras, but not needed to predict.
 _UNUSED = {"count", "seed_generator_state"}
 
@@ -173,6 +179,8 @@ def _take(layer: Layer, contents: Sequence[Mapping[str, str]], result: Variables
             name,
             *(old for (kind, old), new in _ALIASES.items() if (kind, new) == (layer.kind, name)),
         ]
+        if layer.kind == "LayerScale":  # made without a name, which Keras 3 replaces by a count
+            aliases += [x for content in contents for x in content if re.fullmatch(r"variable_\d+", x)]
         places = (content.get(alias) for content in contents for alias in aliases)
         place = next((x for x in places if x is not None and x not in taken), None)
         if place is not None:

@@ -55,14 +55,13 @@ def import_onnx(
     """
     graph, outside = _read(path, name)
     labels = stated.need_labels(name)
-    preprocess = stated.need_preprocess(name)
-    size = (graph.height or preprocess.height, graph.width or preprocess.width)
+    preprocess = stated.need_preprocess(name, size=(graph.height, graph.width))
     outputs = len(labels) if graph.outputs is None else graph.outputs
     spec = ModelSpec(
         name=name,
         architecture="onnx",
         labels=labels,
-        preprocess=stated.need_preprocess(name, size=size),
+        preprocess=preprocess,
         activation=_activation(graph.ending, outputs, labels, name),
         source=source,
         revision=revision,

@@ -57,6 +57,16 @@ def test_a_rising_loss_and_few_epochs_are_said() -> None:
     assert "2 epochs are too few" in diagnose(rows[:2], "accuracy").sentences[-1]
 
 
+def test_a_run_that_exports_its_last_epoch_is_judged_there(tmp_path: Path) -> None:
+    rows = history((0.5, 0.6), (0.6, 0.8), (0.6, 0.7), losses=(1.0, 0.8, 0.9))
+    found = diagnose(rows, "last")
+    assert found.best_epoch == 3
+    assert found.verdict == "balanced", "the validation loss rose, so the run did not end too early"
+    assert "the last one, is exported" in found.sentences[0]
+    draw_curves(rows, "last", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").is_file()
+
+
 def test_the_best_epoch_needs_a_figure() -> None:
     rows = history((0.5, 0.6), (0.5, 0.7))
     rows[1]["val_macro_auc"] = math.nan

@@ -20,6 +20,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.models.bundle import read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
+from skinclf_training.config.schema import LAST_EPOCH
 
 log = logging.getLogger("skinclf")
 CURVES, REPORT = "curves.png", "report.md"
@@ -53,11 +54,13 @@ class Diagnosis:
 
 
 def best_row(rows: Sequence[Row], select: str) -> Row:
-    """Row of the best epoch; the first one of equal figures.
+    """Row of the epoch that is exported: the best by a figure, the first one of equals; or the last.
 
     Raises:
         InvalidArgumentError: No epoch has the figure.
     """
+    if select == LAST_EPOCH and rows:
+        return rows[-1]
     sign = -1 if select == "loss" else 1
     known = [row for row in rows if _known(row.get(f"val_{select}"))]
     if not known:
@@ -85,7 +88,8 @@ def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
     elif gap >= _MILD:
         verdict = "mild overfitting"
     else:
-        verdict = "underfitting" if gap < _UNDER and best is rows[-1] else "balanced"
+        improving = losses[-1:] == [min(losses)] if select == LAST_EPOCH and losses else best is rows[-1]
+        verdict = "underfitting" if gap < _UNDER and improving else "balanced"
     words = {
         "overfitting": "It knows its training pictures far better than others; more augmentation, more "
         "weight decay, fewer epochs or a smaller network would help.",
@@ -95,8 +99,13 @@ def diagnose(rows: Sequence[Row], select: str) -> Diagnosis:
         "last epoch was the best: more epochs or milder augmentation would help.",
     }
     epoch = int(best["epoch"])
+    chosen = (
+        f"Epoch {epoch} of {len(rows)}, the last one, is exported; no figure selected it."
+        if select == LAST_EPOCH
+        else f"Best epoch {epoch} of {len(rows)} by {select.replace('_', ' ')} ({float(best[f'val_{select}']):.4f})."
+    )
     sentences = [
-        f"Best epoch {epoch} of {len(rows)} by {select.replace('_', ' ')} ({float(best[f'val_{select}']):.4f}).",
+        chosen,
         (
             f"There accuracy is {float(best['train_accuracy']):.3f} in training (augmented pictures) and "
             f"{float(best['val_accuracy']):.3f} in validation, a gap of {gap:+.3f}: {verdict}."

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from skinclf.errors import InvalidArgumentError, MismatchError, SkinclfError
-from skinclf_training.config.schema import Config
+from skinclf_training.config.schema import LAST_EPOCH, Config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.experiments.backends import framework
 from skinclf_training.experiments.search_report import Outcome, TrialRow, write_page, write_tables
@@ -98,6 +98,10 @@ def search(
     if config.optim.devices != 1:
         raise InvalidArgumentError(
             f"A search trains in one process; received optim.devices {config.optim.devices}, expected 1."
+        )
+    if config.select == LAST_EPOCH:
+        raise InvalidArgumentError(
+            f"A search compares trials by a figure; received `select: {LAST_EPOCH}`, expected one such as `macro_auc`."
         )
     asked = {
         "config": config.to_dict(),

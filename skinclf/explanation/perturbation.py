@@ -142,7 +142,8 @@ def rise(canvas: Canvas, target: Target) -> Floats:
             yield whole[top : top + height, left : left + width]
 
     values = canvas.targets(masks(), target)
-    values = values - values.mean()
+    # Equal values have no part in the map, not that of their rounding.
+    values = values - values.mean() if np.ptp(values) else np.zeros_like(values)
     total = np.zeros((height, width))
     for value, mask in zip(values, masks(), strict=True):
         total += value * mask

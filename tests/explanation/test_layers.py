@@ -119,7 +119,12 @@ def test_a_class_tokens_last_block_would_show_nothing(synthetic_image):
 
 
 def test_tokens_before_the_patches_are_left_out():
-    for network, prefix in ((vit(), 1), (vit(reg_tokens=4), 5), (deit(), 2), (vit(class_token=False, global_pool="avg"), 0)):
+    for network, prefix in (
+        (vit(), 1),
+        (vit(reg_tokens=4), 5),
+        (deit(), 2),
+        (vit(class_token=False, global_pool="avg"), 0),
+    ):
         layers = spatial_layers(network.eval(), torch.zeros(1, 3, 64, 64))
         (block,) = [layer for layer in layers if layer.name == "blocks.1"]
         assert (block.grid, block.prefix, block.channels) == ((8, 8), prefix, 32)

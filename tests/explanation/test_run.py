@@ -88,9 +88,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(images, tmp_path, after, scale)
     assert not first.complete
     assert len(rows_of(part)) == after
     assert not (part / "index.html").exists()
-    again = write_explanations(
-        explainer(), names(images), MapFolder(path=part, resume=True), scale=scale
-    )
+    again = write_explanations(explainer(), names(images), MapFolder(path=part, resume=True), scale=scale)
     assert again.complete
     assert again.rows == 10
     assert content(part) == content(tmp_path / "whole")
@@ -179,7 +177,9 @@ def test_the_share_inside_a_mask(images, tmp_path):
     Image.fromarray(inside).save(masks / "a0_segmentation.png")
     Image.fromarray(255 - inside).resize((320, 160), Image.Resampling.NEAREST).save(masks / "a1.png")
     Image.fromarray(inside[:, :80]).save(masks / "a3.png")
-    write_explanations(explainer(), [images / f"a{n}.png" for n in (0, 1, 2, 3)], tmp_path / "maps", masks=masks)
+    write_explanations(
+        explainer(), [images / f"a{n}.png" for n in (0, 1, 2, 3)], tmp_path / "maps", masks=masks
+    )
     zero, one, two, three = rows_of(tmp_path / "maps")
     assert float(zero["inside_mask"]) > 0.9
     assert float(one["inside_mask"]) < 0.1

@@ -25,7 +25,9 @@ def test_logits_and_probabilities_give_the_same_number(text):
 def test_the_number_is_the_log_odds_of_the_malignant_sum():
     p = torch.from_numpy(LOGITS).softmax(dim=1).numpy()[:, [0, 1, 4]].sum(axis=1)
     target = make_target("malignant", HAM10000, predicted=0)
-    np.testing.assert_allclose(target.of_logits(torch.from_numpy(LOGITS)).numpy(), np.log(p / (1 - p)), atol=1e-9)
+    np.testing.assert_allclose(
+        target.of_logits(torch.from_numpy(LOGITS)).numpy(), np.log(p / (1 - p)), atol=1e-9
+    )
 
 
 def test_a_contrast_ignores_the_other_classes():
@@ -50,7 +52,9 @@ def test_codes_with_hyphens_are_read_whole():
 
 
 def test_saturated_probabilities_stay_finite():
-    assert np.isfinite(make_target("malignant", MALIGNANT, predicted=0).of_probabilities(np.array([[0.0, 1.0]])))[0]
+    assert np.isfinite(
+        make_target("malignant", MALIGNANT, predicted=0).of_probabilities(np.array([[0.0, 1.0]]))
+    )[0]
 
 
 @pytest.mark.parametrize("text", ["melanoma", "mel-mel", "mel-", "", "-nv", "mel-nv-bcc"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __all__ = [
-    "METHODS",
     "Explainer",
     "Explanation",
     "MapFolder",
@@ -15,7 +14,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from skinclf.explanation.explainer import METHODS, Explainer, explain
+    from skinclf.explanation.explainer import Explainer, explain
     from skinclf.explanation.explanation import Explanation
     from skinclf.explanation.folder import MapFolder
     from skinclf.explanation.run import write_explanations
@@ -26,7 +25,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "skinclf.explanation.explainer": ["METHODS", "Explainer", "explain"],
+            "skinclf.explanation.explainer": ["Explainer", "explain"],
             "skinclf.explanation.explanation": ["Explanation"],
             "skinclf.explanation.folder": ["MapFolder"],
             "skinclf.explanation.run": ["write_explanations"],

@@ -12,7 +12,8 @@ from support.colour_square import red_model, with_square
 from torch import nn
 
 from skinclf.errors import ImageError, InvalidArgumentError, ModelError
-from skinclf.explanation import METHODS, Explainer, explain
+from skinclf.explanation import Explainer, explain
+from skinclf.explanation.explainer import METHODS
 from skinclf.explanation.explanation import check_map
 from skinclf.inference.factory import make_scorer
 from skinclf.inference.scorer import ScoredBatch

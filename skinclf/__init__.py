@@ -23,6 +23,7 @@ __all__ = [
     "Threshold",
     "__version__",
     "evaluate",
+    "explain",
     "list_models",
     "load_image",
     "load_model",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from skinclf import conversion as conversion
     from skinclf import decisions as decisions
     from skinclf import evaluation as evaluation
+    from skinclf import explanation as explanation
     from skinclf import images as images
     from skinclf import inference as inference
     from skinclf import jobs as jobs
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from skinclf.decisions.thresholds import tune_threshold
     from skinclf.errors import SkinclfError
     from skinclf.evaluation.evaluate import evaluate
+    from skinclf.explanation.explainer import explain
     from skinclf.images.decode import load_image
     from skinclf.images.preprocess import Preprocess
     from skinclf.inference.prediction import Prediction
@@ -65,6 +68,7 @@ else:
             "skinclf.decisions.thresholds": ["tune_threshold"],
             "skinclf.errors": ["SkinclfError"],
             "skinclf.evaluation.evaluate": ["evaluate"],
+            "skinclf.explanation.explainer": ["explain"],
             "skinclf.images.decode": ["load_image"],
             "skinclf.images.preprocess": ["Preprocess"],
             "skinclf.inference.prediction": ["Prediction"],
@@ -79,6 +83,7 @@ else:
             "conversion",
             "decisions",
             "evaluation",
+            "explanation",
             "images",
             "inference",
             "jobs",

@@ -41,7 +41,7 @@ def stopping(stop: Stop) -> Iterator[None]:
 def resume_command() -> str:
     """Command line that continues the interrupted run."""
     words = list(sys.argv[1:])
-    if "predict" not in words:
+    if not {"predict", "explain"} & set(words):
         return "the same command with --resume"
     words = [word for word in words if word != "--overwrite"]
     return shlex.join(["skinclf", *words, *([] if "--resume" in words else ["--resume"])])

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,22 @@ _PILLOW = {
 }
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Placement(NamedTuple):
+    """Size of an image after its resize, and where in it the network's input begins, in pixels.
+
+    Attributes:
+        height: Height of the resized image.
+        width: Width of the resized image.
+        top: First row of the input in the resized image; negative where rows of padding come before it.
+        left: First column of the input in the resized image; negative where columns of padding come before it.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +142,37 @@ class Preprocess:
         """
         if self.steps:
             image = apply_steps(np.asarray(image), self.steps)
+        place = self.placement(*_sides(image))
+        resized = self._resize(image, place.height, place.width)
+        if self.fit == "squash":
+            return resized
+        if self.fit == "crop":
+            return np.ascontiguousarray(
+                resized[place.top : place.top + self.height, place.left : place.left + self.width]
+            )
+        canvas = np.full((self.height, self.width, 3), self.fill, dtype=resized.dtype)
+        canvas[-place.top : place.height - place.top, -place.left : place.width - place.left] = resized
+        return canvas
+
+    def placement(self, rows: int, cols: int) -> Placement:
+        """Place of the network's input in an image that was resized for it.
+
+        Args:
+            rows: Height of the image, in pixels.
+            cols: Width of the image, in pixels.
+
+        Raises:
+            ImageError: A `crop` would enlarge a very narrow image beyond `MAX_PIXELS`.
+        """
         height, width = self.height, self.width
         if self.fit == "squash":
-            return self._resize(image, height, width)
-        rows, cols = _sides(image)
+            return Placement(height, width, 0, 0)
         new_h, new_w = self._target(rows, cols)
         if self.fit == "crop":
             if new_h * new_w > MAX_PIXELS:
                 raise ImageError("unsupported", f"An image of {cols} x {rows} pixels is too narrow to crop.")
-            resized = self._resize(image, new_h, new_w)
-            top, left = round((new_h - height) / 2.0), round((new_w - width) / 2.0)
-            return np.ascontiguousarray(resized[top : top + height, left : left + width])
-        resized = self._resize(image, new_h, new_w)
-        canvas = np.full((height, width, 3), self.fill, dtype=resized.dtype)
-        top, left = (height - new_h) // 2, (width - new_w) // 2
-        canvas[top : top + new_h, left : left + new_w] = resized
-        return canvas
+            return Placement(new_h, new_w, round((new_h - height) / 2.0), round((new_w - width) / 2.0))
+        return Placement(new_h, new_w, -((height - new_h) // 2), -((width - new_w) // 2))
 
     def _target(self, rows: int, cols: int) -> tuple[int, int]:
         """Height and width that an image of so many rows and columns is resized to."""

@@ -64,19 +64,19 @@ class CsvFormat:
 
     def header(self) -> bytes:
         """See `Format.header`."""
-        return _csv([self._columns])
+        return csv_bytes([self._columns])
 
     def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
-        return _csv([[_cell(v) for v in self._schema.values(p)] for p in predictions])
+        return csv_bytes([[_cell(v) for v in self._schema.values(p)] for p in predictions])
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """See `Format.read`."""
         for cells, raw, end in read_csv(file):
             if end == len(raw):
-                _check_columns(cells, self._columns)
+                check_columns(cells, self._columns)
             else:
-                _check_columns(cells, self._columns, names=False)
+                check_columns(cells, self._columns, names=False)
                 yield Row(cells[0], cells[-2], raw, end)
 
 
@@ -106,7 +106,7 @@ class JsonlFormat:
         for _, raw, end in read_lines(file):
             try:
                 row = json.loads(raw)
-                _check_columns(list(row), self._columns)
+                check_columns(list(row), self._columns)
             except (ValueError, TypeError):
                 raise MismatchError(f"Row {raw[:80]!r} is no row of a predictions table.") from None
             yield Row(row["image"], row["status"], raw, end)
@@ -162,7 +162,8 @@ def read_csv(file: IO[bytes]) -> Iterator[tuple[list[str], bytes, int]]:
         yield cells, raw, end
 
 
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+def csv_bytes(rows: Iterable[Iterable[str]]) -> bytes:
+    """Rows of cells as CSV in UTF-8; each ends with a line feed."""
     # Not the csv module: before Python 3.13 it leaves a carriage return inside a name unquoted.
     return _utf8("".join(",".join(map(_quoted, cells)) + "\n" for cells in rows))
 
@@ -190,7 +191,17 @@ def printable(name: str) -> str:
     return _utf8(name).decode("utf-8")
 
 
-def _check_columns(found: list[str], expected: list[str], *, names: bool = True) -> None:
+def check_columns(found: list[str], expected: list[str], *, names: bool = True) -> None:
+    """Refuse a table with other columns.
+
+    Args:
+        found: Cells of its header, or with `names` False of a row.
+        expected: Names of the columns.
+        names: Whether the cells are names; else only their number is compared.
+
+    Raises:
+        MismatchError: The columns differ.
+    """
     if (found != expected) if names else (len(found) != len(expected)):
         raise MismatchError(
             f"The existing table has other columns: {', '.join(found[:20])}; expected {', '.join(expected)}."

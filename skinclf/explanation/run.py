@@ -1,0 +1,177 @@
+"""Maps of many images into a folder, resumable: one row for each input, also for those that failed.
+
+Files are written before the row that names them, so that a row never promises what is not there. To resume, the
+table's complete rows are compared with the inputs as `predict` does; whole batches stay, the rest is computed again,
+and an interrupted folder ends with the same bytes as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from skinclf._utils.append_files import AppendFile
+from skinclf._utils.environment import versions
+from skinclf._utils.notice import NOTICE
+from skinclf.errors import ImageError, InvalidArgumentError, OutputError
+from skinclf.explanation.explainer import Explainer
+from skinclf.explanation.folder import MapFolder, MapRows, Names, failed_row, map_row
+from skinclf.explanation.masks import Masks
+from skinclf.explanation.overlay import png
+from skinclf.explanation.page import write_page
+from skinclf.images.decode import load_image
+from skinclf.inference.prediction import Prediction
+from skinclf.jobs.job import Job, Progress
+from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
+from skinclf.jobs.progress import Stop, Summary
+from skinclf.jobs.resume import keep_rows
+
+Scale: TypeAlias = Literal["image", "common"]
+
+
+def write_explanations(
+    explainer: Explainer,
+    inputs: Iterable[str | os.PathLike[str]],
+    output: MapFolder | str | os.PathLike[str],
+    *,
+    scale: Scale = "image",
+    masks: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Explain files into a folder: for each an overlay, the raw map and a row in `maps.csv`; and one page for all.
+
+    Args:
+        explainer: Explainer that makes the maps.
+        inputs: Paths, such as `skinclf.images.discovery.Inputs`; found lazily.
+        output: Path of the folder, or `MapFolder` with its options.
+        scale: Strongest colour of the overlays: each map's own maximum (`image`), or the largest of all (`common`),
+            which makes them comparable.
+        masks: Folder of lesion masks named as the images (`<stem>` or `<stem>_segmentation`), for the column
+            `inside_mask`; white is lesion.
+        stop: Request to end the run after the image in progress.
+        progress: Function called with the `Summary` after every image.
+
+    Returns:
+        Counts and times; `complete` is False only when the run was stopped.
+
+    Raises:
+        InvalidArgumentError: The folder holds something else, or maps and neither `resume` nor `overwrite` is set.
+        MismatchError: The maps to resume were made by another run, or from other inputs.
+        ModelError: The pass with gradients gives other probabilities than the runtime.
+        OutputError: A file cannot be written.
+        SkinclfError: The input folder is gone, or the runtime fails.
+    """
+    if scale not in {"image", "common"}:
+        raise InvalidArgumentError(f"`scale` is 'image' or 'common'; received {scale!r}.", parameter="scale")
+    folder = output if isinstance(output, MapFolder) else MapFolder(path=Path(output))
+    folder.check()
+    found_masks = None if masks is None else Masks.of(Path(masks))
+    job = Job(explainer.predictor, inputs, stop=stop, progress=progress)
+    old = read_manifest(folder.manifest) if folder.resume and folder.manifest.exists() else None
+    if old is not None and explainer.predictor.batch_size is None:
+        job.batch_size = int(old["identity"]["batch_size"])
+    manifest = _manifest(explainer, job, scale, found_masks)
+    if old is not None:
+        check_identity(old["identity"], manifest["identity"], what=str(folder.path))
+    elif folder.overwrite:
+        folder.clear()
+    write_manifest(folder.manifest, {**manifest, **job.report(complete=False)})
+    with closing(AppendFile(folder.table)) as table:
+        try:
+            _append(explainer, job, folder, table, scale=scale, masks=found_masks)
+        except BaseException:
+            with suppress(OutputError):
+                write_manifest(folder.manifest, {**manifest, **job.report(complete=False)})
+            raise
+    if not job.stopped:
+        if scale == "common":
+            _draw_on_one_scale(explainer, folder)
+        write_page(folder)
+    write_manifest(folder.manifest, {**manifest, **job.report(complete=not job.stopped)})
+    return job.summary
+
+
+def _append(
+    explainer: Explainer, job: Job, folder: MapFolder, table: AppendFile, *, scale: Scale, masks: Masks | None
+) -> None:
+    """Append the rows that the table lacks, each after its files."""
+    rows, names, done, taken = MapRows(), job.names(), 0, Names()
+    if table.size:
+        kept = keep_rows(table, rows, job)
+        names, done = kept.rest, kept.rows
+        for before in folder.rows():
+            taken.take(before["image"])
+    if not done:
+        table.truncate(0)
+        table.append(rows.header())
+    for outcomes in job.compute(((name, None) for name in names), continued=done > 0):
+        for outcome in outcomes:
+            if not isinstance(outcome, Prediction):
+                continue
+            if job.stopped:
+                return
+            status, row = _explain(
+                explainer, outcome, folder, taken.take(outcome.image), scale=scale, masks=masks
+            )
+            with job.counting([status]):
+                table.append(row)
+
+
+def _explain(
+    explainer: Explainer,
+    prediction: Prediction,
+    folder: MapFolder,
+    name: str,
+    *,
+    scale: Scale,
+    masks: Masks | None,
+) -> tuple[Prediction, bytes]:
+    """Write the files of one image; its outcome, and its row."""
+    if not prediction.ok:
+        return prediction, failed_row(prediction)
+    try:
+        found = explainer.explain(prediction.image, prediction)
+        inside = None if masks is None else masks.share_inside(found)
+        original = load_image(prediction.image)
+    except ImageError as error:
+        failed = replace(prediction, values=None, status=error.code, error=str(error))
+        return failed, failed_row(failed)
+    folder.write_map(name, found.map)
+    if scale == "image":
+        folder.write(f"{name}.png", png(original, found))
+    return prediction, map_row(found, name, inside)
+
+
+def _draw_on_one_scale(explainer: Explainer, folder: MapFolder) -> None:
+    """Draw every overlay with the largest value of all maps as its strongest colour."""
+    top = max((float(row["maximum"]) for row in folder.rows() if row["status"] == "ok"), default=0.0)
+    for row in folder.rows():
+        if row["status"] == "ok":
+            original = load_image(row["image"])
+            found = explainer.restored(row, folder.path / row["map"], original.shape[:2])
+            folder.write(row["overlay"], png(original, found, scale=top))
+
+
+def _manifest(explainer: Explainer, job: Job, scale: Scale, masks: Masks | None) -> dict[str, Any]:
+    predictor = explainer.predictor
+    return {
+        "notice": NOTICE,
+        "output": "maps.csv",
+        "identity": {
+            "model": dict(predictor.scorer.fingerprint),
+            "threshold": predictor.threshold,
+            "method": explainer.method,
+            "target": explainer.target,
+            "layer": explainer.layer,
+            "scale": scale,
+            "masks": None if masks is None else str(masks.folder),
+            "batch_size": job.batch_size,
+        },
+        "run": {**predictor.scorer.info, "workers": predictor.workers},
+        "versions": versions(),
+    }

@@ -1,0 +1,70 @@
+"""`skinclf explain`: exit codes, the folder, and messages in the words of the command line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skinclf_cli.main import run
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "maps.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_damaged_image_costs_its_row_and_exit_code_3(image_dir, tiny_bundle, tmp_path, capsys):
+    (image_dir / "broken.jpg").write_bytes(b"no image")
+    command = [
+        "explain",
+        "--image-dir",
+        str(image_dir),
+        "--model",
+        str(tiny_bundle),
+        "-o",
+        str(tmp_path / "maps"),
+    ]
+    assert run([*command, "--runtime", "torch", "--target", "predicted"]) == 3
+    rows = rows_of(tmp_path / "maps")
+    assert [row["status"] for row in rows].count("not_an_image") == 1
+    good = [row for row in rows if row["status"] == "ok"]
+    assert len(good) == len(rows) - 1 > 0
+    for row in good:
+        assert row["method"] == "gradcam"
+        assert np.ptp(np.load(tmp_path / "maps" / row["map"])) > 0
+    assert "not why it is right" in capsys.readouterr().err
+    assert run([*command, "--runtime", "torch", "--target", "predicted"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run([*command, "--runtime", "torch", "--target", "predicted", "--resume"]) == 3
+
+
+def test_layers_are_listed_without_images(tiny_bundle, capsys):
+    assert run(["explain", "--list-layers", "--model", str(tiny_bundle), "--runtime", "torch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3
+    assert all(" channels)" in line for line in lines)
+
+
+def test_an_unknown_layer_lists_the_layers(image_dir, tiny_bundle, tmp_path, capsys):
+    command = [
+        "explain",
+        "--image-dir",
+        str(image_dir),
+        "--model",
+        str(tiny_bundle),
+        "-o",
+        str(tmp_path / "maps"),
+    ]
+    assert run([*command, "--layer", "conv99", "--runtime", "torch"]) == 2
+    error = capsys.readouterr().err
+    assert "'conv99' is not known" in error
+    assert "--layer is one of these" in error
+
+
+@pytest.mark.parametrize("arguments", [["a.jpg"], ["--output", "maps"]])
+def test_an_output_and_an_input_are_needed(arguments, capsys):
+    assert run(["explain", *arguments]) == 2
+    assert "Give " in capsys.readouterr().err

@@ -64,7 +64,9 @@ two = {
     "tf mean": ("keras", lambda L, x: tf.reduce_mean(x, axis=[1, 2])),
     "tf cast": ("torch", lambda L, x: tf.cast(x, "float32")),
 }
-plans = [(keras, s, n, *x) for s in (".keras", ".h5") for n, x in (both | three).items()]
+plans = [(keras, ".keras", n, *x) for n, x in (both | three).items()]
+# Keras' own loader finds no operation such as Mean in a .h5 file, which records no module.
+plans += [(keras, ".h5", n, *x) for n, x in (both | {"layer scale": three["layer scale"]}).items()]
 plans += [(tf_keras, ".h5", n, *x) for n, x in (both | two).items()] if tf_keras else []
 for number, (k, suffix, name, runtime, part) in enumerate(plans):
     ending = ("softmax", "sigmoid")[number % 2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skinclf._utils.arrays import Floats
-from skinclf.errors import InvalidArgumentError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.explanation.explanation import Explanation, check_map
 from skinclf.explanation.geometry import Geometry
 from skinclf.explanation.perturbation import Canvas, occlusion, rise
@@ -72,7 +72,7 @@ class Explainer:
             **execution: Further parameters of `Predictor`, such as `runtime` or `threshold`.
 
         Raises:
-            ModelError: The model cannot be loaded.
+            ModelError: The model cannot be loaded, or its outputs are independent probabilities.
             InvalidArgumentError: The method, target or layer is unknown, or the method cannot explain this model.
         """
         if method not in METHODS:
@@ -83,6 +83,11 @@ class Explainer:
         given: list[Model] = list(model) if several else [model]  # type: ignore[arg-type, list-item]
         models = [m if isinstance(m, (LoadedModel, Scorer)) else _load(m, options, hub) for m in given]
         self.predictor = Predictor(models, tta=tta, **execution)
+        if not self.predictor.spec.labels.exclusive:
+            raise ModelError(
+                f"{self.predictor.spec.name}: its outputs are independent probabilities, and maps are of the log-odds "
+                "of classes that exclude each other; explain a model with a softmax or a single sigmoid."
+            )
         self.target = default_target(self.predictor.spec.labels) if target is None else target
         check_target(self.target, self.predictor.spec.labels)
         reason = _why_no_gradients(models, self.predictor, tta)

@@ -277,3 +277,10 @@ def test_a_network_without_places_has_no_grad_cam():
     flat = replace(model, network=nn.Sequential(nn.Flatten(), nn.Linear(64 * 64 * 3, 1)).eval())
     with pytest.raises(ModelError, match=r"no Grad-CAM.*occlusion"):
         Explainer(flat, method="gradcam", runtime="torch", workers=0)
+
+
+def test_independent_outputs_are_refused() -> None:
+    model = red_model()
+    spec = replace(model.spec, activation="independent", calibration=None)
+    with pytest.raises(ModelError, match="independent probabilities"):
+        Explainer(replace(model, spec=spec), method="occlusion", runtime="torch", workers=0)

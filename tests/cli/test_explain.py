@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.onnx_file import save
 
 from skinclf_cli.main import run
 
@@ -62,6 +63,26 @@ def test_an_unknown_layer_lists_the_layers(image_dir, tiny_bundle, tmp_path, cap
     error = capsys.readouterr().err
     assert "'conv99' is not known" in error
     assert "--layer is one of these" in error
+
+
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad", "integrated-gradients"])
+def test_gradients_of_an_onnx_file_are_refused_with_what_works(method, image_dir, tmp_path, capsys):
+    save(tmp_path / "m.onnx", layout="NHWC", size="side")
+    command = [
+        "explain",
+        "--image-dir",
+        str(image_dir),
+        "--model",
+        str(tmp_path / "m.onnx"),
+        "--labels",
+        "ham10000",
+    ]
+    command += ["--preprocess", "unit", "-o", str(tmp_path / "maps")]
+    assert run([*command, "--method", method]) == 2
+    assert "occlusion and rise work" in capsys.readouterr().err
+    assert not (tmp_path / "maps" / "maps.csv").exists()
+    assert run([*command, "--method", "occlusion"]) == 0
+    assert {row["method"] for row in rows_of(tmp_path / "maps")} == {"occlusion"}
 
 
 @pytest.mark.parametrize("arguments", [["a.jpg"], ["--output", "maps"]])

@@ -59,8 +59,8 @@ map_options = packed(
     ),
     click.option(
         "--target",
-        metavar="malignant|predicted|CODE|A-B",
-        help="Log-odds to explain: of the malignant classes, the predicted class, a class, or one class against "
+        metavar="NAME|CODE|A-B",
+        help="Log-odds to explain: malignant, predicted, the code of a class, or two codes, one class against "
         "another. Default: malignant where the labels declare it, else predicted.",
     ),
     click.option(
@@ -109,7 +109,7 @@ def explain(
     \b
     skinclf explain lesion.jpg --output maps/
     skinclf explain --image-dir imgs/ --output maps/ --target mel-nv
-    skinclf explain --list-layers --model timm/resnet50.a1_in1k --labels malignant
+    skinclf explain --list-layers --model bundle/
     """  # noqa: D301 - click's paragraph mark
     if maps.list_layers:
         for line in _explainer(maps, choice, options, hub, execution).layers:

@@ -55,7 +55,9 @@ map_options = packed(
         ),
         default="auto",
         show_default=True,
-        help="Method of the maps; auto takes gradcam where the model has gradients, else occlusion.",
+        metavar="METHOD",
+        help="Method of the maps: gradcam, saliency, smoothgrad, integrated-gradients, occlusion, rise, or auto, "
+        "which takes gradcam where the model has gradients, else occlusion.",
     ),
     click.option(
         "--target",

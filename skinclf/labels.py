@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, overload
 
 from skinclf.errors import InvalidArgumentError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class LabelSet(Sequence[Label]):
         indices = self.malignant_indices
         if indices is None:
             return None
+        import numpy as np  # here: listing models needs labels, and starts without numpy
+
         inside = np.asarray(probabilities, np.float32)[..., list(indices)]
         if self.exclusive:
             return np.asarray(inside.sum(axis=-1, dtype=np.float32))

@@ -81,10 +81,6 @@ def _image_names(folder: str, subfolders: list[str], left_out: LeftOut | None = 
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
                 continue
-            if entry.is_symlink() and entry.is_dir():
-                if left_out is not None:
-                    left_out.links.append(entry.path)
-                continue
             kind = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
             if kind in known:
                 yield entry.name

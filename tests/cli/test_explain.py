@@ -77,7 +77,7 @@ def test_gradients_of_an_onnx_file_are_refused_with_what_works(method, image_dir
         "--labels",
         "ham10000",
     ]
-    command += ["--preprocess", "unit", "-o", str(tmp_path / "maps")]
+    command += ["--preprocess", "unit", "--input-size", "64", "-o", str(tmp_path / "maps")]
     assert run([*command, "--method", method]) == 2
     assert "occlusion and rise work" in capsys.readouterr().err
     assert not (tmp_path / "maps" / "maps.csv").exists()

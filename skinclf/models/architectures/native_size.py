@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 logger = logging.getLogger("skinclf")
-_TORCHVISION = "skinclf/torchvision-"
+_TORCHVISION = "skinclf/torchvision"
 
 
 def native_size(architecture: str, args: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -18,10 +18,11 @@ def native_size(architecture: str, args: Mapping[str, Any]) -> tuple[int, int] |
 
     Args:
         architecture: timm's name, or a builder of skinclf's for torchvision's networks.
-        args: Arguments of the builder; `variant` names torchvision's network.
+        args: Arguments of the builder; `name` or `variant` names torchvision's network.
     """
     if architecture.startswith(_TORCHVISION):
-        name = str(args.get("variant", architecture.removeprefix(_TORCHVISION)))
+        own = architecture.removeprefix(_TORCHVISION).removeprefix("-")
+        name = str(args.get("name") or args.get("variant") or own)
         found, publisher = _torchvision_size(name), "torchvision's first published weights"
     elif architecture.startswith("skinclf/"):
         return None

@@ -56,11 +56,11 @@ def check_data(config: Config, prepared: Prepared) -> None:
     if not len(prepared.rows("val")):
         raise InvalidArgumentError(f"{prepared.folder}: no validation part; prepare the data with one.")
     known = (
-        (LAST_EPOCH, *FIGURES)
+        (*FIGURES, LAST_EPOCH)
         if labels.malignant_indices
         else (
-            LAST_EPOCH,
             *(f for f in FIGURES if "malignant" not in f),
+            LAST_EPOCH,
         )
     )
     if config.select not in known:

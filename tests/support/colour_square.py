@@ -25,12 +25,14 @@ class RedNetwork(nn.Module):
         self.head = nn.Linear(2, 1)
         with torch.no_grad():
             self.colours.weight.copy_(torch.tensor([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]]).view(2, 3, 1, 1))
+            assert self.colours.bias is not None
             self.colours.bias.copy_(torch.tensor([-0.1, 0.0]))
             self.head.weight.copy_(torch.tensor([[60.0, 0.0]]))
             self.head.bias.copy_(torch.tensor([-1.0]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.act(self.colours(self.cells(x))).mean(dim=(2, 3)))
+        logit: Tensor = self.head(self.act(self.colours(self.cells(x))).mean(dim=(2, 3)))
+        return logit
 
 
 def red_model(**preprocess: Any) -> LoadedModel:

@@ -18,7 +18,6 @@ from skinclf._utils.files import write_text
 from skinclf._version import __version__
 from skinclf.decisions.operating_point import INTERVAL_METHOD, OperatingPoint
 from skinclf.decisions.tuning_data import (
-    data_identity,  # noqa: F401 - where earlier versions had it
     seen,
     with_hashes,
     without_hashes,
@@ -82,7 +81,7 @@ class Threshold:
                 files hold it; None when it is unknown: `check` then refuses it for any model unless forced.
             positive: Codes whose summed probability the threshold applies to; None takes the malignant codes of the
                 model's specification.
-            data: Description of the data, from `data_identity`.
+            data: Description of the data, from `skinclf.decisions.tuning_data.data_identity`.
             table: Operating points of other target sensitivities on the same data.
             extra: Further top-level keys of the file.
 

@@ -16,12 +16,11 @@ from support.fake_scorer import FakeScorer
 import skinclf
 from skinclf.decisions.threshold_file import (
     Threshold,
-    data_identity,
     read_threshold,
     resolve_threshold,
 )
 from skinclf.decisions.thresholds import evaluate_threshold, tune_threshold
-from skinclf.decisions.tuning_data import hashes_missing
+from skinclf.decisions.tuning_data import data_identity, hashes_missing
 from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import HAM10000, MELANOMA

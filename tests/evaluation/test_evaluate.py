@@ -339,7 +339,7 @@ def test_tuning_table_that_shares_lesions_by_other_images(folder: Path, tmp_path
 
 
 def test_threshold_remembers_what_it_was_tuned_on(folder: Path) -> None:
-    from skinclf.decisions.threshold_file import data_identity
+    from skinclf.decisions.tuning_data import data_identity
 
     tested = read_labels(folder / "labels.csv", split="test")
     joined = join(read_predictions(folder / "test.csv"), tested)

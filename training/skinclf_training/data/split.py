@@ -96,10 +96,7 @@ def fold_splits(
     Raises:
         InvalidArgumentError: Fewer than two folds.
     """
-    if folds < 2:
-        raise InvalidArgumentError(f"{folds} folds: expected at least 2.")
-    names = [f"fold{i}" for i in range(folds)]
-    of = grouped_split(groups, labels, shares=dict.fromkeys(names, 1 / folds), seed=seed)
+    names, of = _dealt(groups, labels, folds=folds, seed=seed)
     splits = []
     for name in names:
         rest = [i for i, fold in enumerate(of) if fold != name]
@@ -134,21 +131,23 @@ def folds_beside_test(
     Raises:
         InvalidArgumentError: Fewer than two folds.
     """
-    if folds < 2:
-        raise InvalidArgumentError(f"{folds} folds: expected at least 2.")
-    names = [f"fold{i}" for i in range(folds)]
     rest = [i for i, part in enumerate(parts) if part != "test"]
-    dealt = grouped_split(
-        [groups[i] for i in rest],
-        [labels[i] for i in rest],
-        shares=dict.fromkeys(names, 1 / folds),
-        seed=seed,
-    )
+    names, dealt = _dealt([groups[i] for i in rest], [labels[i] for i in rest], folds=folds, seed=seed)
     fold_of = dict(zip(rest, dealt, strict=True))
     return [
         ["test" if i not in fold_of else "val" if fold_of[i] == name else "train" for i in range(len(parts))]
         for name in names
     ]
+
+
+def _dealt(
+    groups: Sequence[str], labels: Sequence[str], *, folds: int, seed: int
+) -> tuple[list[str], list[str]]:
+    """Names of equal folds, and that of every image."""
+    if folds < 2:
+        raise InvalidArgumentError(f"{folds} folds: expected at least 2.")
+    names = [f"fold{i}" for i in range(folds)]
+    return names, grouped_split(groups, labels, shares=dict.fromkeys(names, 1 / folds), seed=seed)
 
 
 def split_hash(images: Sequence[str], parts: Sequence[str]) -> str:

@@ -17,6 +17,9 @@ from skinclf._utils.columns import parse_float32, read_columns
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.thresholds import TuneOptions, tune_threshold
 from skinclf.errors import InvalidArgumentError
+from skinclf.models.class_decision import ClassDecision, decide_by_thresholds
+
+_POWERS = np.round(np.arange(0, 1.51, 0.05), 2)
 
 
 def tune_class_thresholds(
@@ -47,6 +50,46 @@ def tune_class_thresholds(
             )
         points[code] = tune_threshold(present, probabilities[:, column], **options)
     return points
+
+
+def balanced_decision(
+    truth: Sequence[str], probabilities: npt.NDArray[np.float32], codes: Sequence[str]
+) -> ClassDecision:
+    """The rule of highest balanced accuracy among thresholds that are powers of the classes' shares.
+
+    A power of 0 decides for the most probable class; with 1, and calibrated probabilities of balanced classes, the
+    likelihood decides. One parameter is fitted, so that rare classes cannot bend the rule; the middle of three
+    neighbouring powers with the highest mean is taken, so that one image cannot either.
+
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021 (post-hoc adjustment).
+
+    Args:
+        truth: Class code of each row, length N.
+        probabilities: Shape (N, K).
+        codes: Class codes in column order, length K.
+
+    Raises:
+        InvalidArgumentError: A class does not occur.
+    """
+    labels = np.asarray(truth)
+    counts = np.asarray([(labels == code).sum() for code in codes])
+    if not counts.all():
+        missing = ", ".join(code for code, n in zip(codes, counts, strict=True) if not n)
+        raise InvalidArgumentError(
+            f"A balanced decision needs every class among the labels; missing: {missing}."
+        )
+    shares = counts / counts.sum()
+    index = np.searchsorted(np.sort(codes), labels)
+    places = np.argsort(codes)[index]
+
+    def balanced_accuracy(power: float) -> float:
+        decided = decide_by_thresholds(probabilities, tuple(shares**power))
+        return float(np.mean([(decided[places == k] == k).mean() for k in range(len(codes))]))
+
+    values = np.asarray([balanced_accuracy(power) for power in _POWERS])
+    smooth = np.convolve(values, np.ones(3) / 3, mode="valid")
+    power = float(_POWERS[1 + int(smooth.argmax())])
+    return ClassDecision(codes=tuple(codes), thresholds=tuple(float(t) for t in shares**power))
 
 
 def read_costs(path: Path, codes: Sequence[str]) -> Floats:

@@ -132,6 +132,7 @@ def recalibrate(
             calibration=calibration,
             operating_points={},
             default_operating_point=None,
+            decision=None,
             training={**spec.training, "calibration": evidence},
         ),
         before=probabilities,

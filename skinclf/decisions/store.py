@@ -27,6 +27,8 @@ EVIDENCE = (
 def store_operating_point(bundle: Path, threshold: Threshold, *, name: str | None = None) -> Path:
     """Store a threshold in a bundle as a named operating point; the first one becomes the default.
 
+    The rule for the predicted class that was tuned with it (`Threshold.decision`) becomes the bundle's.
+
     Args:
         bundle: Folder of the bundle, whose `config.json` is replaced.
         threshold: Threshold with its evidence.
@@ -49,7 +51,9 @@ def store_operating_point(bundle: Path, threshold: Threshold, *, name: str | Non
     write_spec(
         bundle,
         spec.replace(
-            operating_points={**spec.operating_points, name: point}, default_operating_point=default
+            operating_points={**spec.operating_points, name: point},
+            default_operating_point=default,
+            decision=threshold.decision or spec.decision,
         ),
     )
     return bundle / CONFIG

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Floats, RowWeights
 from skinclf.decisions.guarantees import Grade
 from skinclf.decisions.held_out import HeldOutPredictions
-from skinclf.decisions.multiclass import read_costs, tune_class_thresholds
+from skinclf.decisions.multiclass import balanced_decision, read_costs, tune_class_thresholds
 from skinclf.decisions.operating_point import OperatingPoint
 from skinclf.decisions.sample import DecisionSample, Unit, decision_sample
 from skinclf.decisions.threshold_file import Threshold
@@ -113,6 +113,7 @@ def tune(
     name: str | None = None,
     per_class: bool = False,
     cost_matrix: Path | None = None,
+    balanced: bool = False,
 ) -> Tuned:
     """Choose an operating point on labelled predictions.
 
@@ -130,11 +131,18 @@ def tune(
             is then decided by these thresholds.
         cost_matrix: Table of costs; the predicted class is then the one of least expected cost, also with
             `per_class`, whose thresholds are then recorded only.
+        balanced: Whether the predicted class is decided for balanced accuracy, see
+            `skinclf.decisions.multiclass.balanced_decision`; not with `per_class` or `cost_matrix`.
 
     Raises:
         InvalidArgumentError: Unusable data or options.
         InsufficientDataError: The data cannot support the target.
     """
+    if balanced and (per_class or cost_matrix is not None):
+        raise InvalidArgumentError(
+            "`balanced`, `per_class` and `cost_matrix` each state the rule for the predicted class; use one.",
+            parameter="balanced",
+        )
     truth, score = held_out.joined.binary(positive, held_out.classes)
     groups = held_out.groups(group_by)
     unit: Unit = "image" if group_by is None else "lesion"
@@ -170,6 +178,9 @@ def tune(
         }
     if cost_matrix is not None:
         extra["cost_matrix"], rule = _costs(held_out, cost_matrix, groups, confidence)
+        extra["decision"] = rule.to_dict()
+    if balanced:
+        extra["balanced"], rule = _balanced(held_out, groups, confidence)
         extra["decision"] = rule.to_dict()
     threshold = Threshold.of(
         point,
@@ -211,10 +222,7 @@ def _costs(
     codes, values = _multiclass(held_out, "cost_matrix")
     costs = read_costs(path, codes)
     rule = ClassDecision(codes=tuple(codes), costs=tuple(tuple(row) for row in costs.tolist()))
-    unknown = sorted(set(held_out.class_codes or ()) - set(codes))
-    if unknown:
-        raise InvalidArgumentError(f"{path}: labels {', '.join(unknown)} are none of the model's classes.")
-    truth = np.asarray([codes.index(code) for code in held_out.class_codes or ()])
+    truth = _places(held_out, codes)
     clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
 
     def mean_cost(decided: npt.NDArray[np.intp]) -> dict[str, float | None]:
@@ -236,3 +244,44 @@ def _costs(
         "mean_cost_most_probable": mean_cost(values.argmax(axis=1)),
     }
     return report, rule
+
+
+def _balanced(
+    held_out: HeldOutPredictions, groups: Sequence[str] | None, confidence: float
+) -> tuple[dict[str, Any], ClassDecision]:
+    """Balanced accuracy by the fitted rule and by the most probable class, on the same rows; and the rule."""
+    codes, values = _multiclass(held_out, "balanced")
+    truth = _places(held_out, codes)
+    rule = balanced_decision(held_out.class_codes or (), values, codes)
+    clusters = np.arange(truth.size) if groups is None else np.asarray(groups)
+    of_class = (truth[:, None] == np.arange(len(codes))).astype(np.float32)
+
+    def accuracy(decided: npt.NDArray[np.intp]) -> dict[str, float | None]:
+        right = of_class * (decided == truth)[:, None]
+
+        def statistic(weights: RowWeights) -> Floats:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.asarray(np.nanmean((weights @ right) / (weights @ of_class), axis=1))
+
+        low, high = cluster_bootstrap(
+            statistic, clusters, replicates=REPLICATES, seed=0, confidence=confidence
+        )
+        value = float(statistic(np.ones((1, truth.size), np.float32))[0])
+        return Estimate(value, float(low), float(high)).to_dict()
+
+    report = {
+        "balanced_accuracy": accuracy(rule.decide(values)),
+        "balanced_accuracy_most_probable": accuracy(values.argmax(axis=1)),
+    }
+    return report, rule
+
+
+def _places(held_out: HeldOutPredictions, codes: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Index of the true class of each row."""
+    truth = held_out.class_codes or ()
+    unknown = sorted(set(truth) - set(codes))
+    if unknown:
+        raise InvalidArgumentError(
+            f"{held_out.labels.name}: labels {', '.join(unknown)} are none of the model's classes."
+        )
+    return np.asarray([codes.index(code) for code in truth], np.intp)

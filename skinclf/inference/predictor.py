@@ -90,8 +90,9 @@ class Predictor:
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
-            decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None predicts the
-                most probable class, and of two classes with one malignant the one that the threshold says.
+            decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
+                model's own. Without a rule the most probable class is predicted, and of two classes with one
+                malignant the one that the threshold says.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -134,7 +135,8 @@ class Predictor:
         self._processes = processes
         self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
         self._notices = () if threshold is not None else threshold_notices(scorer)
-        self._decision = None if decision is None else decision.in_order(scorer.spec.labels.codes)
+        rule = decision or scorer.spec.decision
+        self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
         self._band: float | None = scorer.info.get("band")
 
     @property

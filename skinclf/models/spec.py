@@ -17,9 +17,10 @@ from packaging.version import InvalidVersion, Version
 
 from skinclf._utils.lfs import refuse_pointer
 from skinclf._version import __version__
-from skinclf.errors import ModelError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.probabilities import Activation, Calibration
 
@@ -72,6 +73,7 @@ class ModelSpec:
         calibration: Applied to the logits at prediction, or None.
         operating_points: Named thresholds on P(malignant): name to `{"threshold": ..., evidence}`.
         default_operating_point: Name of the operating point that is used by default; None means 0.5.
+        decision: Rule for the predicted class; None predicts the most probable class.
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
@@ -92,6 +94,7 @@ class ModelSpec:
     calibration: Calibration | None = None
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default_operating_point: str | None = None
+    decision: ClassDecision | None = None
     golden: tuple[Golden, ...] = ()
     precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +128,11 @@ class ModelSpec:
         known = self.default_operating_point is None or self.default_operating_point in self.operating_points
         if not known:
             raise ModelError(f"Default operating point {self.default_operating_point!r} is not among them.")
+        if self.decision is not None:
+            try:
+                object.__setattr__(self, "decision", self.decision.in_order(self.labels.codes))
+            except MismatchError as error:
+                raise ModelError(f"Rule for the predicted class: {error}") from None
         for name, point in self.operating_points.items():
             value = point.get("threshold")
             if not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -182,6 +190,7 @@ class ModelSpec:
             "calibration": self.calibration.to_dict() if self.calibration else None,
             "operating_points": {k: dict(v) for k, v in self.operating_points.items()},
             "default_operating_point": self.default_operating_point,
+            "decision": self.decision.to_dict() if self.decision else None,
             "golden": [
                 {
                     "file": g.file,
@@ -273,6 +282,7 @@ class ModelSpec:
                 calibration=Calibration.from_dict(own["calibration"]) if own.get("calibration") else None,
                 operating_points={str(k): dict(v) for k, v in (own.get("operating_points") or {}).items()},
                 default_operating_point=own.get("default_operating_point"),
+                decision=ClassDecision.from_dict(own["decision"]) if own.get("decision") else None,
                 golden=golden,
                 precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
                 training=dict(own.get("training") or {}),
@@ -282,6 +292,8 @@ class ModelSpec:
                 revision=revision,
                 weights_sha256=own.get("weights_sha256"),
             )
+        except InvalidArgumentError as error:
+            raise ModelError(f"{source}: config.json: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{source}: config.json is incomplete or malformed: {error!r}.") from None
         codes = list(spec.labels.codes)

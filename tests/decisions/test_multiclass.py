@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from support.decision_fixtures import simulate
 
-from skinclf.decisions.multiclass import read_costs, tune_class_thresholds
+from skinclf.decisions.multiclass import balanced_decision, read_costs, tune_class_thresholds
 from skinclf.decisions.thresholds import tune_threshold
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000
@@ -84,3 +84,40 @@ def test_read_costs(tmp_path):
         path.write_text(text)
         with pytest.raises(InvalidArgumentError):
             read_costs(path, ("mel", "nv"))
+
+
+def _balanced_accuracy(decided, truth):
+    return float(np.mean([(decided[truth == k] == k).mean() for k in np.unique(truth)]))
+
+
+def test_a_balanced_decision_gains_on_rare_classes_of_other_data():
+    logits, truth, _ = simulate(4000, sharpness=1.0)
+    values = softmax(logits, axis=1).astype(np.float32)
+    rule = balanced_decision([HAM10000.codes[i] for i in truth], values, HAM10000.codes)
+    other, labels, _ = simulate(4000, seed=1, sharpness=1.0)
+    probabilities = softmax(other, axis=1).astype(np.float32)
+    plain = _balanced_accuracy(probabilities.argmax(axis=1), labels)
+    assert _balanced_accuracy(rule.decide(probabilities), labels) > plain + 0.02
+
+
+def test_a_balanced_decision_of_balanced_classes_is_the_most_probable_class():
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), 40)
+    values = softmax(rng.normal(size=(120, 3)) + 2 * np.eye(3)[truth], axis=1).astype(np.float32)
+    rule = balanced_decision([("a", "b", "c")[i] for i in truth], values, ("a", "b", "c"))
+    assert (rule.decide(values) == values.argmax(axis=1)).all()
+
+
+def test_a_balanced_decision_does_not_depend_on_the_order_of_the_classes():
+    logits, truth, _ = simulate()
+    values = softmax(logits, axis=1).astype(np.float32)
+    labels = [HAM10000.codes[i] for i in truth]
+    order = np.array([3, 0, 6, 1, 5, 2, 4])
+    codes = tuple(HAM10000.codes[i] for i in order)
+    turned = balanced_decision(labels, values[:, order], codes)
+    assert turned.in_order(HAM10000.codes) == balanced_decision(labels, values, HAM10000.codes)
+
+
+def test_a_balanced_decision_needs_every_class():
+    with pytest.raises(InvalidArgumentError, match="missing: c"):
+        balanced_decision(["a", "b"], np.full((2, 3), 1 / 3, np.float32), ("a", "b", "c"))

@@ -52,3 +52,28 @@ def test_a_tuned_point_is_stored_in_the_bundle(tmp_path):
     assert stored.default_operating_point == "sensitivity-0.9"
     assert stored.operating_points["balanced"]["threshold"] == second.point.threshold
     assert stored.operating_points["balanced"]["tp"] == second.point.tp
+
+
+def test_a_balanced_rule_is_stored_in_the_bundle(tmp_path):
+    bundle = tmp_path / "small"
+    write_small_bundle(bundle)
+    tuned = tune(read_held_out(model=str(bundle)), criterion=Criterion(target_sensitivity=0.9), balanced=True)
+    figures = tuned.threshold.data["balanced"]
+    better, plain = figures["balanced_accuracy"], figures["balanced_accuracy_most_probable"]
+    assert better["low"] < better["value"] < better["high"]
+    assert better["value"] >= plain["value"]
+    store_operating_point(bundle, tuned.threshold)
+    stored = read_spec(bundle).decision
+    assert stored is not None
+    assert stored == tuned.threshold.decision
+    plain_tuned = tune(read_held_out(model=str(bundle)), criterion=Criterion(youden=True))
+    store_operating_point(bundle, plain_tuned.threshold)
+    assert read_spec(bundle).decision == stored
+
+
+def test_two_rules_for_the_predicted_class_are_refused(tmp_path):
+    write_small_bundle(tmp_path / "small")
+    held_out = read_held_out(model=str(tmp_path / "small"))
+    with pytest.raises(InvalidArgumentError, match="each state the rule") as error:
+        tune(held_out, criterion=Criterion(youden=True), balanced=True, per_class=True)
+    assert error.value.parameter == "balanced"

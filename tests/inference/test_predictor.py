@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.decode import load_image
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import HAM10000
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.load import load_model
 from skinclf.models.probabilities import probabilities
 
@@ -202,3 +204,19 @@ def test_in_memory_images_leave_the_callers_object_alone(predictor, synthetic_im
     predictor.predict(opened)
     assert opened.size == size
     assert opened.getexif()[0x0112] == 6
+
+
+def test_the_rule_of_the_model_decides_unless_another_is_given(loaded, image_dir):
+    codes = loaded.spec.labels.codes
+    last = ClassDecision(codes=codes, thresholds=(*(1.0,) * (len(codes) - 1), 1e-6))
+    first = ClassDecision(codes=codes, thresholds=(1e-6, *(1.0,) * (len(codes) - 1)))
+    ruled = replace(loaded, spec=loaded.spec.replace(decision=last))
+    path = image_dir / "img-0.jpg"
+    predictor = Predictor(ruled, device="cpu", runtime="torch", workers=0)
+    assert predictor.predict(path).label == codes[-1]
+    assert predictor.with_threshold(0.3).predict(path).label == codes[-1]
+    assert predictor.with_threshold(0.3, decision=first).predict(path).label == codes[0]
+    plain = Predictor(loaded, device="cpu", runtime="torch", workers=0).predict(path)
+    assert plain.probabilities == predictor.predict(path).probabilities
+    joined = Predictor([ruled, ruled], device="cpu", runtime="torch", workers=0)
+    assert joined.decision is None

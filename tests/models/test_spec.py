@@ -12,6 +12,7 @@ from skinclf.errors import ModelError
 from skinclf.images.enhance import Step
 from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.labels import HAM10000, MALIGNANT
+from skinclf.models.class_decision import ClassDecision
 from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import MAX_CONFIG_BYTES, Golden, ModelSpec, read_config
 
@@ -28,6 +29,7 @@ def full_spec(**changes) -> ModelSpec:
         "calibration": Calibration("vector", (1.1,) * 7, (0.1,) * 7),
         "operating_points": {"sensitivity_90": {"threshold": 0.2, "n": 300}, "youden": {"threshold": 0.4}},
         "default_operating_point": "youden",
+        "decision": ClassDecision(codes=HAM10000.codes, thresholds=(0.1, 0.2, 0.3, 0.05, 0.25, 0.6, 0.07)),
         "golden": (Golden("golden/a.png", (0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1), 1e-4, "torch"),),
         "training": {"seed": 7, "split_sha256": "abc"},
         "license": "CC-BY-NC-4.0",
@@ -277,3 +279,13 @@ def test_a_missing_configuration(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ModelError):
         read_config(tmp_path / "folder")
+
+
+def test_a_rule_for_other_classes_is_refused_and_another_order_is_not():
+    rule = full_spec().decision
+    turned = rule.in_order(tuple(reversed(HAM10000.codes)))
+    assert full_spec(decision=turned).decision == rule
+    with pytest.raises(ModelError, match="Rule for the predicted class"):
+        full_spec(decision=ClassDecision(codes=("a", "b"), thresholds=(0.1, 0.2)))
+    with pytest.raises(ModelError, match="decision among classes needs"):
+        ModelSpec.from_config(changed(full_spec(), decision={"rule": "class_thresholds"}), source="x")

@@ -248,6 +248,8 @@ def _procedure(spec: ModelSpec, training: Mapping[str, Any]) -> dict[str, str]:
         "code": "Code",
     }
     told = {title: str(training[key]) for key, title in words.items() if training.get(key) is not None}
+    if spec.decision is not None:
+        told["Predicted class"] = str(spec.decision)
     origin = training.get("converted_from")
     if origin:
         told["Converted from"] = f"{origin.get('source')} at {origin.get('revision') or 'no stated revision'}"

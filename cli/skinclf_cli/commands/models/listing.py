@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from skinclf_cli import console
 from skinclf_cli.options import json_option
+
+if TYPE_CHECKING:
+    from skinclf.models.registry import PublishedModel
 
 
 @click.command("list", short_help="List the models that are known by name.")
@@ -63,6 +67,17 @@ def show(*, name: str, as_json: bool) -> None:
         ("license", model.license),
         *zip(("labels", *[""] * len(labels)), labels, strict=False),
         *zip(("preprocess", *[""] * len(variants)), variants, strict=False),
+        ("predicted class", _decided_by(model)),
         ("note", model.disclaimer),
     ]
     console.table(("field", "value"), rows)
+
+
+def _decided_by(model: PublishedModel) -> str:
+    """Rule for the predicted class, in words."""
+    from skinclf.models.bundle import read_spec
+
+    if model.folder is None:
+        return "the most probable one, unless its bundle states a rule"
+    rule = read_spec(model.folder).decision
+    return "the most probable one" if rule is None else str(rule)

@@ -53,6 +53,8 @@ def load_predictor(
             console.message(notice.replace("`threshold`", "--threshold"))
         # Said above; the predictor need not log it again.
         predictor = predictor.with_threshold(predictor.threshold)
+    if predictor.decision is not None:
+        console.message(f"The predicted class is decided by {predictor.decision}.")
     _report_runtime(predictor, automatic=execution.device == "auto")
     return predictor
 
@@ -64,8 +66,6 @@ def _with_threshold(predictor: Predictor, text: str, *, force: bool) -> Predicto
     threshold, notices = resolve_threshold(text, predictor.spec, tta=tta, force=force)
     for notice in notices:
         console.message(notice)
-    if threshold.decision is not None:
-        console.message(f"The predicted class is decided by {threshold.decision}.")
     return predictor.with_threshold(threshold.value, decision=threshold.decision)
 
 

@@ -29,7 +29,8 @@ from skinclf_cli.types import OutputFile
 @click.option(
     "--store",
     metavar="NAME",
-    help="Name under which the bundle --model FOLDER also stores the operating point.",
+    help="Name under which the bundle --model FOLDER also stores the operating point, and the rule for the predicted "
+    "class where one was fitted.",
 )
 @click.option(
     "--output",
@@ -92,6 +93,7 @@ def tune_threshold(
         name=name,
         per_class=rule.per_class,
         cost_matrix=rule.cost_matrix,
+        balanced=rule.balanced,
     )
     to_stdout = str(output) == "-"
     written = [] if to_stdout else [str(output)]

@@ -73,6 +73,7 @@ class RuleOptions:
     combine: Combine
     per_class: bool
     cost_matrix: Path | None
+    balanced: bool
 
 
 criterion_options = packed(
@@ -147,6 +148,12 @@ rule_options = packed(
         type=EXISTING,
         help="CSV table of costs with a row per true class; with the file, the predicted class is the one of least "
         "expected cost, also beside --per-class.",
+    ),
+    click.option(
+        "--balanced",
+        is_flag=True,
+        help="Fit a rule for the predicted class that has the highest balanced accuracy; `predict` then decides by "
+        "it.",
     ),
     title="Rule and claim",
 )

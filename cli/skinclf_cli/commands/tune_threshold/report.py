@@ -65,6 +65,13 @@ def report_result(result: Tuned) -> None:
             f"Mean cost {_cost(costs['mean_cost'])} by cost, "
             f"{_cost(costs['mean_cost_most_probable'])} for the most probable class."
         )
+    balanced = result.threshold.data.get("balanced")
+    if balanced:
+        console.out("")
+        console.out(
+            f"Balanced accuracy {_cost(balanced['balanced_accuracy'])} by the fitted rule, "
+            f"{_cost(balanced['balanced_accuracy_most_probable'])} for the most probable class."
+        )
 
 
 def _report_rates(result: Tuned) -> None:

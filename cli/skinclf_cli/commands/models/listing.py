@@ -75,9 +75,15 @@ def show(*, name: str, as_json: bool) -> None:
 
 def _decided_by(model: PublishedModel) -> str:
     """Rule for the predicted class, in words."""
-    from skinclf.models.bundle import read_spec
+    from skinclf._utils.json import read_json
 
     if model.folder is None:
         return "the most probable one, unless its bundle states a rule"
-    rule = read_spec(model.folder).decision
-    return "the most probable one" if rule is None else str(rule)
+    # The file itself: `ClassDecision` needs NumPy, which asking should not load.
+    rule = read_json(model.folder / "config.json")["skinclf"].get("decision")
+    if rule is None:
+        return "the most probable one"
+    if "thresholds" not in rule:
+        return "the one of least expected cost"
+    pairs = zip(rule["codes"], rule["thresholds"], strict=True)
+    return "by thresholds per class (" + ", ".join(f"{code} {value:.4g}" for code, value in pairs) + ")"

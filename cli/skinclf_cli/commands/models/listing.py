@@ -75,12 +75,11 @@ def show(*, name: str, as_json: bool) -> None:
 
 def _decided_by(model: PublishedModel) -> str:
     """Rule for the predicted class, in words."""
-    from skinclf._utils.json import read_json
-
     if model.folder is None:
         return "the most probable one, unless its bundle states a rule"
     # The file itself: `ClassDecision` needs NumPy, which asking should not load.
-    rule = read_json(model.folder / "config.json")["skinclf"].get("decision")
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    rule = config["skinclf"].get("decision")
     if rule is None:
         return "the most probable one"
     if "thresholds" not in rule:

@@ -23,6 +23,7 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 from skinclf.runtimes.int8 import quantized_network
+from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
 
 # What is not quantised in an int8 network stays float32.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
@@ -141,6 +142,8 @@ def network_graph(core: Any, model: LoadedModel) -> Any:
     """
     import openvino as ov
 
+    if has_ready_graph(model):
+        return read_ready_graph(core, model)
     folder = artefact_folder(model.spec, "openvino", version=ov.__version__)
     if folder is not None and intact(folder):
         model.check_weights()
@@ -176,6 +179,33 @@ def _convert(model: LoadedModel) -> Any:
             "Use `runtime='torch'`.",
             parameter="runtime",
         ) from None
+    return _with_scaling(graph, preprocess)
+
+
+def unfolded_graph(model: LoadedModel) -> Any:
+    """The network with every tensor as a constant of its own, for `skinclf.runtimes.ready_graph`.
+
+    Conversion otherwise folds normalisation into the kernels; here the compiler does that when it runs.
+
+    Args:
+        model: A model with a torch network.
+
+    Returns:
+        An `openvino.Model`, as `network_graph` returns.
+    """
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    network = model.torch_network().cpu().float().eval()
+    preprocess = model.spec.preprocess
+    example = torch.zeros(1, 3, preprocess.height, preprocess.width)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces, which torch warns about
+        decoder = TorchScriptPythonDecoder(network, example_input=example, trace_kwargs={})
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        graph = front_end.convert(front_end.load(decoder))
+    graph.reshape([-1, 3, preprocess.height, preprocess.width])
     return _with_scaling(graph, preprocess)
 
 

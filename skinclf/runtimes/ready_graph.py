@@ -1,0 +1,155 @@
+"""The OpenVINO graph that a built-in model brings, so that its first run needs neither torch nor a conversion.
+
+`openvino.xml` holds the operations, `openvino.json` where each tensor of `model.safetensors` goes among their
+constants. The weights themselves stay in one place: they are read from `model.safetensors`, and a graph made for
+other weights or other preprocessing is refused. Only built-in models are read this way: operations from elsewhere
+could compute something else than their weights say.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.files import replace_file
+from skinclf.errors import ModelError
+from skinclf.models.bundle import WEIGHTS
+from skinclf.models.loaded import LoadedModel
+
+GRAPH, PLACES = "openvino.xml", "openvino.json"
+_SCHEMA = 1
+#: Shorter constants (axes, shapes, scalars) are kept as they are.
+_LEAST = 16
+
+
+def has_ready_graph(model: LoadedModel) -> bool:
+    """Whether a model is built in and brings a graph for its weights and preprocessing."""
+    if model.spec.source != "builtin" or model.folder is None or not (model.folder / PLACES).is_file():
+        return False
+    places = _places(model.folder)
+    return all(places.get(key) == value for key, value in _made_for(model).items())
+
+
+def read_ready_graph(core: Any, model: LoadedModel) -> Any:
+    """The graph of a built-in model with its weights in place.
+
+    Args:
+        core: An `openvino.Core`.
+        model: A model for which `has_ready_graph` is true.
+
+    Returns:
+        An `openvino.Model`, as `skinclf.runtimes.openvino.network_graph` returns.
+
+    Raises:
+        ModelError: The weights or the graph are damaged.
+    """
+    import openvino as ov
+
+    folder = _folder(model)
+    model.check_weights()
+    places, graph = _places(folder), (folder / GRAPH).read_bytes()
+    if hashlib.sha256(graph).hexdigest() != places["graph_sha256"]:
+        raise ModelError(f"{folder / GRAPH}: the file is damaged. Install skinclf again.")
+    constants = np.zeros(places["bytes"], np.uint8)
+    rest = base64.b64decode(places["rest"])
+    tensors = _tensors(folder / WEIGHTS)
+    at = 0
+    for offset, size, name in places["pieces"]:
+        if name is None:
+            piece = np.frombuffer(rest, np.uint8, size, at)
+            at += size
+        else:
+            piece = tensors[name].astype(np.float32, copy=False).reshape(-1).view(np.uint8)
+        constants[offset : offset + size] = piece
+    return core.read_model(graph, ov.Tensor(constants))
+
+
+def write_ready_graph(model: LoadedModel, graph: Any) -> tuple[Path, Path]:
+    """Write the graph of a bundle beside its weights.
+
+    Args:
+        model: The bundle, loaded.
+        graph: An `openvino.Model` whose constants are the network's tensors: converted without folding, see
+            `skinclf.runtimes.openvino.unfolded_graph`.
+
+    Returns:
+        The two files.
+
+    Raises:
+        ModelError: A constant is neither a tensor of the network nor short.
+    """
+    import openvino as ov
+
+    folder = _folder(model)
+    with TemporaryDirectory() as scratch:
+        ov.serialize(graph, Path(scratch) / GRAPH, Path(scratch) / "constants.bin")
+        text = (Path(scratch) / GRAPH).read_bytes()
+        constants = (Path(scratch) / "constants.bin").read_bytes()
+    known = {
+        values.astype(np.float32, copy=False).tobytes(): name
+        for name, values in _tensors(folder / WEIGHTS).items()
+        if values.size >= _LEAST
+    }
+    pieces: list[tuple[int, int, str | None]] = []
+    rest = bytearray()
+    for offset, size in sorted(_constants(text)):
+        data = constants[offset : offset + size]
+        name = known.get(data)
+        if name is None and size > 4 * _LEAST * 4:
+            raise ModelError(f"{model.spec.name}: a constant of {size} bytes is no tensor of the network.")
+        if name is None:
+            rest += data
+        pieces.append((offset, size, name))
+    places = {
+        "schema": _SCHEMA,
+        **_made_for(model),
+        "graph_sha256": hashlib.sha256(text).hexdigest(),
+        "openvino": ov.__version__.partition("-")[0],
+        "bytes": len(constants),
+        "pieces": pieces,
+        "rest": base64.b64encode(bytes(rest)).decode(),
+    }
+    replace_file(folder / GRAPH, text)
+    replace_file(folder / PLACES, json.dumps(places).encode() + b"\n")
+    return folder / GRAPH, folder / PLACES
+
+
+def _made_for(model: LoadedModel) -> dict[str, str | None]:
+    spec = model.spec
+    return {"weights_sha256": spec.weights_sha256, "preprocess": spec.preprocess.fingerprint}
+
+
+def _places(folder: Path) -> dict[str, Any]:
+    places: dict[str, Any] = json.loads((folder / PLACES).read_text(encoding="utf-8"))
+    return places
+
+
+def _folder(model: LoadedModel) -> Path:
+    if model.folder is None:
+        raise ModelError(f"{model.spec.name}: only a bundle has a graph beside its weights.")
+    return model.folder
+
+
+def _tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    from safetensors.numpy import load_file
+
+    tensors: dict[str, npt.NDArray[Any]] = load_file(path)
+    return tensors
+
+
+def _constants(graph: bytes) -> set[tuple[int, int]]:
+    """Offset and size of every constant of a graph that OpenVINO has just written."""
+    return {
+        (int(data.get("offset", 0)), int(data.get("size", 0)))
+        for layer in ET.fromstring(graph).iter("layer")  # noqa: S314 - not from elsewhere
+        if layer.get("type") == "Const"
+        for data in layer.iter("data")
+    }

@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class NamedBytes(bytes):
 
     name: str
 
-    def __new__(cls, data: bytes, name: str) -> NamedBytes:
+    def __new__(cls, data: bytes, name: str) -> Self:
         """The bytes `data` under a name."""
         made = super().__new__(cls, data)
         made.name = name

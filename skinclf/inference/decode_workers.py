@@ -237,9 +237,7 @@ class _Child:
         return self._process.exitcode
 
 
-def _serve(
-    pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits: DecodeLimits | None
-) -> None:
+def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits: DecodeLimits | None) -> None:
     """The body of a decode process: until the pipe closes, decode what it names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     known: dict[str, Buffer] = {}

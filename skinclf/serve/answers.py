@@ -51,9 +51,7 @@ def json_response(
 ) -> Response:
     """An object as JSON in UTF-8."""
     text = json.dumps(content, allow_nan=False, ensure_ascii=False)
-    return Response(
-        text.encode("utf-8", "backslashreplace"), status, dict(headers or {}), "application/json"
-    )
+    return Response(text.encode("utf-8", "backslashreplace"), status, dict(headers or {}), "application/json")
 
 
 def accepted(header: str | None, offered: Sequence[str]) -> str:

@@ -191,15 +191,18 @@ class _Api:
         result = asyncio.wrap_future(work)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
+            waited: set[asyncio.Future[Any]] = {result, gone}
             await asyncio.wait(
-                {result, gone}, timeout=self._service.settings.timeout, return_when=asyncio.FIRST_COMPLETED
+                waited, timeout=self._service.settings.timeout, return_when=asyncio.FIRST_COMPLETED
             )
             if result.done():
                 return result.result()
             if gone.done():
                 raise ClientDisconnect
             raise RequestError(
-                504, "timeout", f"No answer within {self._service.settings.timeout:g} seconds; try again later."
+                504,
+                "timeout",
+                f"No answer within {self._service.settings.timeout:g} seconds; try again later.",
             )
         finally:
             result.cancel()
@@ -235,18 +238,18 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)  # noqa: S101 - registered for it
+    assert isinstance(error, RequestError)
     return error.response
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    assert isinstance(error, HTTPException)
     code, message = _WORDS.get(error.status_code, ("bad_request", "The request cannot be read."))
     return RequestError(error.status_code, code, message, error.headers).response
 
 
 async def _busy(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, BusyError)  # noqa: S101 - registered for it
+    assert isinstance(error, BusyError)
     return RequestError(503, "busy", str(error), {"Retry-After": str(error.seconds)}).response
 
 

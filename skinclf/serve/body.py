@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ class Bodies:
         self._held = 0
 
     @asynccontextmanager
-    async def images(self, scope: Scope, receive: Receive, *, most: int) -> AsyncGenerator[list[NamedBytes]]:
+    async def images(self, scope: Scope, receive: Receive, *, most: int) -> AsyncIterator[list[NamedBytes]]:
         """The images of a request, as long as the context lasts.
 
         Args:
@@ -68,7 +68,9 @@ class Bodies:
                     found = await _read(headers, _counted(receive, limit, self._too_large), most)
             except TimeoutError:
                 raise RequestError(
-                    408, "upload_timeout", f"The body was not complete after {self._settings.timeout:g} seconds."
+                    408,
+                    "upload_timeout",
+                    f"The body was not complete after {self._settings.timeout:g} seconds.",
                 ) from None
             if sum(map(len, found)) > self._settings.max_upload:
                 raise self._too_large()
@@ -140,11 +142,13 @@ async def _multipart(headers: Headers, chunks: AsyncGenerator[bytes, None], most
             ) from None
         raise RequestError(400, "bad_multipart", "The multipart body is malformed.") from None
     try:
-        found = []
+        found: list[NamedBytes] = []
         for field, part in form.multi_items():
             if field != "files" or not isinstance(part, UploadFile):
                 raise RequestError(
-                    422, "unknown_field", "A multipart body holds files of the field `files` and nothing else."
+                    422,
+                    "unknown_field",
+                    "A multipart body holds files of the field `files` and nothing else.",
                 )
             found.append(NamedBytes(await part.read(), part.filename or f"image-{len(found)}"))
     finally:

@@ -99,7 +99,4 @@ class Explanations:
         if self._explainer is None:
             self._explainer = Explainer(self._models, **self._execution)
         found = self._explainer.explain(source, prediction, target=target)
-        return Overlay(
-            found.method, found.target, found.layer, found.maximum, png(load_image(source), found)
-        )
-
+        return Overlay(found.method, found.target, found.layer, found.maximum, png(load_image(source), found))

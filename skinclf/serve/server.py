@@ -47,7 +47,9 @@ def listen(settings: ServeSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     opened = socket.socket(family)
     try:
-        if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # on Windows it would share the port
+        if hasattr(socket, "SO_REUSEADDR") and hasattr(
+            signal, "SIGHUP"
+        ):  # on Windows it would share the port
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((settings.host, settings.port))
         opened.listen(_BACKLOG)

@@ -90,8 +90,8 @@ class Service:
             for m in (models or (None,))
         ]
         self.checks, checked = _replayed(self.models, execution)
-        alone = len(checked) == 1 and execution.keys() <= _PLAIN
-        scorer = checked[0] if alone else make_scorer(self.models, **execution)
+        more = {k for k, v in execution.items() if k not in _PLAIN and v not in {None, "none", "probability"}}
+        scorer = checked[0] if len(checked) == 1 and not more else make_scorer(self.models, **execution)
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
         self.notices = self.thresholds.notices
@@ -198,11 +198,13 @@ def _replayed(
         name = model.spec.name
         scorer: Scorer = make_scorer([model], **wanted)
         scorers.append(scorer)
-        assert isinstance(scorer, NetworkScorer)  # noqa: S101 - what one plain model becomes
+        assert isinstance(scorer, NetworkScorer)
         precision = scorer.info["precision"]
         checks = replay(model, scorer.runtime)
         for check in checks:
-            allowed = check.tolerance if precision == "fp32" else _allowed(model.spec, scorer, check.tolerance)
+            allowed = (
+                check.tolerance if precision == "fp32" else _allowed(model.spec, scorer, check.tolerance)
+            )
             if not check.difference <= allowed:
                 raise ModelError(
                     f"{name}: the golden sample {check.file} comes out {check.difference:.2g} from what was recorded; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from skinclf.errors import InvalidArgumentError
 
@@ -48,9 +49,7 @@ class ServeSettings:
         for name, least in (("max_upload", 1024), ("max_queue", 1), ("max_wait", 0)):
             value = getattr(self, name)
             if value < least:
-                raise InvalidArgumentError(
-                    f"`{name}` is at least {least}; received {value}.", parameter=name
-                )
+                raise InvalidArgumentError(f"`{name}` is at least {least}; received {value}.", parameter=name)
         for name in ("timeout", "grace"):
             if not getattr(self, name) > 0:
                 raise InvalidArgumentError(
@@ -86,3 +85,18 @@ class ServeSettings:
     def max_files(self) -> int:
         """Files in one request."""
         return min(MAX_FILES, self.max_queue)
+
+
+def read_token(path: Path) -> str:
+    """The token in a file, without surrounding blanks.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidArgumentError(
+            f"{path}: the token cannot be read: {reason}.", parameter="token_file"
+        ) from None

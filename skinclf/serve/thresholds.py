@@ -43,12 +43,7 @@ class OfferedThreshold:
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the entry of `/v1/thresholds`."""
         known = self.evidence
-        counts = [known.get(key) for key in ("tp", "fp")]
-        n = known.get("n")
-        flagged = None
-        if n and all(isinstance(count, int) for count in counts):
-            flagged = 1000 * sum(counts) / n  # type: ignore[arg-type]  # checked above
-        malignant = [known.get(key) for key in ("tp", "fn")]
+        n, flagged = known.get("n"), _sum(known, "tp", "fp")
         target = known.get("target")
         return {
             "name": self.name,
@@ -58,9 +53,9 @@ class OfferedThreshold:
             "target": None if target is None else str(target),
             "sensitivity": _rate(known, "sensitivity"),
             "specificity": _rate(known, "specificity"),
-            "flagged_per_1000": flagged,
+            "flagged_per_1000": None if flagged is None or not n else 1000 * flagged / n,
             "n": n,
-            "n_malignant": sum(malignant) if all(isinstance(m, int) for m in malignant) else None,  # type: ignore[arg-type]
+            "n_malignant": _sum(known, "tp", "fn"),
             "unit": known.get("unit"),
             "data": _data(known),
             "default": self.default,
@@ -123,7 +118,8 @@ class Thresholds:
         if not 0 <= value <= 1:
             names = ", ".join(entry.name for entry in self.offered)
             raise InvalidArgumentError(
-                f"Unknown threshold; expected a number between 0 and 1 or one of {names}.", parameter="threshold"
+                f"Unknown threshold; expected a number between 0 and 1 or one of {names}.",
+                parameter="threshold",
             )
         return _number(value, self.default.decision)
 
@@ -159,6 +155,12 @@ def _table(found: Threshold) -> dict[str, OfferedThreshold]:
             evidence = {**shared, **grade, "target": row["target"], "intervals": row}
             made[name] = OfferedThreshold(name, float(np.float32(row["threshold"])), evidence, found.decision)
     return made
+
+
+def _sum(known: Mapping[str, Any], *names: str) -> int | None:
+    """Sum of recorded counts; None where one is missing."""
+    counts = [known.get(name) for name in names]
+    return None if None in counts else sum(map(int, counts))  # type: ignore[arg-type]  # none is None
 
 
 def _rate(known: Mapping[str, Any], name: str) -> dict[str, float | None] | None:

@@ -104,7 +104,8 @@ def running(model: Path | str | None = None, **options: Any) -> Iterator[Running
     try:
         until = time.monotonic() + 30
         while not server.started:
-            assert thread.is_alive() and time.monotonic() < until, "the server did not start"
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < until, "the server did not start"
             time.sleep(0.01)
         url = address(settings, opened)
         yield Running(url, "127.0.0.1", opened.getsockname()[1], service)

@@ -92,6 +92,21 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only in n
         return numbers[0], numbers[-1]
 
 
+class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """Number of bytes, written `1000000`, `500K`, `50M` or `1G` (powers of 1024)."""
+
+    name = "bytes"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read a number with or without a unit."""
+        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
+        unit = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:], 1)
+        digits = text[:-1] if unit > 1 else text
+        if not (digits.isascii() and digits.isdigit()):
+            self.fail(f"{value!r}: expected a number of bytes such as 500K, 50M or 1G.", param, ctx)
+        return int(digits) * unit
+
+
 class Codes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
     """Comma-separated label codes."""
 

@@ -14,6 +14,7 @@ from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
+from skinclf.runtimes.base import Runtime
 from skinclf.runtimes.create import create_runtime
 
 
@@ -89,13 +90,29 @@ def verify_model(
             f"{spec.name}: no golden sample to replay. `skinclf.conversion.convert_model` makes a bundle that has one."
         )
     engine = create_runtime(loaded, runtime=runtime, device=device)
-    checks = []
-    for golden in spec.golden:
+    return VerifyReport(spec.name, engine.name, replay(loaded, engine, progress=progress))
+
+
+def replay(
+    model: LoadedModel, engine: Runtime, *, progress: Callable[[str], None] | None = None
+) -> tuple[Check, ...]:
+    """Replay the golden samples of a bundle on a runtime that holds its network; empty where there are none.
+
+    Args:
+        model: Loaded model.
+        engine: Runtime that executes it.
+        progress: Function of the golden sample's file name, called before each replay.
+
+    Raises:
+        ImageError: A golden sample cannot be read.
+    """
+    spec, checks = model.spec, []
+    for golden in spec.golden if model.folder is not None else ():
         if progress is not None:
             progress(golden.file)
-        image = load_image(loaded.folder / golden.file)
+        image = load_image(model.folder / golden.file)  # type: ignore[operator]  # checked above
         raw = engine.run(np.stack([spec.preprocess.pixels(image)]))
         found = probabilities(raw, spec.activation)[0].astype(np.float64)
         difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
         checks.append(Check(golden.file, golden.source, difference, golden.tolerance))
-    return VerifyReport(spec.name, engine.name, tuple(checks))
+    return tuple(checks)

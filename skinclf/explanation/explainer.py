@@ -120,36 +120,40 @@ class Explainer:
         """Layers that Grad-CAM can take, from input to output, with grid and channels; empty without gradients."""
         return () if self._gradients is None else tuple(map(str, self._gradients.layers))
 
-    def explain(self, source: ImageSource, prediction: Prediction | None = None) -> Explanation:
+    def explain(
+        self, source: ImageSource, prediction: Prediction | None = None, *, target: str | None = None
+    ) -> Explanation:
         """The map of one image.
 
         Args:
             source: A path, encoded bytes, PIL image or array (H, W, 3) uint8 RGB.
             prediction: What this explainer's predictor said about it; None asks it now.
+            target: Quantity to explain in place of the explainer's own.
 
         Raises:
+            InvalidArgumentError: The target is unknown.
             ImageError: The image cannot be read, or its map is zero, constant or not finite.
             ModelError: The pass with gradients gives other probabilities than the runtime.
         """
         prediction = self.predictor.predict(source) if prediction is None else prediction
         labels, values = self.predictor.spec.labels, tuple(prediction.probabilities.values())
-        target = make_target(self.target, labels, prediction.index)
+        chosen = make_target(target or self.target, labels, prediction.index)
         original = load_image(source)
         scorer = self.predictor.scorer
         prepared = scorer.prepare(source)
         geometry = self._geometry(*original.shape[:2])
         if self._gradients is None:
-            found = SCORE_METHODS[self.method](Canvas.of(scorer, original, prepared), target)
+            found = SCORE_METHODS[self.method](Canvas.of(scorer, original, prepared), chosen)
         else:
-            found = self._from_gradients(self._gradients, prepared[0], target, values)
+            found = self._from_gradients(self._gradients, prepared[0], chosen, values)
         check_map(found, prediction.image, self.method)
         return Explanation(
             image=prediction.image,
             prediction=prediction,
-            target=target.name,
-            described=target.describe(labels),
-            probability=target.probability(values),
-            log_odds=float(target.of_probabilities(np.asarray([values]))[0]),
+            target=chosen.name,
+            described=chosen.describe(labels),
+            probability=chosen.probability(values),
+            log_odds=float(chosen.of_probabilities(np.asarray([values]))[0]),
             method=self.method,
             layer=self.layer,
             map=geometry.to_original(found),

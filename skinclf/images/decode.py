@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,28 @@ _UPRIGHT = {
 _EXIF_ORIENTATION = 0x0112
 
 
+class NamedBytes(bytes):
+    """Encoded bytes that messages call by the name of the file that they came from.
+
+    Attributes:
+        name: Name of the file.
+    """
+
+    name: str
+
+    def __new__(cls, data: bytes, name: str) -> Self:
+        """The bytes `data` under a name."""
+        made = super().__new__(cls, data)
+        made.name = name
+        return made
+
+    def __getnewargs__(self) -> tuple[bytes, str]:  # type: ignore[override]  # decode processes receive both
+        return bytes(self), self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def is_address(name: str) -> bool:
     """Whether a name is an address such as `https://...` or `s3://...`, and no path."""
     return bool(_ADDRESS.match(name))
@@ -102,9 +124,12 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | Reduction | No
         return _decode(source, "image")
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
+        name = source.name if isinstance(source, NamedBytes) else ""
+        if not data and name:
+            raise ImageError("empty", f"{name}: the file is empty.")
         if not data:
             raise ImageError("empty", "Received 0 bytes; expected an encoded image.")
-        return _open_and_decode(io.BytesIO(data), f"{len(data)} bytes", draft)
+        return _open_and_decode(io.BytesIO(data), name or f"{len(data)} bytes", draft)
     if isinstance(source, str) and is_address(source):
         raise ImageError("missing", f"{source}: {NOT_READ}.")
     if isinstance(source, (str, os.PathLike)):

@@ -69,6 +69,7 @@ class AnnotatedScorer(Scorer):
         self._base, self._annotations = base, annotations
         self.spec = base.spec
         self.prepare = base.prepare
+        self.one_by_one = base.one_by_one
         self.columns = {**base.columns, **{k: v for a in annotations for k, v in a.columns.items()}}
 
     @property

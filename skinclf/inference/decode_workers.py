@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from skinclf.errors import ImageError, SkinclfError
 from skinclf.images.decode import ImageSource
+from skinclf.inference.decode_limits import DecodeLimits
 from skinclf.inference.scorer import Pixels, Prepare, Slot, failure
 
 logger = logging.getLogger("skinclf")
@@ -31,6 +32,8 @@ logger = logging.getLogger("skinclf")
 MAX_THREADS = 6
 MAX_WORKERS = 16
 _START_SECONDS = 120.0
+#: Signal that ends a process which has used up its processor time.
+_OUT_OF_TIME = int(getattr(signal, "SIGXCPU", 0))
 
 
 def default_workers() -> int:
@@ -111,14 +114,21 @@ class Decoder:
         workers: Number of workers; 0 decodes in the calling thread.
         processes: Whether the workers are processes instead of threads; None: beyond `MAX_THREADS`, and not
             for the first few images, which are decoded before a process has started.
+        limits: What one image may take in a process; None sets no limit.
     """
 
     def __init__(
-        self, prepare: Prepare, layout: tuple[Slot, ...], *, workers: int, processes: bool | None = None
+        self,
+        prepare: Prepare,
+        layout: tuple[Slot, ...],
+        *,
+        workers: int,
+        processes: bool | None = None,
+        limits: DecodeLimits | None = None,
     ) -> None:
         self.workers = workers
         self.processes = bool(workers) and (workers > MAX_THREADS if processes is None else processes)
-        self._prepare, self._layout = prepare, layout
+        self._prepare, self._layout, self._limits = prepare, layout, limits
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode") if workers else None
         self._local = threading.local()
         self._here_first = 4 * workers if processes is None else 0
@@ -153,7 +163,7 @@ class Decoder:
         for _ in range(2):
             child: _Child | None = getattr(self._local, "child", None)
             if child is None:
-                child = self._local.child = _Child(self._prepare, self._layout)
+                child = self._local.child = _Child(self._prepare, self._layout, self._limits)
                 self._children.append(child)
             try:
                 return child.decode(source, buffer, index)
@@ -162,6 +172,11 @@ class Decoder:
                 self._children.remove(child)
                 self._local.child = None
                 logger.warning("A decode process died (exit code %s); it is replaced.", code)
+                if self._limits is not None and code == -_OUT_OF_TIME:
+                    return ImageError(
+                        "too_large",
+                        f"{source!s:.200}: decoding takes more than {self._limits.seconds} seconds.",
+                    )
         return ImageError(
             "worker_died", f"{source!s:.200}: the process that decoded it died twice (exit code {code})."
         )
@@ -181,10 +196,10 @@ class Decoder:
 class _Child:
     """One decode process and the pipe to it."""
 
-    def __init__(self, prepare: Prepare, layout: tuple[Slot, ...]) -> None:
+    def __init__(self, prepare: Prepare, layout: tuple[Slot, ...], limits: DecodeLimits | None) -> None:
         context = mp.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, prepare, layout), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, prepare, layout, limits), daemon=True)
         self._process.start()
         theirs.close()
         try:
@@ -222,10 +237,12 @@ class _Child:
         return self._process.exitcode
 
 
-def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...]) -> None:
+def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits: DecodeLimits | None) -> None:
     """The body of a decode process: until the pipe closes, decode what it names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     known: dict[str, Buffer] = {}
+    if limits is not None:
+        limits.limit_memory()
     pipe.send("ready")
     while True:
         try:
@@ -235,11 +252,16 @@ def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...]) -> None
         if name not in known:
             memory = SharedMemory(name)
             known[name] = Buffer(_views(layout, batch_size, memory), memory)
+            if limits is not None:
+                limits.limit_memory()
+        if limits is not None:
+            limits.limit_time()
         reply: BaseException | None
         try:
             reply = fill(prepare, source, known[name].at(index))
         except Exception as error:
             reply = error
+        del source
         pipe.send(reply)
     for buffer in known.values():
         buffer.release()

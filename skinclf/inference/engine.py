@@ -111,7 +111,7 @@ def stream(
     """
     times = times or Times()
     decoder = Decoder(scorer.prepare, scorer.layout, workers=workers, processes=processes)
-    network = _Network(scorer, threaded=workers > 0)
+    network = Network(scorer, threaded=workers > 0)
     try:
         yield from _pipeline(inputs, decoder, network, batch_size, times, continued=continued)
     finally:
@@ -122,7 +122,7 @@ def stream(
 def _pipeline(
     inputs: Iterable[tuple[K, ImageSource | None]],
     decoder: Decoder,
-    network: _Network,
+    network: Network,
     batch_size: int,
     times: Times,
     *,
@@ -171,8 +171,8 @@ def _decode(
     return _Job([key for key, _ in chunk], buffer, size, futures)
 
 
-class _Network:
-    """Calls the scorer, in two threads of its own: one stages the next batch while the other scores this one.
+class Network:
+    """The scorer, called in two threads of its own: one stages the next batch while the other scores this one.
 
     So writing, waiting for decoders and, on an accelerator, the copy to it overlap with the network.
     """

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ImageError
-from skinclf.images.decode import ImageSource, load_picture
+from skinclf.images.decode import ImageSource, NamedBytes, load_picture
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.precision import reduced_fingerprint, reduced_info
 from skinclf.models.probabilities import probabilities
@@ -74,11 +74,13 @@ class Scorer(ABC):
         spec: Contract that labels, thresholds and operating points are taken from.
         prepare: Decodes one image, or raises `ImageError`; can be pickled, so that processes may run it.
         columns: Extra columns of the table: name to `float`, `int`, `bool` or `str`.
+        one_by_one: Whether images are computed one by one, so that the size of a batch cannot show in the numbers.
     """
 
     spec: ModelSpec
     prepare: Prepare
     columns: Mapping[str, type] = MappingProxyType({})
+    one_by_one: bool = False
 
     @property
     @abstractmethod
@@ -194,6 +196,7 @@ class ModelScorer(NetworkScorer):
         if embeddings and not runtime.gives_embeddings:
             raise no_embeddings(runtime)
         super().__init__(spec, runtime, LoadPixels(spec.preprocess))
+        self.one_by_one = runtime.one_by_one
         self._embeddings = embeddings
 
     def stage(self, batch: Pixels) -> Pixels:
@@ -218,8 +221,9 @@ def failure(error: Exception, source: object) -> ImageError:
     """
     if isinstance(error, ImageError):
         return error
-    name = source if isinstance(source, str) or hasattr(source, "__fspath__") else type(source).__name__
-    return ImageError("unreadable", f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    named = isinstance(source, (str, NamedBytes)) or hasattr(source, "__fspath__")
+    name = source if named else type(source).__name__
+    return ImageError("unreadable", f"{name!s}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def threshold_notices(scorer: Scorer) -> tuple[str, ...]:

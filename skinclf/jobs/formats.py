@@ -68,7 +68,11 @@ class CsvFormat:
 
     def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
-        return csv_bytes([[_cell(v) for v in self._schema.values(p)] for p in predictions])
+        return csv_bytes(map(self.cells, predictions))
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        """Cells of one row as text, in the order of the columns."""
+        return [_cell(v) for v in self._schema.values(prediction)]
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """See `Format.read`."""
@@ -93,13 +97,14 @@ class JsonlFormat:
 
     def encode(self, predictions: Iterable[Prediction]) -> bytes:
         """See `Format.encode`."""
-        lines = []
-        for p in predictions:
-            cells = zip(self._columns, self._schema.values(p), strict=True)
-            # A float's shortest float32 text, so that both formats hold the same numbers.
-            row = {k: float(number(v)) if isinstance(v, float) else v for k, v in cells}
-            lines.append(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
-        return _utf8("".join(lines))
+        rows = map(self.row, predictions)
+        return _utf8("".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
+
+    def row(self, prediction: Prediction) -> dict[str, Any]:
+        """One row as an object: column to value, None for what a failed input lacks."""
+        cells = zip(self._columns, self._schema.values(prediction), strict=True)
+        # A float's shortest float32 text, so that both formats hold the same numbers.
+        return {k: float(number(v)) if isinstance(v, float) else v for k, v in cells}
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """See `Format.read`."""

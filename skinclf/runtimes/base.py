@@ -24,6 +24,7 @@ class Runtime(ABC):
         streams: Number of batches that the device computes at once.
         reason: Why this runtime was taken, in words; set by `skinclf.runtimes.create.create_runtime`.
         gives_embeddings: Whether `embed` is available.
+        one_by_one: Whether images are computed one by one, so that the size of a batch cannot show in the numbers.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Runtime(ABC):
     streams: int = 1
     reason: str = "requested"
     gives_embeddings: ClassVar[bool] = False
+    one_by_one: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, pixels: StagedPixels) -> Float32:

@@ -34,6 +34,7 @@ class OpenVinoRuntime(Runtime):
     """Runs a network compiled by OpenVINO; see `skinclf.runtimes.base.Runtime`."""
 
     name = "openvino"
+    one_by_one = True
 
     def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
         """Convert (or fetch from the cache) and compile.

@@ -37,6 +37,7 @@ _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "Pow": lambda tf, x, y: tf.pow(x, tf.cast(y, x.dtype)),
     "Max": lambda tf, x, y: tf.maximum(x, y),
     "Min": lambda tf, x, y: tf.minimum(x, y),
+    "Mod": lambda tf, x, y: tf.math.floormod(x, y),
     "Equal": lambda tf, x, y: tf.equal(x, y),
 }
 
@@ -185,14 +186,15 @@ class _Steps:
         return self._pool(names, a, "AVG", 0.0)
 
     def _pool(self, names: list[str], a: Mapping[str, Any], kind: str, outside: float) -> _Value:
-        if a.get("ceil_mode"):
-            raise ModelError(f"{self.name}: pooling with ceil_mode cannot be exported to TensorFlow here.")
         top, left, bottom, right = [int(p) for p in a.get("pads", [0] * 4)]
         x = self.tf.pad(
             self.image(names[0]), [[0, 0], [top, bottom], [left, right], [0, 0]], constant_values=outside
         )
         pool = self.tf.nn.max_pool2d if kind == "MAX" else self.tf.nn.avg_pool2d
         window, strides = [int(k) for k in a["kernel_shape"]], [int(s) for s in a.get("strides", [1, 1])]
+        rests = [(size - k) % s for size, k, s in zip(x.shape[1:3], window, strides, strict=True)]
+        if a.get("ceil_mode") and any(rests):
+            raise ModelError(f"{self.name}: windows beyond the edge (ceil_mode) cannot be exported here.")
         return _Value(pool(x, window, strides, "VALID"), last=True)
 
     def _globalaveragepool(self, names: list[str], _a: Mapping[str, Any]) -> _Value:

@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("skinclf_cli.commands.data:data", "Download, check, prepare and explore training data."),
     "train": ("skinclf_cli.commands.train:train", "Train a model and export it as a bundle."),
     "search": ("skinclf_cli.commands.search:search", "Search for a good training configuration."),
-    "export": ("skinclf_cli.commands.export:export", "Make a bundle from a training run."),
+    "export": ("skinclf_cli.commands.export:export", "Export a training run or a model."),
     "card": ("skinclf_cli.commands.card:card", "Write the model card of a bundle."),
     "push": ("skinclf_cli.commands.push:push", "Publish a model with its card on the Hub."),
     "doctor": ("skinclf_cli.commands.doctor:doctor", "Check this installation."),

@@ -1,12 +1,14 @@
-"""Models rewritten and checked: conversion to a bundle, verification, int8, measured precision."""
+"""Models rewritten and checked: bundles, files of other libraries, verification, int8, measured precision."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "Exported",
     "VerifyReport",
     "convert_model",
+    "export_model",
     "measure_precision",
     "quantize_model",
     "verify_model",
@@ -14,6 +16,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from skinclf.conversion.convert import convert_model
+    from skinclf.conversion.export import Exported, export_model
     from skinclf.conversion.precision_loss import measure_precision
     from skinclf.conversion.quantize import quantize_model
     from skinclf.conversion.verify import VerifyReport, verify_model
@@ -24,6 +27,7 @@ else:
         __name__,
         {
             "skinclf.conversion.convert": ["convert_model"],
+            "skinclf.conversion.export": ["Exported", "export_model"],
             "skinclf.conversion.precision_loss": ["measure_precision"],
             "skinclf.conversion.quantize": ["quantize_model"],
             "skinclf.conversion.verify": ["VerifyReport", "verify_model"],

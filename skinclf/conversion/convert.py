@@ -67,7 +67,8 @@ def convert_model(
     """
     if folder.suffix.lower() in _FILE_ENDINGS:
         raise OutputError(
-            f"{folder}: a bundle is a folder, and this is the name of a {folder.suffix} file. Name a folder."
+            f"{folder}: a bundle is a folder, and this is the name of a {folder.suffix} file. Name a folder; "
+            "`skinclf.conversion.export_model` (on the command line `skinclf export`) writes files of other libraries."
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: not an empty folder; a bundle is written into a new one.")

@@ -28,6 +28,7 @@ from skinclf.metrics.bootstrap import percentile_interval
 from skinclf.metrics.estimate import Estimate
 from skinclf.metrics.intervals import check_confidence
 from skinclf.tables.predictions import label_set_of, read_predictions
+from skinclf.tables.reference import LabelOptions
 
 #: Figure, by the names that training uses for them, to the panel's name.
 FIGURES = {
@@ -103,6 +104,7 @@ def read_members(
     split: str | None = None,
     label_set: LabelSet | None = None,
     group_by: str | None = None,
+    label_options: LabelOptions | None = None,
 ) -> list[LabelledPredictions]:
     """Read the tables of several models and keep the images that all of them answer.
 
@@ -112,6 +114,7 @@ def read_members(
         split: Only rows of this split of the labels.
         label_set: Label set of the predictions; None recognises it by their columns.
         group_by: Column that says which images belong together; None uses the lesions when known.
+        label_options: Columns, names and classes of the labels table that the user states.
 
     Raises:
         InvalidArgumentError: Fewer than two tables, other classes, or no image in common.
@@ -122,7 +125,7 @@ def read_members(
     for path in predictions:
         table = read_predictions(path)
         known = label_set or label_set_of(table)
-        joined = join_split(table, *open_labels(labels, known, split))
+        joined = join_split(table, *open_labels(labels, known, split, label_options))
         found.append(label_predictions(joined, labels=known, group_by=group_by))
         if found[-1].labels.codes != found[0].labels.codes:
             raise InvalidArgumentError(

@@ -11,7 +11,15 @@ from support.evaluation_tables import write_labels, write_predictions
 
 from skinclf_cli.main import cli, run
 
-COMMANDS = (["evaluate"], ["tune-threshold"], ["calibrate"], ["conformal"], ["data", "prepare"])
+COMMANDS = (
+    ["evaluate"],
+    ["tune-threshold"],
+    ["calibrate"],
+    ["conformal"],
+    ["ensemble"],
+    ["data", "prepare"],
+    ["data", "check"],
+)
 OPTIONS = ("--id-column", "--label-column", "--map-label", "--drop-class")
 
 
@@ -80,3 +88,24 @@ def test_evaluation_and_threshold_count_the_same(capsys: pytest.CaptureFixture[s
 def test_a_mapping_has_two_sides(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", *TABLES, "--map-label", "mole"]) == 2
     assert "Expected OLD=NEW" in capsys.readouterr().err
+
+
+def test_an_ensemble_and_a_check_read_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    stated = ["--label-column", "dx", "--map-label", "mole=nv", "--id-column", "photo"]
+    both = ["ensemble", "--predictions", "p.csv", "--predictions", "p.csv", "--labels", "labels.csv"]
+    assert run([*both, "--replicates", "20", *stated]) == 0
+    assert run([*both, "--replicates", "20", "--id-column", "photo"]) == 2
+    assert "--label-column" in capsys.readouterr().err
+    Path("images").mkdir()
+    rows = [line.split(";") for line in Path("labels.csv").read_text().splitlines()[1:]]
+    for name in {row[0] for row in rows}:
+        Image.new("RGB", (16, 12), (200, len(name), 90)).save(f"images/{name}.jpg")
+    check = ["data", "check", "--metadata", "labels.csv", "--image-dir", "images", "--output", "c", *stated]
+    assert run([*check, "--drop-class", "vasc", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    counts = {name: sum(row[2] == name for row in rows) for name in ("mole", "vasc", "unknown")}
+    assert report["labels"]["nv"] == counts["mole"]
+    assert "vasc" not in report["labels"]
+    assert report["dropped"] == {"unk": counts["unknown"], "vasc": counts["vasc"]}

@@ -10,10 +10,12 @@ from skinclf_cli import console
 from skinclf_cli.options import (
     EXISTING,
     EXISTING_FILE,
+    TableOptions,
     bootstrap_seed_option,
     confidence_option,
     json_option,
     replicates_option,
+    table_options,
 )
 from skinclf_cli.types import Numbers, OutputFile
 
@@ -60,6 +62,7 @@ from skinclf_cli.types import Numbers, OutputFile
     metavar="COLUMN",
     help="Column of images that belong together. Default: the lesions, when known.",
 )
+@table_options
 @confidence_option
 @replicates_option
 @bootstrap_seed_option
@@ -75,6 +78,7 @@ def ensemble(
     rounds: int,
     taxonomy: str | None,
     group_by: str | None,
+    table: TableOptions,
     confidence: float,
     replicates: int,
     seed: int,
@@ -102,6 +106,7 @@ def ensemble(
         split=split,
         label_set=None if taxonomy is None else parse_labels(taxonomy),
         group_by=group_by,
+        label_options=table.options(),
     )
     result = measure(
         members,

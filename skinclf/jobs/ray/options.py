@@ -13,7 +13,6 @@ def check_ray_options(
     *,
     output: str | os.PathLike[str],
     model: Sequence[str] = (),
-    threshold: str | float | None = None,
     on_error: str = "record",
     tta: str = "none",
     resume: bool = False,
@@ -24,13 +23,12 @@ def check_ray_options(
     conformal: str | None = None,
     refer_below: float | None = None,
     weights: Sequence[float] | None = None,
-) -> float | None:
+) -> None:
     """Check the options of a prediction run for `predict_with_ray`.
 
     Args:
         output: Path or URI of the output folder.
         model: Names or paths of models; at most one.
-        threshold: Threshold on the probability of malignancy, a number or its text; None takes the model's own.
         on_error: Handling of an input that fails; only `record`.
         tta: Test-time augmentation; only `none`.
         resume: Whether to complete an interrupted table; only False.
@@ -42,11 +40,8 @@ def check_ray_options(
         refer_below: Probability below which images are marked for referral; only None.
         weights: Weights of several models; only None.
 
-    Returns:
-        The threshold as a number, or None.
-
     Raises:
-        InvalidArgumentError: An option is not supported on a cluster, or `threshold` is no number.
+        InvalidArgumentError: An option is not supported on a cluster.
     """
     unsupported = {
         "model": len(model) > 1,
@@ -73,9 +68,3 @@ def check_ray_options(
             "Prediction on Ray writes a folder of Parquet files; set `output` to its path.",
             parameter="output",
         )
-    try:
-        return None if threshold is None else float(threshold)
-    except ValueError:
-        raise InvalidArgumentError(
-            f"Prediction on Ray takes `threshold` as a number; received {threshold!r}.", parameter="threshold"
-        ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.json import write_json
+from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.check import JOURNAL, check_images
 from skinclf_training.data.locate import find_images, index_images
 from skinclf_training.data.near_duplicates import DISTANCE, near_pairs
@@ -25,6 +26,7 @@ def check_data(
     format: str | None = None,  # noqa: A002 - name of the option
     workers: int = 4,
     distance: int = DISTANCE,
+    label_options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Decode every image and compare tables with folders.
@@ -38,6 +40,7 @@ def check_data(
         format: Format of the labels; None detects it.
         workers: Number of decoding threads.
         distance: Largest number of bits, of 256, by which near-duplicates differ.
+        label_options: Columns, names and classes of the table that the user states.
         progress: Function that is called with (checked, total) at intervals.
 
     Returns:
@@ -47,7 +50,7 @@ def check_data(
         InvalidArgumentError: The labels or a folder cannot be read.
         OutputError: The folder cannot be written.
     """
-    read = read_records(metadata, format=format)
+    read = read_records(metadata, format=format, options=label_options)
     records = read.records
     own = {r.image: r.file for r in records if r.file is not None}
     index = own or find_images({r.image: r.name for r in records}, image_dirs)
@@ -79,6 +82,7 @@ def check_data(
         "images_with_lesion_id": read.lesions,
         "lesions": len(labels_of),
         "lesions_with_several_labels": sorted(g for g, labels in labels_of.items() if len(labels) > 1),
+        "dropped": dict(read.dropped),
         "labels": dict(Counter(r.label for r in records).most_common()),
         "sizes": dict(found.sizes.most_common(_LISTED)),
         "identical_files": [list(group) for group in found.duplicates],

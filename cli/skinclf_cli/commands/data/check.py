@@ -15,7 +15,7 @@ from skinclf_cli.commands.data.options import (
     workers_option,
 )
 from skinclf_cli.errors import DONE, PARTLY_FAILED
-from skinclf_cli.options import FOLDER, json_option
+from skinclf_cli.options import FOLDER, TableOptions, json_option, table_options
 from skinclf_cli.progress import image_bar
 
 
@@ -26,6 +26,7 @@ from skinclf_cli.progress import image_bar
     "--output", type=FOLDER, required=True, help="Folder for check.json; `prepare` can use the same one."
 )
 @format_option
+@table_options
 @workers_option
 @distance_option
 @json_option
@@ -35,6 +36,7 @@ def check(
     image_dirs: tuple[Path, ...],
     output: Path,
     format: str | None,  # noqa: A002 - the name of the option
+    table: TableOptions,
     workers: int,
     distance: int,
     as_json: bool,
@@ -55,6 +57,7 @@ def check(
             format=format,
             workers=workers,
             distance=distance,
+            label_options=table.options(),
             progress=show,
         )
     for image, reason in list(report["rejected"].items())[:20]:

@@ -35,14 +35,14 @@ def predict_on_cluster(
 
     Raises:
         InvalidArgumentError: An option is not for Ray.
+        MismatchError: The threshold file was made for another model.
     """
     from skinclf.jobs.ray import predict_with_ray
     from skinclf.jobs.ray.options import check_ray_options
 
-    threshold = check_ray_options(
+    check_ray_options(
         output=table.output,
         model=choice.model,
-        threshold=decision.threshold,
         on_error=table.on_error,
         tta=choice.tta,
         resume=table.resume,
@@ -61,7 +61,7 @@ def predict_on_cluster(
         overwrite=table.overwrite,
         quiet=console.verbosity() < 0,
         model=choice.model[0] if choice.model else None,
-        threshold=threshold,
+        threshold=_threshold(choice, decision, options, hub),
         options=options,
         hub=hub,
         device=execution.device,
@@ -73,3 +73,26 @@ def predict_on_cluster(
     )
     console.message(f"{run}. {notice}")
     return PARTLY_FAILED if run.failed else DONE
+
+
+def _threshold(
+    choice: ModelChoice, decision: DecisionOptions, options: ModelOptions, hub: HubOptions
+) -> float | None:
+    """What `--threshold` says, as for a run on this machine; None takes the model's own."""
+    if decision.threshold is None:
+        return None
+    from skinclf.decisions.threshold_file import resolve_threshold
+    from skinclf.errors import InvalidArgumentError
+    from skinclf.models.load import load_spec
+
+    spec = load_spec(choice.model[0] if choice.model else None, options=options, hub=hub)
+    threshold, notices = resolve_threshold(decision.threshold, spec, force=decision.force)
+    if threshold.decision is not None:
+        raise InvalidArgumentError(
+            f"{decision.threshold}: decides among classes ({threshold.decision}), and prediction on Ray applies one "
+            "threshold to the probability of malignancy. Leave out `engine`, or give a number.",
+            parameter="threshold",
+        )
+    for notice in notices:
+        console.message(notice)
+    return threshold.value

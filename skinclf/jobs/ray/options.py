@@ -24,6 +24,8 @@ def check_ray_options(
     conformal: str | None = None,
     refer_below: float | None = None,
     weights: Sequence[float] | None = None,
+    frames: str | None = None,
+    dicom_ids: bool = False,
 ) -> float | None:
     """Check the options of a prediction run for `predict_with_ray`.
 
@@ -41,6 +43,8 @@ def check_ray_options(
         conformal: Label sets; only None.
         refer_below: Probability below which images are marked for referral; only None.
         weights: Weights of several models; only None.
+        frames: Frames of DICOM files with several; only None.
+        dicom_ids: Whether the table has the UIDs of DICOM files; only False.
 
     Returns:
         The threshold as a number, or None.
@@ -60,6 +64,8 @@ def check_ray_options(
         "conformal": conformal is not None,
         "refer_below": refer_below is not None,
         "weights": weights is not None,
+        "frames": frames is not None,
+        "dicom_ids": dicom_ids,
     }
     given = [name for name, is_given in unsupported.items() if is_given]
     if given:

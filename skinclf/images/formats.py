@@ -124,12 +124,9 @@ def open_image(file: IO[bytes]) -> Image.Image:
 def why_unreadable(file: IO[bytes]) -> str | None:
     """A sentence's end on a format that is known but cannot be read, and what to do; None for other content."""
     file.seek(0)
-    head = file.read(132)
-    kind = _foreign(head)
+    kind = _foreign(file.read(64))
     if kind == "HEIC":
         return f"HEIC, the format of iPhone photographs: {HEIF_ADVICE}"
-    if kind == "DICOM":
-        return f"DICOM: {DICOM_ADVICE}"
     return None if kind is None else f"{kind}, which cannot be read here: save it as JPEG or PNG"
 
 
@@ -144,4 +141,4 @@ def _foreign(head: bytes) -> str | None:
             return "HEIC"
     if head[:2] == b"\xff\x0a" or head[4:12] == b"JXL \r\n\x87\n":
         return "JPEG XL"
-    return "DICOM" if head[128:132] == b"DICM" else None
+    return None

@@ -27,7 +27,17 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from skinclf.errors import ImageError
-from skinclf.images.formats import ENDINGS, HEIF_ENDINGS, open_image, why_unreadable
+from skinclf.images.dicom.frame_names import split_frame
+from skinclf.images.formats import (
+    DICOM_ADVICE,
+    DICOM_ENDINGS,
+    ENDINGS,
+    HEIF_ENDINGS,
+    has_dicom,
+    is_dicom,
+    open_image,
+    why_unreadable,
+)
 from skinclf.images.metadata import exif_orientation, without_metadata
 
 RGBArray: TypeAlias = npt.NDArray[np.uint8]
@@ -41,7 +51,7 @@ MAX_PIXELS = 89_478_485
 #: Largest JPEG (2**28 pixels; phones reach 200 million); above `MAX_PIXELS` it is decoded at reduced size.
 MAX_JPEG_PIXELS = 268_435_456
 #: Endings of image files, in lower case.
-EXTENSIONS = ENDINGS | HEIF_ENDINGS
+EXTENSIONS = ENDINGS | HEIF_ENDINGS | DICOM_ENDINGS
 
 #: Why an address is no input.
 NOT_READ = "addresses are not read; download the image and give its file"
@@ -96,7 +106,8 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | Reduction | None
     """Decode one image to an upright RGB array.
 
     Args:
-        source: Path, encoded bytes, PIL image, or an array of shape (H, W, 3), dtype uint8, RGB.
+        source: Path, encoded bytes, PIL image, or an array of shape (H, W, 3), dtype uint8, RGB. A frame of a DICOM
+            file is named as `file.dcm#3`.
         draft: Limit of libjpeg's scaled decoding of a file: a (width, height) that the upright result never falls
             below, or a function such as `Preprocess.reduction`; None decodes in full. It changes pixel values
             slightly, hence is only used for models whose `Preprocess` declares it.
@@ -141,10 +152,13 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | Reduction | No
 
 
 def _load_path(path: Path, draft: tuple[int, int] | Reduction | None) -> Image.Image:
+    name, frame = str(path), None
     try:
+        if not path.exists():
+            path, frame = split_frame(path)
         info = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing", f"{path}: no such file.") from None
+        raise ImageError("missing", f"{name}: no such file.") from None
     except (OSError, ValueError) as error:
         raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
     if not stat.S_ISREG(info.st_mode):
@@ -153,14 +167,20 @@ def _load_path(path: Path, draft: tuple[int, int] | Reduction | None) -> Image.I
         raise ImageError("empty", f"{path}: the file is empty.")
     try:
         with path.open("rb") as file:
-            return _open_and_decode(file, str(path), draft)
+            return _open_and_decode(file, name, draft, frame)
     except ImageError:
         raise
     except OSError as error:
         raise ImageError("unreadable", f"{path}: {_reason(error)}.") from None
 
 
-def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None) -> Image.Image:
+def _open_and_decode(
+    file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None, frame: int | None = None
+) -> Image.Image:
+    if is_dicom(file, name if frame is None else name.rpartition("#")[0]):
+        return _decode_dicom(file, name, draft, frame)
+    if frame is not None:
+        raise ImageError("missing", f"{name}: frames are numbered in DICOM files only.")
     try:
         return _decode_file(file, name, draft)
     except ImageError as error:
@@ -176,6 +196,24 @@ def _open_and_decode(file: IO[bytes], name: str, draft: tuple[int, int] | Reduct
         return _decode_file(io.BytesIO(bare), name, draft)
     except ImageError:
         raise failure from None
+
+
+def _decode_dicom(
+    file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None, frame: int | None
+) -> Image.Image:
+    """A frame of a DICOM file; its JPEG or JPEG 2000 stream as if it were a file of its own."""
+    from skinclf.images.dicom.frames import Encoded, read_frame
+
+    if not has_dicom():
+        raise ImageError("unsupported", f"{name}: DICOM: {DICOM_ADVICE}.")
+    try:
+        found = read_frame(file, name, frame=frame, most=MAX_PIXELS)
+    except MemoryError:
+        raise ImageError("too_large", f"{name}: not enough memory for this DICOM file.") from None
+    if not isinstance(found, Encoded):
+        return found
+    picture = _decode_file(io.BytesIO(found.data), name, draft)
+    return Image.merge("YCbCr", picture.split()).convert("RGB") if found.ycbcr else picture
 
 
 def _decode_file(file: IO[bytes], name: str, draft: tuple[int, int] | Reduction | None) -> Image.Image:

@@ -16,7 +16,14 @@ from typing import IO
 from skinclf._utils.natural_order import natural_key, sort_names
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images.decode import NOT_READ, is_address
-from skinclf.images.formats import HEIF_ADVICE, HEIF_ENDINGS, has_heif, readable_endings
+from skinclf.images.dicom.frame_names import Frames, frame_names
+from skinclf.images.formats import (
+    HEIF_ADVICE,
+    HEIF_ENDINGS,
+    has_heif,
+    is_dicom_without_ending,
+    readable_endings,
+)
 from skinclf.images.left_out import LeftOut
 from skinclf.images.path_list import read_list
 
@@ -82,7 +89,7 @@ def _image_names(folder: str, subfolders: list[str], left_out: LeftOut | None = 
                 subfolders.append(entry.name)
                 continue
             kind = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if kind in known:
+            if kind in known or is_dicom_without_ending(entry.path):
                 yield entry.name
             elif left_out is not None and entry.is_dir():
                 left_out.links.append(entry.path)
@@ -98,11 +105,14 @@ class Inputs:
         paths: Files and folders, in this order; a folder stands for its images.
         listing: File of paths (see `skinclf.images.path_list.read_list`), or an open binary stream of them.
         recursive: Whether subfolders are searched too.
+        frames: Frames of a DICOM file with several that are inputs, named as `file.dcm#3`: `first` or `all`; None
+            names none, so that such a file fails.
     """
 
     paths: Sequence[str | os.PathLike[str]] = ()
     listing: Path | IO[bytes] | None = None
     recursive: bool = False
+    frames: Frames | None = None
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -110,6 +120,13 @@ class Inputs:
         return tuple(os.fspath(p) for p in self.paths if os.path.isdir(p))  # noqa: PTH112
 
     def __iter__(self) -> Iterator[str]:
+        if self.frames is None:
+            yield from self._names()
+            return
+        for name in self._names():
+            yield from frame_names(name, self.frames)
+
+    def _names(self) -> Iterator[str]:
         for path in self.paths:
             if os.path.isdir(path):  # noqa: PTH112 - keeps the name as given
                 yield from scan_directory(path, recursive=self.recursive)
@@ -125,8 +142,13 @@ class Inputs:
         """Check early that there is an input.
 
         Raises:
-            InvalidArgumentError: The paths hold no image or an address, or the list is missing.
+            InvalidArgumentError: The paths hold no image or an address, the list is missing, or `frames` is another
+                word.
         """
+        if self.frames not in {None, "first", "all"}:
+            raise InvalidArgumentError(
+                f"`frames` is 'first' or 'all'; received {self.frames!r}.", parameter="frames"
+            )
         for path in self.paths:
             if isinstance(path, str) and is_address(path):
                 raise InvalidArgumentError(f"{path}: {NOT_READ}.")
@@ -149,7 +171,9 @@ class Inputs:
             )
 
     def count(self) -> int | None:
-        """Number of inputs, for progress; None for a stream, which can be read only once."""
+        """Number of inputs, for progress; None for a stream, which can be read only once, and for all frames."""
+        if self.frames == "all":
+            return None
         if isinstance(self.listing, Path):
             with self.listing.open("rb") as file:
                 return sum(1 for _ in read_list(file))

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from skinclf.images.formats import HEIF_ADVICE, HEIF_ENDINGS, readable_endings
+from skinclf.images.formats import (
+    DICOM_ADVICE,
+    DICOM_ENDINGS,
+    HEIF_ADVICE,
+    HEIF_ENDINGS,
+    is_dicom_without_ending,
+    readable_endings,
+)
 
 #: Entries that are looked at to count images left out; a larger tree is "more than" what was counted.
 _MOST_ENTRIES = 200_000
@@ -43,6 +50,9 @@ class LeftOut:
         heif = sum(n for kind, n in self.files.items() if kind in HEIF_ENDINGS)
         if heif:  # only where the extra is missing
             yield f"{top}: {heif:,} of them {_be(heif)} HEIC, the format of iPhone photographs: {HEIF_ADVICE}."
+        dicom = sum(n for kind, n in self.files.items() if kind in DICOM_ENDINGS)
+        if dicom:
+            yield f"{top}: {dicom:,} of them {_be(dicom)} DICOM: {DICOM_ADVICE}."
         seen = _Seen(os.path.realpath(top), whole=recursive)
         below, folders = _count(self.subfolders, seen)
         if below:
@@ -100,7 +110,9 @@ def _count(roots: Iterable[str], seen: _Seen) -> tuple[_Images, int]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         stack.append(entry.path)
-                    elif os.path.splitext(entry.name)[1].lower() in known:  # noqa: PTH122
+                    elif os.path.splitext(entry.name)[1].lower() in known or is_dicom_without_ending(  # noqa: PTH122
+                        entry.path
+                    ):
                         images.number += 1
         with_images += images.number > before
     return images, with_images

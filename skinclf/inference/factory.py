@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.annotations import AnnotatedScorer, Annotation, LabelSets, Referral
 from skinclf.inference.conformal_sets import ConformalSets
+from skinclf.inference.dicom_ids import DicomIdsScorer
 from skinclf.inference.ensemble import Average, EnsembleScorer
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
@@ -26,6 +27,7 @@ def make_scorer(
     weights: Sequence[float] | None = None,
     conformal: ConformalSets | None = None,
     refer_below: float | None = None,
+    dicom_ids: bool = False,
 ) -> Scorer:
     """Put models on their runtime and join them.
 
@@ -41,6 +43,7 @@ def make_scorer(
         conformal: Label sets that add the columns `label_set` and `label_set_size`.
         refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is less
             probable.
+        dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`.
 
     Raises:
         InvalidArgumentError: The options exclude one another.
@@ -63,7 +66,9 @@ def make_scorer(
         annotations.append(LabelSets(conformal))
     if refer_below is not None:
         annotations.append(Referral(refer_below))
-    return AnnotatedScorer(scorer, tuple(annotations)) if annotations else scorer
+    if annotations:
+        scorer = AnnotatedScorer(scorer, tuple(annotations))
+    return DicomIdsScorer(scorer) if dicom_ids else scorer
 
 
 def _one(

@@ -63,6 +63,7 @@ class Predictor:
         weights: Sequence[float] | None = None,
         conformal: ConformalSets | None = None,
         refer_below: float | None = None,
+        dicom_ids: bool = False,
         threshold: float | None = None,
         decision: ClassDecision | None = None,
     ) -> None:
@@ -89,6 +90,7 @@ class Predictor:
             conformal: Label sets that add the columns `label_set` and `label_set_size`.
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
+            dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one
@@ -128,6 +130,7 @@ class Predictor:
                 weights=weights,
                 conformal=conformal,
                 refer_below=refer_below,
+                dicom_ids=dicom_ids,
             )
         self._scorer = scorer
         self._batch_size = batch_size

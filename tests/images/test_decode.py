@@ -419,6 +419,7 @@ def ftyp(*brands: bytes) -> bytes:
 )
 def test_known_formats_that_cannot_be_read_are_named(data, named, monkeypatch):
     monkeypatch.setattr("skinclf.images.formats.has_heif", lambda: False)
+    monkeypatch.setattr("skinclf.images.decode.has_dicom", lambda: False)
     with pytest.raises(ImageError, match=named) as caught:
         load_image(data)
     assert caught.value.code == "unsupported"

@@ -47,16 +47,16 @@ def without_heif(monkeypatch):
 
 @pytest.mark.usefixtures("without_heif")
 def test_what_a_scan_leaves_out_is_said(tmp_path, caplog):
-    make(tmp_path, "a.jpg", "b.AVIF", "labels.csv", "c.dcm", "d.dcm", "LICENSE", ".hidden", "deep/e.heic")
+    make(tmp_path, "a.jpg", "b.AVIF", "labels.csv", "c.pdf", "d.pdf", "LICENSE", ".hidden", "deep/e.heic")
     assert list(scan_directory(tmp_path)) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.AVIF")]
     assert caplog.messages == [
-        f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv.",
+        f"{tmp_path}: other files left out: 2 .pdf, 1 without an extension, 1 .csv.",
         f"{tmp_path}: 1 image in 1 subfolder is left out; `recursive` includes subfolders.",
     ]
     caplog.clear()
     assert len(list(scan_directory(tmp_path, recursive=True))) == 2
     assert caplog.messages == [
-        f"{tmp_path}: other files left out: 2 .dcm, 1 without an extension, 1 .csv, 1 .heic.",
+        f"{tmp_path}: other files left out: 2 .pdf, 1 without an extension, 1 .csv, 1 .heic.",
         f"{tmp_path}: 1 of them is HEIC, the format of iPhone photographs: {HEIF_ADVICE}.",
     ]
     caplog.clear()

@@ -23,6 +23,8 @@ def check_ray_options(
     conformal: str | None = None,
     refer_below: float | None = None,
     weights: Sequence[float] | None = None,
+    frames: str | None = None,
+    dicom_ids: bool = False,
 ) -> None:
     """Check the options of a prediction run for `predict_with_ray`.
 
@@ -39,6 +41,8 @@ def check_ray_options(
         conformal: Label sets; only None.
         refer_below: Probability below which images are marked for referral; only None.
         weights: Weights of several models; only None.
+        frames: Frames of DICOM files with several; only None.
+        dicom_ids: Whether the table has the UIDs of DICOM files; only False.
 
     Raises:
         InvalidArgumentError: An option is not supported on a cluster.
@@ -55,6 +59,8 @@ def check_ray_options(
         "conformal": conformal is not None,
         "refer_below": refer_below is not None,
         "weights": weights is not None,
+        "frames": frames is not None,
+        "dicom_ids": dicom_ids,
     }
     given = [name for name, is_given in unsupported.items() if is_given]
     if given:

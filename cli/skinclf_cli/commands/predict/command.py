@@ -93,6 +93,7 @@ def predict(
         execution=execution,
         decision=decision,
         embeddings=table.embeddings is not None,
+        dicom_ids=table.dicom_ids,
     )
     summary = _run(predictor, inputs, target, table, decision)
     if as_json:
@@ -140,6 +141,7 @@ def _run(
                 "threshold": decision.threshold,
                 "on_error": table.on_error,
                 "recursive": inputs.recursive,
+                "frames": inputs.frames,
             },
         )
 

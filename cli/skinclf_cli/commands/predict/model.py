@@ -20,6 +20,7 @@ def load_predictor(
     execution: ExecutionOptions,
     decision: DecisionOptions,
     embeddings: bool,
+    dicom_ids: bool,
 ) -> Predictor:
     """Load the model with its threshold, and print what runs where."""
     from skinclf.inference.predictor import Predictor
@@ -45,6 +46,7 @@ def load_predictor(
         weights=choice.weights,
         conformal=sets,
         refer_below=decision.refer_below,
+        dicom_ids=dicom_ids,
     )
     if decision.threshold is not None:
         predictor = _with_threshold(predictor, decision.threshold, force=decision.force)

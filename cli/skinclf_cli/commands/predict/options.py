@@ -13,6 +13,7 @@ from skinclf_cli.options import device_option, packed, runtime_option
 from skinclf_cli.types import Numbers, OutputFile, ShardPart
 
 if TYPE_CHECKING:
+    from skinclf.images.dicom.frame_names import Frames
     from skinclf.images.discovery import Inputs
     from skinclf.inference.ensemble import Average
     from skinclf.jobs.job import OnError
@@ -28,6 +29,7 @@ class InputOptions:
     image_dir: str | None
     from_file: str | None
     recursive: bool
+    frames: Frames | None
 
     def inputs(self) -> Inputs:
         """The inputs, checked.
@@ -45,7 +47,7 @@ class InputOptions:
             paths = (self.image_dir,)
         elif self.from_file is not None:
             listing = sys.stdin.buffer if self.from_file == "-" else Path(self.from_file)
-        inputs = Inputs(paths, listing, recursive=self.recursive)
+        inputs = Inputs(paths, listing, recursive=self.recursive, frames=self.frames)
         inputs.check()
         return inputs
 
@@ -63,6 +65,7 @@ class TableOptions:
     shard: Shard | None
     top_k: int
     embeddings: Path | None
+    dicom_ids: bool
 
     def target(self) -> Output | None:
         """The files of the run, checked before a model is loaded; None for stdout.
@@ -152,6 +155,12 @@ input_options = packed(
         help="File of image paths, one a line or NUL-separated; - for stdin.",
     ),
     click.option("--recursive", is_flag=True, help="Search folders and all of their subfolders."),
+    click.option(
+        "--frames",
+        type=click.Choice(["first", "all"]),
+        help="Frames to classify of DICOM files with several, each as a row such as file.dcm#3. Default: such a file "
+        "fails.",
+    ),
     title="Inputs",
 )
 
@@ -197,6 +206,11 @@ table_options = packed(
         help="Number of most probable classes that are added as columns.",
     ),
     click.option("--embeddings", type=OutputFile(), help="File for feature vectors too, .npy or .parquet."),
+    click.option(
+        "--dicom-ids",
+        is_flag=True,
+        help="Columns with the UIDs of DICOM files: sop_instance_uid, series_instance_uid, study_instance_uid.",
+    ),
     title="Output",
 )
 

@@ -53,6 +53,8 @@ def predict_on_cluster(
         conformal=decision.conformal,
         refer_below=decision.refer_below,
         weights=choice.weights,
+        frames=inputs.frames,
+        dicom_ids=table.dicom_ids,
     )
     workers: dict[str, Any] = {"concurrency": engine.concurrency, "num_gpus": engine.num_gpus}
     run = predict_with_ray(

@@ -1,0 +1,62 @@
+"""Columns with the UIDs of DICOM objects beside the scores of any scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skinclf.images.decode import ImageSource
+from skinclf.images.dicom.uids import MAX_LENGTH, UIDS, read_uids
+from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadWithUids:
+    """`prepare` of a scorer, followed by the UIDs as ASCII, one row of bytes each."""
+
+    base: Prepare
+
+    def __call__(self, source: ImageSource) -> Pixels:
+        pixels = self.base(source)
+        text = np.zeros((len(UIDS), MAX_LENGTH), np.uint8)
+        for row, uid in zip(text, read_uids(source), strict=True):
+            row[: len(uid)] = np.frombuffer(uid.encode("ascii"), np.uint8)
+        return (*pixels, text)
+
+
+class DicomIdsScorer(Scorer):
+    """A scorer with the columns of `skinclf.images.dicom.uids.UIDS`; empty for files that are no DICOM."""
+
+    def __init__(self, base: Scorer) -> None:
+        self._base = base
+        self.spec = base.spec
+        self.prepare: Prepare = _LoadWithUids(base.prepare)
+        self.columns = {**base.columns, **dict.fromkeys(UIDS, str)}
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        return (*self._base.layout, Slot((len(UIDS), MAX_LENGTH), np.uint8))
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        return self._base.fingerprint
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        return self._base.info
+
+    @property
+    def batch_size(self) -> int:
+        return self._base.batch_size
+
+    def stage(self, batch: Pixels) -> Pixels:
+        return (*self._base.stage(batch[:-1]), batch[-1])
+
+    def score(self, batch: Pixels) -> ScoredBatch:
+        scored = self._base.score(batch[:-1])
+        rows = [[bytes(line).rstrip(b"\0").decode("ascii") for line in row] for row in batch[-1]]
+        uids = {name: np.array([row[i] for row in rows], object) for i, name in enumerate(UIDS)}
+        return replace(scored, columns={**scored.columns, **uids})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -98,11 +98,17 @@ class Inputs:
         paths: Files and folders, in this order; a folder stands for its images.
         listing: File of paths (see `skinclf.images.path_list.read_list`), or an open binary stream of them.
         recursive: Whether subfolders are searched too.
+        names: Names that were found already, see `listed`; None searches.
     """
 
     paths: Sequence[str | os.PathLike[str]] = ()
     listing: Path | IO[bytes] | None = None
     recursive: bool = False
+    names: tuple[str, ...] | None = None
+
+    def listed(self) -> Inputs:
+        """The same inputs with their names found once and kept, as a join with another table needs them."""
+        return replace(self, names=tuple(self))
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -110,6 +116,9 @@ class Inputs:
         return tuple(os.fspath(p) for p in self.paths if os.path.isdir(p))  # noqa: PTH112
 
     def __iter__(self) -> Iterator[str]:
+        if self.names is not None:
+            yield from self.names
+            return
         for path in self.paths:
             if os.path.isdir(path):  # noqa: PTH112 - keeps the name as given
                 yield from scan_directory(path, recursive=self.recursive)
@@ -150,6 +159,8 @@ class Inputs:
 
     def count(self) -> int | None:
         """Number of inputs, for progress; None for a stream, which can be read only once."""
+        if self.names is not None:
+            return len(self.names)
         if isinstance(self.listing, Path):
             with self.listing.open("rb") as file:
                 return sum(1 for _ in read_list(file))

@@ -1,17 +1,15 @@
-"""Fitting of `MetadataTerms`: how likely each age, sex and site is in each class, and how much of that counts.
+"""Fitting of `MetadataTerms` for a model: terms from labelled lesions, their exponent from held-out predictions.
 
-The terms are log-likelihood ratios, log p(entry | class) / p(entry), from labelled lesions, one vote each. Rare words
-and rare classes are drawn towards no effect by `smoothing` lesions that are distributed as all are; a site is drawn
-towards the wider site that it is part of. That is the closed form of a naive Bayes model under a Dirichlet prior, and
-the reason why an absent entry adds exactly 0: it is left out of the product. Its independence assumption overstates
-what age, sex and site say beside the picture; the exponent, fitted by maximum likelihood on predictions of images that
-neither the network nor the terms have seen, takes that back. Terms and exponent see different lesions.
+The exponent takes back what the independence assumption of the terms (`skinclf.decisions.metadata_likelihood`)
+overstates beside the picture. It is fitted by maximum likelihood on predictions of images that neither the network nor
+the terms have seen; terms and exponent see different lesions, and figures are cross-fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,27 +18,24 @@ from scipy.special import log_softmax
 
 from skinclf._utils.arrays import Floats
 from skinclf.decisions.held_out import HeldOutPredictions
+from skinclf.decisions.metadata_likelihood import fit_terms
 from skinclf.decisions.store import EVIDENCE
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.thresholds import tune_threshold
 from skinclf.errors import InsufficientDataError, InvalidArgumentError
-from skinclf.labels import LabelSet
 from skinclf.metrics.clusters import cluster_index
 from skinclf.metrics.paired_gain import Gain, paired_gain
+from skinclf.models.bundle import CONFIG, read_spec, write_spec
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.metadata_terms import MetadataTerms, Places
 from skinclf.tables.diagnosis_names import map_classes
 from skinclf.tables.names import pair_names
-from skinclf.tables.patient_metadata import SITES, Patient, PatientTable, wider_sites
+from skinclf.tables.patient_metadata import PatientTable
 from skinclf.tables.reference import LabelTable
 
-#: First year of each age band.
-AGE_FROM = (0.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 #: Largest exponent; 1 takes picture and entries for independent.
 _MOST = 2.0
 _FOLDS = 5
-#: Wider sites first, so that a narrower one can be drawn towards them.
-_WIDEST_FIRST = sorted(SITES, key=lambda word: len(wider_sites(word)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +61,7 @@ def fit_metadata(
     training: LabelTable,
     patients: PatientTable,
     *,
-    smoothing: float = 10.0,
+    smoothing: float = 3.0,
     replicates: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -77,7 +72,7 @@ def fit_metadata(
         held_out: Labelled predictions of the model from the picture alone, on images that it was not trained on.
         training: Class of each image of other lesions; images and lesions of `held_out` in it are left out.
         patients: Age, sex and site of the images of both.
-        smoothing: Number of lesions, distributed as all are, that each class gets beside its own.
+        smoothing: Number of lesions, above 0, that is added to the observed and to the expected number of each class.
         replicates: Number of resamples of the lesion bootstrap.
         confidence: Confidence level of the intervals, in (0, 1).
         seed: Seed of the folds and of the bootstrap.
@@ -153,58 +148,6 @@ def fit_metadata(
     return FittedMetadata(terms=terms, gains=gains, wins=wins, fused=fused)
 
 
-def fit_terms(
-    classes: Sequence[str],
-    patients: Sequence[Patient | None],
-    lesions: Sequence[str],
-    labels: LabelSet,
-    *,
-    smoothing: float = 10.0,
-) -> dict[str, Any]:
-    """Tables of terms, as the fields `age_from`, `age`, `sex` and `site` of `MetadataTerms`.
-
-    Args:
-        classes: Class code of each image, N of them.
-        patients: Entries of each image; None where nothing is known.
-        lesions: Lesion of each image; each has one vote, shared among its images.
-        labels: Label set of K codes.
-        smoothing: Number of lesions, distributed as all are, that each class gets beside its own.
-    """
-    index = cluster_index(np.asarray(lesions, dtype=object).astype(str))
-    votes = (1 / np.bincount(index))[index]
-    truth = [labels.position(code) for code in classes]
-    rows = [(k, p or Patient(), w) for k, p, w in zip(truth, patients, votes.tolist(), strict=True)]
-
-    def counts(words: Iterable[tuple[int, Sequence[Any], float]]) -> dict[Any, Floats]:
-        found: dict[Any, Floats] = {}
-        for k, several, vote in words:
-            for word in several:
-                found.setdefault(word, np.zeros(len(labels)))[k] += vote
-        return found
-
-    def band(age: float) -> int:
-        return int(np.searchsorted(AGE_FROM, age, side="right")) - 1
-
-    ages = counts((k, [band(p.age)], w) for k, p, w in rows if p.age is not None)
-    sexes = counts((k, [p.sex], w) for k, p, w in rows if p.sex is not None)
-    sites = counts((k, wider_sites(p.site), w) for k, p, w in rows if p.site is not None)
-    known = sum((sites[word] for word in sites if SITES[word] is None), np.zeros(len(labels)))
-    site_terms: dict[str, tuple[float, ...]] = {}
-    share: dict[str | None, Floats] = {None: np.ones(len(labels))}
-    for word in (word for word in _WIDEST_FIRST if word in sites):
-        wider = SITES[word]
-        whole = known if wider is None else sites[wider]
-        # The part of the wider site that this one is, by class, drawn towards that of all classes.
-        share[word] = share[wider] * _shares(sites[word], whole, smoothing)
-        site_terms[word] = _row(np.log(share[word]))
-    return {
-        "age_from": AGE_FROM if ages else (),
-        "age": tuple(_terms(ages.get(i), ages, smoothing) for i in range(len(AGE_FROM))) if ages else (),
-        "sex": {word: _terms(sexes[word], sexes, smoothing) for word in sorted(sexes)},
-        "site": dict(sorted(site_terms.items())),
-    }
-
-
 def fit_exponent(
     terms: MetadataTerms,
     probabilities: Floats,
@@ -234,24 +177,6 @@ def fit_exponent(
 
     fit = minimize_scalar(loss, bounds=(0.0, _MOST), method="bounded", options={"xatol": 1e-4})
     return round(float(fit.x), 4)
-
-
-def _terms(count: Floats | None, table: Mapping[Any, Floats], smoothing: float) -> tuple[float, ...]:
-    """Terms of one word of an entry; 0 for a band that no lesion has."""
-    whole = sum(table.values(), np.zeros(len(next(iter(table.values())))))
-    if count is None:
-        return (0.0,) * whole.size
-    return _row(np.log(_shares(count, whole, smoothing)))
-
-
-def _shares(count: Floats, whole: Floats, smoothing: float) -> Floats:
-    """How much more often than overall a word occurs in each class, shape (K,), drawn towards 1."""
-    overall = count.sum() / whole.sum()
-    return np.asarray((count + smoothing * overall) / (whole + smoothing) / overall)
-
-
-def _row(values: Floats) -> tuple[float, ...]:
-    return tuple(round(float(x), 4) for x in values)
 
 
 def _others(training: LabelTable, held_out: HeldOutPredictions, groups: Sequence[str]) -> LabelTable:
@@ -323,3 +248,29 @@ def _operating_points(
         }
     default = spec.default_operating_point if spec else None
     return result, default if default in result else None
+
+
+def store_terms(bundle: Path, fitted: FittedMetadata) -> Path:
+    """Store terms that win on held-out images in a bundle; they count only where a user gives metadata.
+
+    Args:
+        bundle: Folder of the bundle, whose `config.json` is replaced.
+        fitted: Terms with their gains.
+
+    Returns:
+        Path of the configuration that was written.
+
+    Raises:
+        InsufficientDataError: The terms do not win.
+        MismatchError: The terms were fitted for another model.
+        OutputError: The configuration cannot be written.
+    """
+    if not fitted.wins:
+        raise InsufficientDataError(
+            "The terms are not stored: on the held-out images the interval of the gain in malignant ROC-AUC does not "
+            "lie above 0, or balanced accuracy is lower beyond its interval."
+        )
+    spec = read_spec(bundle)
+    fitted.terms.check(spec.identity, spec.labels.codes)
+    write_spec(bundle, spec.replace(metadata=fitted.terms))
+    return bundle / CONFIG

@@ -221,7 +221,8 @@ class Predictor:
             ModelError: The model has no terms.
             MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
         """
-        spec = fused_spec(self._scorer.spec, terms)
+        own = metadata.terms if isinstance(metadata, JoinedMetadata) else None
+        spec = fused_spec(self._scorer.spec, terms or own)
         self._scorer.check_annotations(spec)
         result = copy(self)
         result._spec = spec

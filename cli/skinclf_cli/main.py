@@ -37,6 +37,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Combine the images of each lesion or patient.",
     ),
     "calibrate": ("skinclf_cli.commands.calibrate:calibrate", "Fit a calibration on held-out predictions."),
+    "metadata": (
+        "skinclf_cli.commands.metadata:metadata",
+        "Fit and measure what age, sex and site add.",
+    ),
     "evaluate": (
         "skinclf_cli.commands.evaluate:evaluate",
         "Compute metrics and a report from predictions.",

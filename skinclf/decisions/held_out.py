@@ -13,6 +13,7 @@ from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
 from skinclf.models.bundle import is_bundle, read_spec
+from skinclf.models.fused import fused_spec
 from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.diagnosis_names import map_classes
@@ -153,6 +154,8 @@ def read_held_out(
             spec, folder = read_spec(run_dir), run_dir
     made_by = _manifest_model(predictions)
     if spec is not None:
+        if (made_by or {}).get("metadata") and spec.metadata is not None:
+            spec = fused_spec(spec)  # these predictions were made with age, sex and site
         _refuse_other_model(made_by, spec, predictions)
     source = labels or predictions
     predicted = read_predictions(predictions)

@@ -85,6 +85,12 @@ def recalibrate(
     spec, table = held_out.spec, held_out.joined.predictions
     if spec is None:
         raise InvalidArgumentError("A calibration belongs to a model; name it as `model`.", parameter="model")
+    if spec.fused:
+        raise InvalidArgumentError(
+            f"{held_out.predictions}: made with metadata; a calibration belongs to the picture alone. Predict without "
+            "metadata, calibrate, then fit the metadata terms again.",
+            parameter="predictions",
+        )
     group = spec.labels.malignant_indices
     if not group or len(group) == len(spec.labels):
         raise InvalidArgumentError(f"{spec.name} does not say which labels are malignant.")
@@ -133,6 +139,7 @@ def recalibrate(
             operating_points={},
             default_operating_point=None,
             decision=None,
+            metadata=None,
             training={**spec.training, "calibration": evidence},
         ),
         before=probabilities,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -107,12 +107,18 @@ class Inputs:
         recursive: Whether subfolders are searched too.
         frames: Frames of a DICOM file with several that are inputs, named as `file.dcm#3`: `first` or `all`; None
             names none, so that such a file fails.
+        names: Names that were found already, see `listed`; None searches.
     """
 
     paths: Sequence[str | os.PathLike[str]] = ()
     listing: Path | IO[bytes] | None = None
     recursive: bool = False
     frames: Frames | None = None
+    names: tuple[str, ...] | None = None
+
+    def listed(self) -> Inputs:
+        """The same inputs with their names found once and kept, as a join with another table needs them."""
+        return replace(self, names=tuple(self))
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -120,6 +126,9 @@ class Inputs:
         return tuple(os.fspath(p) for p in self.paths if os.path.isdir(p))  # noqa: PTH112
 
     def __iter__(self) -> Iterator[str]:
+        if self.names is not None:
+            yield from self.names
+            return
         if self.frames is None:
             yield from self._names()
             return
@@ -172,6 +181,8 @@ class Inputs:
 
     def count(self) -> int | None:
         """Number of inputs, for progress; None for a stream, which can be read only once, and for all frames."""
+        if self.names is not None:
+            return len(self.names)
         if self.frames == "all":
             return None
         if isinstance(self.listing, Path):

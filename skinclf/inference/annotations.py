@@ -13,6 +13,7 @@ import numpy.typing as npt
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
+from skinclf.models.spec import ModelSpec
 
 
 class Annotation(ABC):
@@ -30,6 +31,13 @@ class Annotation(ABC):
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[Any]]:
         """Values of each column, length N, from probabilities (N, K)."""
 
+    def check(self, spec: ModelSpec) -> None:  # noqa: B027 - most fit any model
+        """Refuse a contract that the annotation was not made for.
+
+        Raises:
+            MismatchError: It was made for another model, or for the picture alone.
+        """
+
 
 class LabelSets(Annotation):
     """`label_set` (such as `mel|nv`) and `label_set_size`."""
@@ -39,6 +47,9 @@ class LabelSets(Annotation):
     def __init__(self, sets: ConformalSets) -> None:
         self._sets = sets
         self.fingerprint: Mapping[str, Any] = {"label_sets": sets.to_dict()}
+
+    def check(self, spec: ModelSpec) -> None:
+        self._sets.check(spec)
 
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[Any]]:
         size = self._sets.members(probabilities).sum(axis=1)
@@ -72,6 +83,10 @@ class AnnotatedScorer(Scorer):
         self.one_by_one = base.one_by_one
         self.columns = {**base.columns, **{k: v for a in annotations for k, v in a.columns.items()}}
 
+    def check_annotations(self, spec: ModelSpec) -> None:
+        for annotation in self._annotations:
+            annotation.check(spec)
+
     @property
     def layout(self) -> tuple[Slot, ...]:
         return self._base.layout
@@ -95,6 +110,8 @@ class AnnotatedScorer(Scorer):
         return self._base.stage(batch)
 
     def score(self, batch: Pixels) -> ScoredBatch:
-        scored = self._base.score(batch)
+        return self.annotate(self._base.score(batch))
+
+    def annotate(self, scored: ScoredBatch) -> ScoredBatch:
         extra = {k: v for a in self._annotations for k, v in a(scored.probabilities).items()}
         return replace(scored, columns={**scored.columns, **extra})

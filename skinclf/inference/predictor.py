@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
-import numpy as np
-
-from skinclf.errors import ImageError, InvalidArgumentError
+from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource
 from skinclf.images.discovery import scan_directory
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
+from skinclf.inference.metadata import JoinedMetadata, Metadata, join_metadata
+from skinclf.inference.outcomes import outcomes_of
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.scorer import Scorer, threshold_notices
+from skinclf.inference.sources import check_numbers, is_single, load_given, name_of
 from skinclf.models.class_decision import ClassDecision
+from skinclf.models.fused import fused_spec
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 
@@ -30,8 +34,6 @@ K = TypeVar("K")
 logger = logging.getLogger("skinclf")
 #: Types that name or hold a model.
 Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
-
-_SINGLE = (str, bytes, bytearray, os.PathLike)
 
 
 class Predictor:
@@ -101,16 +103,7 @@ class Predictor:
             DeviceError: The device is not available.
             InvalidArgumentError: An argument lies outside its range, or arguments exclude one another.
         """
-        if batch_size is not None and batch_size < 1:
-            raise InvalidArgumentError(
-                f"`batch_size` is at least 1; received {batch_size}.", parameter="batch_size"
-            )
-        if workers is not None and workers < 0:
-            raise InvalidArgumentError(f"`workers` is at least 0; received {workers}.", parameter="workers")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise InvalidArgumentError(
-                f"`threshold` is between 0 and 1; received {threshold}.", parameter="threshold"
-            )
+        check_numbers(batch_size=batch_size, workers=workers, threshold=threshold)
         several = isinstance(model, Sequence) and not isinstance(model, str)
         given: list[Model] = list(model) if several else [model]  # type: ignore[arg-type, list-item]
         if len(given) == 1 and isinstance(given[0], Scorer):
@@ -118,7 +111,7 @@ class Predictor:
         else:
             from skinclf.inference.factory import make_scorer
 
-            loaded = [_loaded(m, options, hub, runtime) for m in given]
+            loaded = [load_given(m, options, hub, runtime) for m in given]
             scorer = make_scorer(
                 loaded,
                 device=device,
@@ -136,6 +129,9 @@ class Predictor:
         self._batch_size = batch_size
         self._workers = default_workers() if workers is None else workers
         self._processes = processes
+        self._spec = scorer.spec
+        self._metadata: JoinedMetadata | None = None
+        self._stated = threshold is not None, decision is not None
         self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
         self._notices = () if threshold is not None else threshold_notices(scorer)
         rule = decision or scorer.spec.decision
@@ -144,8 +140,8 @@ class Predictor:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's contract."""
-        return self._scorer.spec
+        """The model's contract; with metadata that of the fused predictions."""
+        return self._spec
 
     @property
     def scorer(self) -> Scorer:
@@ -158,7 +154,19 @@ class Predictor:
 
         `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.models.precision`.
         """
-        return {**self._scorer.columns, **({} if self._band is None else {"near_threshold": bool})}
+        beside = {} if self._metadata is None else self._metadata.columns
+        return {**self._scorer.columns, **beside, **({} if self._band is None else {"near_threshold": bool})}
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Everything that decides the numbers: that of the scorer, and of the metadata terms in use."""
+        fused = {} if self._metadata is None else {"metadata": self._metadata.terms.fingerprint}
+        return {**self._scorer.fingerprint, **fused}
+
+    @property
+    def metadata(self) -> JoinedMetadata | None:
+        """Age, sex and site of the images, as `with_metadata` joined them; None where the picture alone counts."""
+        return self._metadata
 
     @property
     def threshold(self) -> float:
@@ -186,14 +194,49 @@ class Predictor:
             InvalidArgumentError: `threshold` lies outside [0, 1].
             MismatchError: `decision` is among other classes than the model's.
         """
-        return Predictor(
-            self._scorer,
-            batch_size=self._batch_size,
-            workers=self._workers,
-            processes=self._processes,
-            threshold=threshold,
-            decision=decision or self._decision,
-        )
+        check_numbers(threshold=threshold)
+        result = copy(self)
+        result._threshold, result._notices = float(threshold), ()
+        if decision is not None:
+            result._decision = decision.in_order(self.spec.labels.codes)
+        result._stated = True, self._stated[1] or decision is not None
+        return result
+
+    def with_metadata(
+        self,
+        metadata: Metadata | JoinedMetadata,
+        names: Iterable[str | os.PathLike[str]] = (),
+        *,
+        terms: MetadataTerms | None = None,
+    ) -> Predictor:
+        """The same loaded model with age, sex and site of the images that it will classify.
+
+        The threshold and the rule among classes are those measured with metadata, unless they were stated.
+
+        Args:
+            metadata: A `skinclf.tables.patient_metadata.PatientTable`, the path of such a table, or a mapping such as
+                `{"age": 45, "sex": "female", "site": "back"}` for each image.
+            names: All images that will be classified, such as `skinclf.images.discovery.Inputs.listed()`.
+            terms: Terms fitted for this model; None takes its own.
+
+        Raises:
+            InvalidArgumentError: The metadata cannot be read or joined with the images.
+            ModelError: The model has no terms.
+            MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
+        """
+        own = metadata.terms if isinstance(metadata, JoinedMetadata) else None
+        spec = fused_spec(self._scorer.spec, terms or own)
+        self._scorer.check_annotations(spec)
+        result = copy(self)
+        result._spec = spec
+        if not isinstance(metadata, JoinedMetadata):
+            metadata = join_metadata(metadata, names, cast("MetadataTerms", spec.metadata))
+        result._metadata = metadata
+        if not self._stated[0]:
+            result._threshold, result._notices = spec.threshold, threshold_notices(self._scorer, spec)
+        if not self._stated[1]:
+            result._decision = None
+        return result
 
     @property
     def batch_size(self) -> int | None:
@@ -206,14 +249,19 @@ class Predictor:
         return self._workers
 
     @overload
-    def predict(self, source: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, source: ImageSource, *, metadata: Metadata | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, source: Iterable[ImageSource]) -> list[Prediction]: ...
-    def predict(self, source: ImageSource | Iterable[ImageSource]) -> Prediction | list[Prediction]:
+    def predict(
+        self, source: Iterable[ImageSource], *, metadata: Metadata | None = None
+    ) -> list[Prediction]: ...
+    def predict(
+        self, source: ImageSource | Iterable[ImageSource], *, metadata: Metadata | None = None
+    ) -> Prediction | list[Prediction]:
         """Classify one input, or many in batches.
 
         Args:
             source: A path, encoded bytes, PIL image or array (H, W, 3) uint8 RGB; or any iterable of them.
+            metadata: Age, sex and site as for `with_metadata`; None takes the picture alone.
 
         Returns:
             One `Prediction`, or a list in input order in which failed inputs have `ok` False.
@@ -221,10 +269,16 @@ class Predictor:
         Raises:
             ImageError: A single input could not be read. (In a list, failures are recorded.)
         """
-        if not _is_single(source):
+        if metadata is not None:
+            if is_single(source):
+                return self.with_metadata(metadata, [name_of(source, 0)]).predict(cast("ImageSource", source))
+            sources = list(cast("Iterable[ImageSource]", source))
+            names = [name_of(one, number) for number, one in enumerate(sources)]
+            return self.with_metadata(metadata, names).predict(sources)
+        if not is_single(source):
             return list(self.stream(source))  # type: ignore[arg-type]
         self._warn()
-        named = [(_name(source, 0), source)]
+        named = [(name_of(source, 0), source)]
         (batch,) = stream(named, self._scorer, batch_size=1, workers=0)  # type: ignore[arg-type]
         (result,) = self.predictions(batch)
         if not result.ok:
@@ -237,7 +291,7 @@ class Predictor:
         Failed inputs are recorded (`ok` is False), never skipped and never replaced. Inputs are taken up to
         three batches ahead.
         """
-        named = ((_name(source, number), source) for number, source in enumerate(sources))
+        named = ((name_of(source, number), source) for number, source in enumerate(sources))
         for batch in self.batches(named):
             yield from self.predictions(batch)
 
@@ -287,62 +341,12 @@ class Predictor:
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
         scored = batch.scored
-        if scored is None:
-            return [self._failed(name, error) for name, error in zip(batch.keys, batch.errors, strict=True)]
-        rows = scored.probabilities.tolist()
-        finite = np.isfinite(scored.probabilities.sum(axis=1)).tolist()
-        extra = {name: values.tolist() for name, values in scored.columns.items()}
-        rule = self._decision
-        decided = [None] * len(rows) if rule is None else rule.decide(scored.probabilities).tolist()
-        result = []
-        for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
-            if error is not None or not finite[i]:
-                result.append(self._failed(name, error))
-                continue
-            prediction = Prediction(
-                name,
-                self.spec.labels,
-                tuple(rows[i]),
-                self._threshold,
-                extra={key: values[i] for key, values in extra.items()},
-                decided=decided[i],
-                embedding=None if scored.embeddings is None else scored.embeddings[i],
-            )
-            result.append(prediction if self._band is None else self._marked(prediction, self._band))
-        return result
-
-    def _marked(self, prediction: Prediction, band: float) -> Prediction:
-        p = prediction.probability_malignant
-        near = None if p is None else abs(p - float(np.float32(self._threshold))) <= band
-        return replace(prediction, extra={**prediction.extra, "near_threshold": near})
-
-    def _failed(self, name: str, error: ImageError | None) -> Prediction:
-        if error is None:
-            error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
-        return Prediction(name, self.spec.labels, None, self._threshold, error.code, str(error))
-
-
-def _loaded(model: Model, options: ModelOptions, hub: HubOptions, runtime: str) -> LoadedModel:
-    if isinstance(model, LoadedModel):
-        return model
-    if isinstance(model, Scorer):
-        raise InvalidArgumentError(
-            "A scorer cannot be a member of a sequence of models; join scorers by "
-            "`skinclf.inference.ensemble.EnsembleScorer`.",
-            parameter="model",
+        if scored is not None and self._metadata is not None:
+            scored = self._scorer.annotate(self._metadata.fuse(batch.keys, scored, self.spec))
+        return outcomes_of(
+            replace(batch, scored=scored),
+            self.spec.labels,
+            threshold=self._threshold,
+            decision=self._decision,
+            band=self._band,
         )
-    from skinclf.models.load import load_model
-
-    return load_model(None if model is None else os.fspath(model), options=options, hub=hub, runtime=runtime)
-
-
-def _name(source: Any, number: int) -> str:
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"image-{number}"
-
-
-def _is_single(source: Any) -> bool:
-    from PIL import Image
-
-    if isinstance(source, np.ndarray):
-        return source.ndim != 4
-    return isinstance(source, (*_SINGLE, Image.Image)) or not isinstance(source, Iterable)

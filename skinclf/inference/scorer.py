@@ -115,6 +115,17 @@ class Scorer(ABC):
         """
         return batch
 
+    def annotate(self, scored: ScoredBatch) -> ScoredBatch:
+        """The batch with the columns that follow from its probabilities alone; by default the batch itself."""
+        return scored
+
+    def check_annotations(self, spec: ModelSpec) -> None:  # noqa: B027 - most scorers have none
+        """Refuse a contract that these columns were not made for.
+
+        Raises:
+            MismatchError: Label sets of another model, or of the picture alone.
+        """
+
     @abstractmethod
     def score(self, batch: Pixels) -> ScoredBatch:
         """Probabilities of a batch.
@@ -226,11 +237,19 @@ def failure(error: Exception, source: object) -> ImageError:
     return ImageError("unreadable", f"{name!s}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def threshold_notices(scorer: Scorer) -> tuple[str, ...]:
-    """Sentences on the model's own threshold, where scores are averaged otherwise than when it was measured."""
-    fingerprint, spec = scorer.fingerprint, scorer.spec
+def threshold_notices(scorer: Scorer, spec: ModelSpec | None = None) -> tuple[str, ...]:
+    """Sentences on the model's own threshold, where scores are averaged otherwise than when it was measured.
+
+    Args:
+        scorer: Scorer in use.
+        spec: Contract in use where it is not the scorer's own, as with metadata.
+    """
+    fingerprint, spec = scorer.fingerprint, spec or scorer.spec
     if spec.labels.malignant_indices is None:
         return ()
+    if spec.fused and spec.default_operating_point is None:
+        text = f"No threshold was measured with metadata, so images are flagged from {spec.threshold:g} of "
+        return (text + "P(malignant); tune one on predictions with metadata, or state `threshold`.",)
     if "members" in fingerprint:
         text = (
             f"No threshold was measured for this ensemble, so images are flagged from {spec.threshold:g} of "

@@ -160,6 +160,12 @@ def _finished_parquet(job: Job, output: Output, old: Mapping[str, Any]) -> Summa
     return job.summary
 
 
+def _metadata(predictor: Predictor) -> dict[str, Any]:
+    """Columns and hash of the metadata in use; an empty one in a run of the picture alone."""
+    joined = predictor.metadata
+    return {} if joined is None else {"metadata": dict(joined.description)}
+
+
 def _manifest(job: Job, output: Output, schema: Schema) -> dict[str, Any]:
     """The part of the manifest that does not change during a run."""
     predictor = job.predictor
@@ -168,7 +174,8 @@ def _manifest(job: Job, output: Output, schema: Schema) -> dict[str, Any]:
         "notice": NOTICE,
         "output": output.path.name,
         "identity": {
-            "model": dict(predictor.scorer.fingerprint),
+            "model": dict(predictor.fingerprint),
+            **_metadata(predictor),
             "threshold": predictor.threshold,
             **({} if predictor.decision is None else {"decision": predictor.decision.to_dict()}),
             "format": output.kind,

@@ -14,6 +14,7 @@ BOUND: Mapping[str, str] = MappingProxyType(
         "preprocess": "preprocessing",
         "labels": "label map",
         "calibration": "calibration",
+        "metadata": "metadata terms",
     }
 )
 
@@ -26,7 +27,7 @@ class ModelIdentity:
         name: Name of the model, for messages; None when it is not recorded.
         revision: Commit on the Hub; None for a local or built-in model.
         bound: The keys of `BOUND` that are recorded. A calibration of None means that the model has none; weights
-            of None are not recorded.
+            of None are not recorded. `metadata` of None, as where it is not recorded, means the picture alone.
     """
 
     name: str | None
@@ -39,6 +40,8 @@ class ModelIdentity:
         bound = {key: data[key] for key in BOUND if key in data}
         if bound.get("weights_sha256", "") is None:
             del bound["weights_sha256"]
+        if bound:
+            bound.setdefault("metadata", None)
         return cls(data.get("name"), data.get("revision"), bound)
 
     def to_dict(self) -> dict[str, str | None]:

@@ -22,6 +22,7 @@ from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
 from skinclf.models.class_decision import ClassDecision
 from skinclf.models.identity import ModelIdentity
+from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.probabilities import Activation, Calibration
 
 SCHEMA = 1
@@ -74,6 +75,8 @@ class ModelSpec:
         operating_points: Named thresholds on P(malignant): name to `{"threshold": ..., evidence}`.
         default_operating_point: Name of the operating point that is used by default; None means 0.5.
         decision: Rule for the predicted class; None predicts the most probable class.
+        metadata: Terms that age, sex and site add to the log-probabilities where a user gives them, or None.
+        fused: Whether predictions are with `metadata`, see `skinclf.models.fused`; never stored.
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
@@ -95,6 +98,8 @@ class ModelSpec:
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default_operating_point: str | None = None
     decision: ClassDecision | None = None
+    metadata: MetadataTerms | None = None
+    fused: bool = False
     golden: tuple[Golden, ...] = ()
     precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -160,12 +165,13 @@ class ModelSpec:
     @property
     def fingerprint(self) -> dict[str, str | None]:
         """Hashes of everything that decides the probabilities; artefacts such as thresholds are bound to it."""
-        return {
+        found = {
             "weights_sha256": self.weights_sha256,
             "preprocess": self.preprocess.fingerprint,
             "labels": self.labels.fingerprint,
             "calibration": self.calibration.fingerprint if self.calibration else None,
         }
+        return found | ({"metadata": self.metadata.fingerprint} if self.fused and self.metadata else {})
 
     @property
     def identity(self) -> ModelIdentity:
@@ -191,6 +197,7 @@ class ModelSpec:
             "operating_points": {k: dict(v) for k, v in self.operating_points.items()},
             "default_operating_point": self.default_operating_point,
             "decision": self.decision.to_dict() if self.decision else None,
+            "metadata": self.metadata.to_dict() if self.metadata else None,
             "golden": [
                 {
                     "file": g.file,
@@ -283,6 +290,7 @@ class ModelSpec:
                 operating_points={str(k): dict(v) for k, v in (own.get("operating_points") or {}).items()},
                 default_operating_point=own.get("default_operating_point"),
                 decision=ClassDecision.from_dict(own["decision"]) if own.get("decision") else None,
+                metadata=MetadataTerms.from_dict(own["metadata"]) if own.get("metadata") else None,
                 golden=golden,
                 precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
                 training=dict(own.get("training") or {}),

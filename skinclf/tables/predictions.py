@@ -24,6 +24,7 @@ from skinclf.tables.reference import (
 )
 
 __all__ = [
+    "P_IMAGE",
     "Joined",
     "LabelTable",
     "PredictionTable",
@@ -34,6 +35,9 @@ __all__ = [
     "read_predictions",
     "stem",
 ]
+
+#: Column of P(malignant) from the picture alone, beside the probabilities of a run with metadata.
+P_IMAGE = "p_image_malignant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def read_predictions(path: Path | str) -> PredictionTable:
     id_column = find(columns, ("image", *ID_NAMES))
     if id_column is None:
         raise InvalidArgumentError(f"{source}: no column names the image; found {', '.join(columns)}.")
-    by_code = {name[2:]: name for name in columns if name.startswith("p_")}
+    by_code = {name[2:]: name for name in columns if name.startswith("p_") and name != P_IMAGE}
     total = find(columns, ("probability_malignant",))
     if not by_code and total is None:
         by_code = one_hot_columns(columns, None)

@@ -13,6 +13,7 @@ from skinclf.jobs.ray.listing import find_images
 if TYPE_CHECKING:
     import ray.data
 
+    from skinclf.inference.metadata import JoinedMetadata
     from skinclf.jobs.ray.worker import Model
     from skinclf.models.spec import ModelSpec
 
@@ -37,6 +38,7 @@ def predict_dataset(
     num_cpus: float = 1,
     num_gpus: float | None = None,
     filesystem: Any = None,
+    metadata: JoinedMetadata | None = None,
     **options: Any,
 ) -> ray.data.Dataset:
     """Classify the rows of a Ray dataset, lazily.
@@ -63,6 +65,8 @@ def predict_dataset(
             in any case; with it, one actor per machine with all of its cores is fastest.
         num_gpus: GPUs per actor; a fraction lets several share one.
         filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
+        metadata: Age, sex and site by name of the rows, from `skinclf.inference.metadata.join_metadata`; None takes the
+            pictures alone.
         **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime` and `precision`.
 
     Returns:
@@ -95,6 +99,7 @@ def predict_dataset(
         batch_size=batch_size or (128 if gpu else 16),
         workers=max(1, int(num_cpus)),
         filesystem=filesystem,
+        metadata=metadata,
         options=options,
     )
     _check(plan.model, plan.batch_size, threshold, options)

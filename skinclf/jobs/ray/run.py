@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skinclf.errors import SkinclfError
+from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images.discovery import Inputs
+from skinclf.inference.metadata import Metadata, join_metadata
 from skinclf.jobs.ray.dataset import import_ray, load_worker_spec, predict_paths
 from skinclf.jobs.ray.listing import find_images
+from skinclf.models.fused import fused_spec
+from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 
 _ROWS_PER_FILE = 100_000
@@ -53,6 +56,8 @@ def predict_with_ray(
     overwrite: bool = False,
     quiet: bool = False,
     rows_per_file: int = _ROWS_PER_FILE,
+    metadata: Metadata | None = None,
+    metadata_terms: MetadataTerms | None = None,
     **options: Any,
 ) -> ClusterRun:
     """Classify files on a cluster into a folder of Parquet files, and check that no row is missing.
@@ -66,6 +71,8 @@ def predict_with_ray(
         overwrite: Whether to replace existing partitions.
         quiet: Whether to hide progress bars.
         rows_per_file: Least number of rows per partition, where there are so many.
+        metadata: Age, sex and site as for `Predictor.with_metadata`; None takes the pictures alone.
+        metadata_terms: Terms fitted for the model; None takes its own.
         **options: Options of `predict_dataset`.
 
     Returns:
@@ -81,7 +88,14 @@ def predict_with_ray(
     from skinclf.jobs.ray.output import PartitionedOutput
 
     model = options.get("model")
-    identity = repr(model) if callable(model) else load_worker_spec(model, options).fingerprint
+    if callable(model) and metadata is not None:
+        raise InvalidArgumentError(
+            "`metadata` needs a model by name or path; a function that makes a scorer says nothing of its terms.",
+            parameter="metadata",
+        )
+    spec = None if callable(model) else load_worker_spec(model, options)
+    if spec is not None and metadata is not None:
+        spec = fused_spec(spec, metadata_terms)
     target = PartitionedOutput.open(os.fspath(output))
     target.check(overwrite=overwrite)
     filesystem = options.get("filesystem")
@@ -91,14 +105,19 @@ def predict_with_ray(
     if not ray.is_initialized():
         ray.init(include_dashboard=False)
     names = list(inputs)
+    terms = None if spec is None else spec.metadata
+    joined = None if metadata is None or terms is None else join_metadata(metadata, names, terms)
     try:
-        ds = predict_paths(names, **options)
+        ds = predict_paths(names, metadata=joined, **options)
         ds.context.enable_progress_bars = not quiet
         target.clear()
         ds.write_parquet(target.root, filesystem=target.filesystem, min_rows_per_file=rows_per_file)
     except Exception as error:
         raise _worker_error(error) from error
     run = ClusterRun(target.verify(len(names)), time.perf_counter() - started)
+    identity = {"model": repr(model) if spec is None else spec.fingerprint}
+    if joined is not None:
+        identity["metadata"] = dict(joined.description)
     target.write_manifest(_manifest(run, identity, options))
     return run
 
@@ -110,7 +129,7 @@ def _manifest(run: ClusterRun, identity: Any, options: Mapping[str, Any]) -> dic
     plain = {k: v for k, v in flat.items() if k != "token" and isinstance(v, (str, int, float, type(None)))}
     return {
         "engine": "ray",
-        "identity": {"model": identity},
+        "identity": identity,
         "options": plain,
         "complete": True,
         "counts": {"rows": run.rows, "failed": run.failed, "statuses": dict(run.statuses)},

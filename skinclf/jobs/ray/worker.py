@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import ImageSource
+from skinclf.inference.metadata import JoinedMetadata
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.schema import Schema
@@ -38,6 +39,7 @@ class Plan:
     batch_size: int
     workers: int
     filesystem: Any
+    metadata: JoinedMetadata | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,9 +63,19 @@ class Plan:
     def predictor(self) -> Predictor:
         """Load the model as a predictor."""
         model = self.model() if callable(self.model) else self.model
-        return Predictor(
-            model, batch_size=self.batch_size, workers=self.workers, threshold=self.threshold, **self.options
+        return self.with_metadata(
+            Predictor(
+                model,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                threshold=self.threshold,
+                **self.options,
+            )
         )
+
+    def with_metadata(self, predictor: Predictor) -> Predictor:
+        """The predictor with the metadata of the run, where it has any."""
+        return predictor if self.metadata is None else predictor.with_metadata(self.metadata)
 
 
 class Classifier:
@@ -125,12 +137,14 @@ class Classifier:
 
     def _guarded_predictor(self) -> Predictor:
         """The same model, with decoding in processes of their own."""
-        return Predictor(
-            self._predictor.scorer,
-            batch_size=self._plan.batch_size,
-            workers=max(1, self._plan.workers),
-            processes=True,
-            threshold=self._predictor.threshold,
+        return self._plan.with_metadata(
+            Predictor(
+                self._predictor.scorer,
+                batch_size=self._plan.batch_size,
+                workers=max(1, self._plan.workers),
+                processes=True,
+                threshold=self._predictor.threshold,
+            )
         )
 
     def _fetched(self, inputs: list[_Input]) -> Iterator[ImageSource | ImageError]:

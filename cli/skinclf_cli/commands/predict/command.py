@@ -14,12 +14,14 @@ from skinclf_cli.commands.predict.options import (
     EngineOptions,
     ExecutionOptions,
     InputOptions,
+    MetadataOptions,
     ModelChoice,
     TableOptions,
     decision_options,
     engine_options,
     execution_options,
     input_options,
+    metadata_options,
     model_choice_options,
     table_options,
 )
@@ -44,6 +46,7 @@ NOTICE = "For research and education; never a diagnosis."
 @table_options
 @model_choice_options
 @decision_options
+@metadata_options
 @model_options
 @hub_options
 @execution_options
@@ -55,6 +58,7 @@ def predict(
     table: TableOptions,
     choice: ModelChoice,
     decision: DecisionOptions,
+    patient: MetadataOptions,
     options: ModelOptions,
     hub: HubOptions,
     execution: ExecutionOptions,
@@ -68,6 +72,7 @@ def predict(
     skinclf predict --image-dir imgs/ --output preds.csv
     find . -name '*.jpg' | skinclf predict --from-file - -o preds.csv --resume
     """  # noqa: D301 - click's paragraph mark
+    patient.check()
     inputs = source.inputs()
     if engine.engine == "ray":
         from skinclf_cli.commands.predict.ray import predict_on_cluster
@@ -77,6 +82,7 @@ def predict(
             table=table,
             choice=choice,
             decision=decision,
+            patient=patient,
             options=options,
             hub=hub,
             execution=execution,
@@ -86,12 +92,16 @@ def predict(
     if as_json and str(table.output) == "-":
         raise click.UsageError("--json reports on stdout, where the rows go; give --output FILE.")
     target = table.target()
+    if patient.metadata is not None:
+        inputs = inputs.listed()
     predictor = load_predictor(
         choice,
+        inputs,
         options=options,
         hub=hub,
         execution=execution,
         decision=decision,
+        patient=patient,
         embeddings=table.embeddings is not None,
         dicom_ids=table.dicom_ids,
     )

@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING
 from skinclf_cli import console
 
 if TYPE_CHECKING:
+    from skinclf.images.discovery import Inputs
     from skinclf.inference.predictor import Predictor
     from skinclf.models.options import HubOptions, ModelOptions
-    from skinclf_cli.commands.predict.options import DecisionOptions, ExecutionOptions, ModelChoice
+    from skinclf_cli.commands.predict.options import (
+        DecisionOptions,
+        ExecutionOptions,
+        MetadataOptions,
+        ModelChoice,
+    )
 
 
 def load_predictor(
     choice: ModelChoice,
+    inputs: Inputs,
     *,
     options: ModelOptions,
     hub: HubOptions,
     execution: ExecutionOptions,
     decision: DecisionOptions,
+    patient: MetadataOptions,
     embeddings: bool,
     dicom_ids: bool,
 ) -> Predictor:
-    """Load the model with its threshold, and print what runs where."""
+    """Load the model with its threshold and the metadata of the images, and print what runs where."""
     from skinclf.inference.predictor import Predictor
 
     sets = None
@@ -48,6 +56,8 @@ def load_predictor(
         refer_below=decision.refer_below,
         dicom_ids=dicom_ids,
     )
+    if patient.metadata is not None:
+        predictor = _with_metadata(predictor, patient, inputs)
     if decision.threshold is not None:
         predictor = _with_threshold(predictor, decision.threshold, force=decision.force)
     else:
@@ -59,6 +69,16 @@ def load_predictor(
         console.message(f"The predicted class is decided by {predictor.decision}.")
     _report_runtime(predictor, automatic=execution.device == "auto")
     return predictor
+
+
+def _with_metadata(predictor: Predictor, patient: MetadataOptions, inputs: Inputs) -> Predictor:
+    from skinclf.models.fused import read_terms
+
+    terms = None if patient.metadata_terms is None else read_terms(patient.metadata_terms)
+    result = predictor.with_metadata(str(patient.metadata), inputs, terms=terms)
+    for notice in result.metadata.notices if result.metadata is not None else ():
+        console.message(notice)
+    return result
 
 
 def _with_threshold(predictor: Predictor, text: str, *, force: bool) -> Predictor:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         DecisionOptions,
         EngineOptions,
         ExecutionOptions,
+        MetadataOptions,
         ModelChoice,
         TableOptions,
     )
@@ -25,6 +26,7 @@ def predict_on_cluster(
     table: TableOptions,
     choice: ModelChoice,
     decision: DecisionOptions,
+    patient: MetadataOptions,
     options: ModelOptions,
     hub: HubOptions,
     execution: ExecutionOptions,
@@ -39,6 +41,7 @@ def predict_on_cluster(
     """
     from skinclf.jobs.ray import predict_with_ray
     from skinclf.jobs.ray.options import check_ray_options
+    from skinclf.models.fused import read_terms
 
     check_ray_options(
         output=table.output,
@@ -57,6 +60,7 @@ def predict_on_cluster(
         dicom_ids=table.dicom_ids,
     )
     workers: dict[str, Any] = {"concurrency": engine.concurrency, "num_gpus": engine.num_gpus}
+    terms = None if patient.metadata_terms is None else read_terms(patient.metadata_terms)
     run = predict_with_ray(
         inputs,
         table.output,
@@ -71,6 +75,8 @@ def predict_on_cluster(
         precision=execution.precision,
         top_k=table.top_k,
         batch_size=execution.batch_size,
+        metadata=patient.metadata,
+        metadata_terms=terms,
         **{name: value for name, value in workers.items() if value is not None},
     )
     console.message(f"{run}. {notice}")

@@ -1,0 +1,169 @@
+"""Age, sex and site beside the images of a run: joined with their names once, applied batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.special import expit, logit
+
+from skinclf.errors import InvalidArgumentError
+from skinclf.inference.scorer import ScoredBatch
+from skinclf.models.metadata_terms import MetadataTerms, Places, malignant_log_odds
+from skinclf.models.spec import ModelSpec
+from skinclf.tables.names import listed
+from skinclf.tables.patient_metadata import COLUMNS, Patient, PatientTable, read_patients
+from skinclf.tables.predictions import P_IMAGE
+
+#: Column of what the entries add to the log-odds of malignancy.
+SHIFT = "metadata_shift"
+Entries: TypeAlias = "Mapping[str, Any] | Patient"
+#: Metadata as a user gives it: a table or its path, the entries of one image, or those of each image.
+Metadata: TypeAlias = "PatientTable | str | os.PathLike[str] | Entries | Sequence[Entries]"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedMetadata:
+    """Entries of the images of a run, ready to be applied.
+
+    Attributes:
+        terms: Terms of the model.
+        rows: Row of `places` for each image name.
+        places: Entries of the rows, shape (M, 3).
+        description: Columns, file and counts, for the manifest.
+        notices: Sentences for the user.
+    """
+
+    terms: MetadataTerms
+    rows: Mapping[str, int]
+    places: Places
+    description: Mapping[str, Any]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> Mapping[str, type]:
+        """Columns of the predictions table that stand beside the fused probabilities."""
+        return {P_IMAGE: float, SHIFT: float}
+
+    def fuse(self, names: Sequence[str], scored: ScoredBatch, spec: ModelSpec) -> ScoredBatch:
+        """The batch with fused probabilities, those of the picture beside them.
+
+        Args:
+            names: Names of the N images.
+            scored: Their scores from the picture alone.
+            spec: Contract of the model, for its malignant classes.
+
+        Raises:
+            InvalidArgumentError: A name that was not joined.
+        """
+        try:
+            at = np.fromiter((self.rows[name] for name in names), np.intp, len(names))
+        except KeyError as error:
+            raise InvalidArgumentError(
+                f"{error.args[0]}: not among the images that the metadata was joined with; state all in `names`.",
+                parameter="names",
+            ) from None
+        fused = self.terms.fuse(scored.probabilities, self.places[at])
+        image = spec.labels.malignant(scored.probabilities)
+        blank = np.full(len(names), np.nan, np.float32)
+        shift = blank
+        malignant = spec.labels.malignant_indices
+        if image is not None and malignant and len(malignant) < len(spec.labels):
+            moved = (fused != scored.probabilities).any(axis=1)
+            before, after = (
+                malignant_log_odds(values, malignant) for values in (scored.probabilities, fused)
+            )
+            shift = np.where(moved, after - before, 0.0).astype(np.float32)
+        extra = {P_IMAGE: blank if image is None else np.asarray(image, np.float32), SHIFT: shift}
+        return replace(scored, probabilities=fused, columns={**scored.columns, **extra})
+
+
+def join_metadata(
+    metadata: Metadata, names: Iterable[str | os.PathLike[str]], terms: MetadataTerms
+) -> JoinedMetadata:
+    """Join metadata with the images of a run.
+
+    Args:
+        metadata: Table, its path, or the entries of each image in the order of `names`.
+        names: Names of all images of the run, as predictions name them.
+        terms: Terms of the model.
+
+    Raises:
+        InvalidArgumentError: The metadata cannot be read or joined: see `skinclf.tables.patient_metadata`.
+    """
+    listed_names = [os.fspath(name) for name in names]
+    if isinstance(metadata, (str, os.PathLike)):
+        metadata = read_patients(os.fspath(metadata))
+    if isinstance(metadata, PatientTable):
+        return _of_table(metadata, tuple(dict.fromkeys(listed_names)), terms)
+    patients = [Patient.of(one) for one in _several(metadata)]
+    if len(patients) != len(listed_names):
+        raise InvalidArgumentError(
+            f"`metadata` has the entries of {len(patients)} images; {len(listed_names)} images were given.",
+            parameter="metadata",
+        )
+    found: dict[str, Patient] = {}
+    for name, patient in zip(listed_names, patients, strict=True):
+        if found.setdefault(name, patient) != patient:
+            raise InvalidArgumentError(
+                f"`metadata`: two different entries of one image, {name}.", parameter="metadata"
+            )
+    digest = hashlib.sha256(repr(sorted(found.items(), key=lambda item: item[0])).encode()).hexdigest()
+    return _joined(found, terms, {"file": None, "sha256": digest, "columns": dict.fromkeys(COLUMNS)}, ())
+
+
+def before_fusion(extra: Mapping[str, Any], p: float, threshold: float) -> tuple[float, float]:
+    """P(malignant) of the picture, and the threshold on it that is worth `threshold` on the fused one of this row.
+
+    Bands of reduced precision are those of the picture's probability. A row without metadata stays as it is.
+
+    Args:
+        extra: Further columns of the row.
+        p: P(malignant) of the row.
+        threshold: Threshold on it.
+    """
+    shift = extra.get(SHIFT)
+    if not shift or not math.isfinite(shift) or not 0 < threshold < 1:
+        return p, threshold
+    return float(extra[P_IMAGE]), float(expit(logit(threshold) - shift))
+
+
+def _of_table(table: PatientTable, names: Sequence[str], terms: MetadataTerms) -> JoinedMetadata:
+    patients = dict(zip(names, table.of_images(names), strict=True))
+    without = [name for name, patient in patients.items() if patient is None]
+    blank = sum(patient is not None and patient.blank for patient in patients.values())
+    notices = list(table.notices)
+    if without:
+        notices.append(
+            f"{table.source}: no row for {len(without)} of {len(names)} images, which keep the probabilities of the "
+            f"picture: {listed(without, 3)}."
+        )
+    about = {
+        "file": table.source,
+        "sha256": table.sha256,
+        "columns": dict(table.columns),
+        "images": len(names),
+        "without_row": len(without),
+        "all_blank": blank,
+    }
+    return _joined(patients, terms, about, tuple(notices))
+
+
+def _joined(
+    patients: Mapping[str, Patient | None],
+    terms: MetadataTerms,
+    about: Mapping[str, Any],
+    notices: tuple[str, ...],
+) -> JoinedMetadata:
+    rows = {name: i for i, name in enumerate(patients)}
+    return JoinedMetadata(terms, rows, terms.places(list(patients.values())), about, notices)
+
+
+def _several(metadata: Any) -> list[Any]:
+    """Entries by image; those of one image are a list of one."""
+    return [metadata] if isinstance(metadata, (Mapping, Patient)) else list(metadata)

@@ -1,0 +1,71 @@
+"""One `Prediction` for each image of a scored batch, failed ones included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from skinclf.errors import ImageError
+from skinclf.inference.engine import Batch
+from skinclf.inference.metadata import before_fusion
+from skinclf.inference.prediction import Prediction
+from skinclf.labels import LabelSet
+from skinclf.models.class_decision import ClassDecision
+
+
+def outcomes_of(
+    batch: Batch[str],
+    labels: LabelSet,
+    *,
+    threshold: float,
+    decision: ClassDecision | None = None,
+    band: float | None = None,
+) -> list[Prediction]:
+    """Predictions of a batch whose keys are the names of its inputs.
+
+    Args:
+        batch: Scored batch; `scored` is None where every input failed.
+        labels: Labels in output order.
+        threshold: Threshold on the probability of malignancy.
+        decision: Rule for the predicted class; None for none.
+        band: Distance from the threshold within which a reduced precision leaves the decision in doubt; None adds no
+            column.
+    """
+
+    def failed(name: str, error: ImageError | None) -> Prediction:
+        if error is None:
+            error = ImageError("not_finite", f"{name}: the network gave a probability that is not a number.")
+        return Prediction(name, labels, None, threshold, error.code, str(error))
+
+    scored = batch.scored
+    if scored is None:
+        return [failed(name, error) for name, error in zip(batch.keys, batch.errors, strict=True)]
+    rows = scored.probabilities.tolist()
+    finite = np.isfinite(scored.probabilities.sum(axis=1)).tolist()
+    extra = {name: values.tolist() for name, values in scored.columns.items()}
+    decided = [None] * len(rows) if decision is None else decision.decide(scored.probabilities).tolist()
+    result = []
+    for i, (name, error) in enumerate(zip(batch.keys, batch.errors, strict=True)):
+        if error is not None or not finite[i]:
+            result.append(failed(name, error))
+            continue
+        prediction = Prediction(
+            name,
+            labels,
+            tuple(rows[i]),
+            threshold,
+            extra={key: values[i] for key, values in extra.items()},
+            decided=decided[i],
+            embedding=None if scored.embeddings is None else scored.embeddings[i],
+        )
+        result.append(prediction if band is None else _marked(prediction, band))
+    return result
+
+
+def _marked(prediction: Prediction, band: float) -> Prediction:
+    p, threshold = prediction.probability_malignant, float(np.float32(prediction.threshold))
+    if p is not None:
+        p, threshold = before_fusion(prediction.extra, p, threshold)
+    near = None if p is None else abs(p - threshold) <= band
+    return replace(prediction, extra={**prediction.extra, "near_threshold": near})

@@ -50,7 +50,7 @@ class ImageError(SkinclfError, ValueError):
     Attributes:
         code: Machine-readable word for the column `status`, one of
             `missing`, `unreadable`, `empty`, `not_an_image`, `truncated`, `too_large`,
-            `zero_size`, `unsupported`, `enhancement_failed`, `not_finite`, `no_map` or `worker_died`.
+            `zero_size`, `unsupported`, `enhancement_failed`, `not_finite`, `no_map`, `gated` or `worker_died`.
     """
 
     def __init__(self, code: str, message: str) -> None:

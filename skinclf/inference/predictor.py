@@ -15,6 +15,7 @@ from skinclf.images.decode import ImageSource
 from skinclf.images.discovery import scan_directory
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
+from skinclf.inference.gate.mode import GATE_COLUMNS
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.scorer import Scorer, threshold_notices
 from skinclf.models.class_decision import ClassDecision
@@ -25,6 +26,7 @@ from skinclf.models.spec import ModelSpec
 if TYPE_CHECKING:
     from skinclf.inference.conformal_sets import ConformalSets
     from skinclf.inference.ensemble import Average
+    from skinclf.inference.gate.mode import GateMode
 
 K = TypeVar("K")
 logger = logging.getLogger("skinclf")
@@ -63,6 +65,7 @@ class Predictor:
         weights: Sequence[float] | None = None,
         conformal: ConformalSets | None = None,
         refer_below: float | None = None,
+        gate: GateMode | None = None,
         threshold: float | None = None,
         decision: ClassDecision | None = None,
     ) -> None:
@@ -89,6 +92,9 @@ class Predictor:
             conformal: Label sets that add the columns `label_set` and `label_set_size`.
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
+            gate: Image gate: `off`, `mark` (columns `gate`, `gate_reasons`, `p_familiar`) or `refuse` (no probability
+                for an unfit image either); None: `mark` where the model is a single one that has a gate and no
+                test-time augmentation is used, else `off`. See `skinclf.inference.gate`.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one
@@ -128,6 +134,7 @@ class Predictor:
                 weights=weights,
                 conformal=conformal,
                 refer_below=refer_below,
+                gate=gate,
             )
         self._scorer = scorer
         self._batch_size = batch_size
@@ -296,6 +303,9 @@ class Predictor:
             if error is not None or not finite[i]:
                 result.append(self._failed(name, error))
                 continue
+            if scored.refusals is not None and scored.refusals[i]:
+                result.append(self._refused(name, scored.refusals[i], {k: v[i] for k, v in extra.items()}))
+                continue
             prediction = Prediction(
                 name,
                 self.spec.labels,
@@ -312,6 +322,10 @@ class Predictor:
         p = prediction.probability_malignant
         near = None if p is None else abs(p - float(np.float32(self._threshold))) <= band
         return replace(prediction, extra={**prediction.extra, "near_threshold": near})
+
+    def _refused(self, name: str, why: str, extra: Mapping[str, Any]) -> Prediction:
+        shown = {key: extra[key] for key in GATE_COLUMNS if key in extra}
+        return Prediction(name, self.spec.labels, None, self._threshold, "gated", f"{name}: {why}", shown)
 
     def _failed(self, name: str, error: ImageError | None) -> Prediction:
         if error is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Batches per call of an actor: enough to decode ahead, few enough to repeat.
 _BATCHES = 8
 _LOADING = frozenset({"options", "hub"})
-_RUNNING = frozenset({"device", "runtime", "precision"})
+_RUNNING = frozenset({"device", "runtime", "precision", "gate"})
 
 
 def predict_dataset(
@@ -63,7 +63,8 @@ def predict_dataset(
             in any case; with it, one actor per machine with all of its cores is fastest.
         num_gpus: GPUs per actor; a fraction lets several share one.
         filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
-        **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime` and `precision`.
+        **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime`, `precision`
+            and `gate`.
 
     Returns:
         A dataset with the columns of the predictions table (`skinclf.inference.schema.Schema`), then `index` and

@@ -45,6 +45,7 @@ def load_predictor(
         weights=choice.weights,
         conformal=sets,
         refer_below=decision.refer_below,
+        gate=decision.gate,
     )
     if decision.threshold is not None:
         predictor = _with_threshold(predictor, decision.threshold, force=decision.force)

@@ -67,6 +67,7 @@ def predict_on_cluster(
         device=execution.device,
         runtime=execution.runtime,
         precision=execution.precision,
+        gate=decision.gate,
         top_k=table.top_k,
         batch_size=execution.batch_size,
         **{name: value for name, value in workers.items() if value is not None},

@@ -82,7 +82,7 @@ class Explainer:
         several = isinstance(model, Sequence) and not isinstance(model, str)
         given: list[Model] = list(model) if several else [model]  # type: ignore[arg-type, list-item]
         models = [m if isinstance(m, (LoadedModel, Scorer)) else _load(m, options, hub) for m in given]
-        self.predictor = Predictor(models, tta=tta, **execution)
+        self.predictor = Predictor(models, tta=tta, **{"gate": "off", **execution})
         if not self.predictor.spec.labels.exclusive:
             raise ModelError(
                 f"{self.predictor.spec.name}: its outputs are independent probabilities, and maps are of the log-odds "

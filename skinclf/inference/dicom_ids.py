@@ -34,6 +34,7 @@ class DicomIdsScorer(Scorer):
         self._base = base
         self.spec = base.spec
         self.prepare: Prepare = _LoadWithUids(base.prepare)
+        self.one_by_one = base.one_by_one
         self.columns = {**base.columns, **dict.fromkeys(UIDS, str)}
 
     @property
@@ -54,6 +55,9 @@ class DicomIdsScorer(Scorer):
 
     def stage(self, batch: Pixels) -> Pixels:
         return (*self._base.stage(batch[:-1]), batch[-1])
+
+    def annotate(self, scored: ScoredBatch) -> ScoredBatch:
+        return self._base.annotate(scored)
 
     def score(self, batch: Pixels) -> ScoredBatch:
         scored = self._base.score(batch[:-1])

@@ -9,6 +9,9 @@ from skinclf.inference.annotations import AnnotatedScorer, Annotation, LabelSets
 from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.dicom_ids import DicomIdsScorer
 from skinclf.inference.ensemble import Average, EnsembleScorer
+from skinclf.inference.gate.mode import GateMode
+from skinclf.inference.gate.scorer import GatedScorer
+from skinclf.inference.gate.store import choose_gate
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
 from skinclf.models.loaded import LoadedModel
@@ -28,6 +31,7 @@ def make_scorer(
     conformal: ConformalSets | None = None,
     refer_below: float | None = None,
     dicom_ids: bool = False,
+    gate: GateMode | None = None,
 ) -> Scorer:
     """Put models on their runtime and join them.
 
@@ -44,10 +48,13 @@ def make_scorer(
         refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is less
             probable.
         dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`.
+        gate: Image gate, `off`, `mark` or `refuse`; None: `mark` for one model that has a gate, without test-time
+            augmentation, else `off`.
 
     Raises:
         InvalidArgumentError: The options exclude one another.
-        MismatchError: The label sets were made for another model.
+        MismatchError: The label sets or the gate were made for another model.
+        ModelError: The gate's file is damaged, or the model has none and one was asked for.
     """
     if embeddings and (len(models) > 1 or tta != "none"):
         raise InvalidArgumentError(
@@ -56,9 +63,13 @@ def make_scorer(
         )
     if weights is not None and len(models) == 1:
         raise InvalidArgumentError("`weights` are for ensembles; one model was given.", parameter="weights")
-    if embeddings and runtime == "auto":
-        runtime = "torch"  # the one that can give them
-    scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]
+    stored = choose_gate(models, gate, tta=tta)
+    if stored is not None:
+        made = create_runtime(models[0], runtime=runtime, device=device, precision=precision, embeddings=True)
+        base = ModelScorer(models[0].spec, made, embeddings=True)
+        scorers: list[Scorer] = [GatedScorer(base, stored, refuse=gate == "refuse", embeddings=embeddings)]
+    else:
+        scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]
     scorer = scorers[0] if len(scorers) == 1 else EnsembleScorer(scorers, weights=weights, average=average)
     annotations: list[Annotation] = []
     if conformal is not None:
@@ -74,7 +85,7 @@ def make_scorer(
 def _one(
     model: LoadedModel, device: str, runtime: str, precision: str, tta: str, *, embeddings: bool
 ) -> Scorer:
-    made = create_runtime(model, runtime=runtime, device=device, precision=precision)
+    made = create_runtime(model, runtime=runtime, device=device, precision=precision, embeddings=embeddings)
     if tta == "none":
         return ModelScorer(model.spec, made, embeddings=embeddings)
     return TtaScorer(model.spec, made, tta)

@@ -8,6 +8,7 @@ import numpy as np
 
 from skinclf.errors import ImageError
 from skinclf.inference.engine import Batch
+from skinclf.inference.gate.mode import GATE_COLUMNS
 from skinclf.inference.metadata import before_fusion
 from skinclf.inference.prediction import Prediction
 from skinclf.labels import LabelSet
@@ -50,12 +51,18 @@ def outcomes_of(
         if error is not None or not finite[i]:
             result.append(failed(name, error))
             continue
+        values = {key: column[i] for key, column in extra.items()}
+        if scored.refusals is not None and scored.refusals[i]:
+            shown = {key: values[key] for key in GATE_COLUMNS if key in values}
+            refused = f"{name}: {scored.refusals[i]}"
+            result.append(Prediction(name, labels, None, threshold, "gated", refused, shown))
+            continue
         prediction = Prediction(
             name,
             labels,
             tuple(rows[i]),
             threshold,
-            extra={key: values[i] for key, values in extra.items()},
+            extra=values,
             decided=decided[i],
             embedding=None if scored.embeddings is None else scored.embeddings[i],
         )

@@ -101,7 +101,7 @@ class Prediction:
         """JSON form, with the names of the predictions table."""
         head: dict[str, Any] = {"image": self.image, "status": self.status, "error": self.error}
         if self.values is None:
-            return head
+            return head | dict(self.extra)
         return head | {
             "probability_malignant": self.probability_malignant,
             "predicted_label": self.index,

@@ -29,6 +29,7 @@ from skinclf.models.spec import ModelSpec
 if TYPE_CHECKING:
     from skinclf.inference.conformal_sets import ConformalSets
     from skinclf.inference.ensemble import Average
+    from skinclf.inference.gate.mode import GateMode
 
 K = TypeVar("K")
 logger = logging.getLogger("skinclf")
@@ -66,6 +67,7 @@ class Predictor:
         conformal: ConformalSets | None = None,
         refer_below: float | None = None,
         dicom_ids: bool = False,
+        gate: GateMode | None = None,
         threshold: float | None = None,
         decision: ClassDecision | None = None,
     ) -> None:
@@ -93,6 +95,9 @@ class Predictor:
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
+            gate: Image gate: `off`, `mark` (columns `gate`, `gate_reasons`, `p_familiar`) or `refuse` (no probability
+                for an unfit image either); None: `mark` where the model is a single one that has a gate and no
+                test-time augmentation is used, else `off`. See `skinclf.inference.gate`.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one
@@ -124,6 +129,7 @@ class Predictor:
                 conformal=conformal,
                 refer_below=refer_below,
                 dicom_ids=dicom_ids,
+                gate=gate,
             )
         self._scorer = scorer
         self._batch_size = batch_size

@@ -61,8 +61,10 @@ class Schema:
         """One row in the order of `columns`; None where a cell is empty."""
         if not prediction.ok:
             pairs = min(self.top_k, len(self.labels))
-            blanks = len(_HEAD) - 1 + len(self.labels) + 3 * pairs + len(self.extra)
-            return [prediction.image, *[None] * blanks, prediction.status, prediction.error]
+            blanks = len(_HEAD) - 1 + len(self.labels) + 3 * pairs
+            # A refused image has the columns of the gate; one that cannot be read has none.
+            extra = [_known(prediction.extra.get(name)) for name in self.extra]
+            return [prediction.image, *[None] * blanks, *extra, prediction.status, prediction.error]
         row: list[Any] = [
             prediction.image,
             prediction.probability_malignant,

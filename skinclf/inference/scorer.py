@@ -44,17 +44,22 @@ class ScoredBatch:
         probabilities: Shape (N, K), float32, in label order.
         columns: Values of the scorer's extra columns by name, each of length N.
         embeddings: Inputs of the last layer, shape (N, D), float32, or None.
+        refusals: Reasons why images get no answer, as sentences without the image's name, length N; empty where there
+            is one. None when nothing is refused.
     """
 
     probabilities: npt.NDArray[np.float32]
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None
+    refusals: npt.NDArray[np.object_] | None = None
 
     def take(self, rows: Sequence[int]) -> ScoredBatch:
         """Selected rows, in the given order."""
         at = np.asarray(rows, np.intp)
         vectors = None if self.embeddings is None else self.embeddings[at]
-        return ScoredBatch(self.probabilities[at], {k: v[at] for k, v in self.columns.items()}, vectors)
+        refusals = None if self.refusals is None else self.refusals[at]
+        columns = {k: v[at] for k, v in self.columns.items()}
+        return ScoredBatch(self.probabilities[at], columns, vectors, refusals)
 
     @staticmethod
     def join(parts: list[ScoredBatch]) -> ScoredBatch:
@@ -64,7 +69,10 @@ class ScoredBatch:
         embeddings = None
         if first.embeddings is not None:
             embeddings = np.concatenate([p.embeddings for p in parts if p.embeddings is not None])
-        return ScoredBatch(np.concatenate([p.probabilities for p in parts]), columns, embeddings)
+        refusals = None
+        if first.refusals is not None:
+            refusals = np.concatenate([p.refusals for p in parts if p.refusals is not None])
+        return ScoredBatch(np.concatenate([p.probabilities for p in parts]), columns, embeddings, refusals)
 
 
 class Scorer(ABC):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+#: Statistics of the image gate, where the bundle has one; `skinclf.inference.gate` reads it.
+GATE = "gate.safetensors"
 
 
 def is_bundle(folder: Path) -> bool:
@@ -100,7 +102,8 @@ def write_bundle(
 
     Args:
         folder: Made when missing; files of the same names are replaced atomically.
-        spec: Specification; `weights_sha256` is set to the hash of the written file.
+        spec: Specification; `weights_sha256` is set to the hash of the written file, and a gate, which belongs to
+            other weights, is left out.
         tensors: State dict in the dtype to store.
         card: Text of `README.md`.
         golden: Image bytes by the file names in `spec.golden`.
@@ -114,7 +117,7 @@ def write_bundle(
     from safetensors.torch import save
 
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"format": "pt"})
-    spec = spec.replace(weights_sha256=hashlib.sha256(data).hexdigest())
+    spec = spec.replace(weights_sha256=hashlib.sha256(data).hexdigest(), gate={})
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / WEIGHTS, data)

@@ -80,6 +80,7 @@ class ModelSpec:
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
+        gate: Record of the image gate in the bundle, see `skinclf.inference.gate`; empty without one.
         training: Provenance: data, split hash, seed, code version, and so on.
         license: SPDX id or words for the weights.
         domain: Images that the model is meant for, in words.
@@ -102,6 +103,7 @@ class ModelSpec:
     fused: bool = False
     golden: tuple[Golden, ...] = ()
     precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
     domain: str = "dermoscopic images of pigmented skin lesions"
@@ -208,6 +210,7 @@ class ModelSpec:
                 for g in self.golden
             ],
             "precisions": {k: dict(v) for k, v in self.precisions.items()},
+            **({"gate": dict(self.gate)} if self.gate else {}),
             "training": dict(self.training),
             "license": self.license,
             "domain": self.domain,
@@ -293,6 +296,7 @@ class ModelSpec:
                 metadata=MetadataTerms.from_dict(own["metadata"]) if own.get("metadata") else None,
                 golden=golden,
                 precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
+                gate=dict(own.get("gate") or {}),
                 training=dict(own.get("training") or {}),
                 license=str(own.get("license", "")),
                 domain=str(own.get("domain", "")),

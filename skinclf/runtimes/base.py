@@ -23,7 +23,8 @@ class Runtime(ABC):
         precision: `fp32`, `bf16`, `fp16` or `int8`.
         streams: Number of batches that the device computes at once.
         reason: Why this runtime was taken, in words; set by `skinclf.runtimes.create.create_runtime`.
-        gives_embeddings: Whether `embed` is available.
+        gives_embeddings: Whether `embed` is available; in OpenVINO and ONNX Runtime it has to be asked for when the
+            runtime is made, because the graph then has a second output.
         one_by_one: Whether images are computed one by one, so that the size of a batch cannot show in the numbers.
     """
 
@@ -32,7 +33,7 @@ class Runtime(ABC):
     precision: str
     streams: int = 1
     reason: str = "requested"
-    gives_embeddings: ClassVar[bool] = False
+    gives_embeddings: bool = False
     one_by_one: ClassVar[bool] = False
 
     @abstractmethod
@@ -78,7 +79,16 @@ class Runtime(ABC):
 
 
 def no_embeddings(runtime: Runtime) -> ModelError:
-    """The error for a runtime that gives no embeddings, naming the one that does."""
+    """The error for a runtime that gives no embeddings, naming one that does."""
     return ModelError(
-        f"The {runtime.name} runtime gives no embeddings; use `runtime='torch'`.", parameter="runtime"
+        f"The {runtime.name} runtime was made without embeddings, or gives none; use `embeddings=True` with a "
+        "`runtime` such as torch.",
+        parameter="runtime",
+    )
+
+
+def no_last_layer(name: str) -> ModelError:
+    """The error for a network that does not end in a linear layer, whose inputs would be the embeddings."""
+    return ModelError(
+        f"{name}: this network does not end in a linear layer, so it has no embeddings.", parameter="runtime"
     )

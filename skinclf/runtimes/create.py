@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime
+from skinclf.runtimes.base import Runtime, no_embeddings
 
 RUNTIMES = ("auto", "torch", "torch-compile", "openvino", "onnxruntime", "keras")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -15,7 +15,12 @@ logger = logging.getLogger("skinclf")
 
 
 def create_runtime(
-    model: LoadedModel, *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
+    model: LoadedModel,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    embeddings: bool = False,
 ) -> Runtime:
     """The runtime for a model.
 
@@ -26,6 +31,7 @@ def create_runtime(
         device: `auto`, `cpu`, `cuda[:n]` or `mps`; a device that is named must be there.
         precision: One of `PRECISIONS`. `auto` is float32, so that the numbers are the same everywhere; `int8`
             needs a bundle with a quantised network (`skinclf.runtimes.int8`).
+        embeddings: Whether `Runtime.embed` is to be available.
 
     Raises:
         InvalidArgumentError: The runtime or precision is unknown.
@@ -45,12 +51,12 @@ def create_runtime(
     # Before a runtime is chosen: a compiled or quantised network never answers for weights that are not there.
     model.check_weights()
     if runtime != "auto":
-        return _make(runtime, model, device, precision)
+        return _make(runtime, model, device, precision, embeddings=embeddings)
     candidates, reason = _candidates(model, device, precision)
     passed_over = ""
     for name in candidates:
         try:
-            made = _make(name, model, device, precision)
+            made = _make(name, model, device, precision, embeddings=embeddings)
         except (ModelError, InvalidArgumentError) as error:
             if name == candidates[-1]:
                 raise
@@ -109,19 +115,22 @@ def _installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def _make(name: str, model: LoadedModel, device: str, precision: str) -> Runtime:
+def _make(name: str, model: LoadedModel, device: str, precision: str, *, embeddings: bool) -> Runtime:
     if name == "openvino":
         from skinclf.runtimes.openvino import OpenVinoRuntime
 
-        return OpenVinoRuntime(model, device=device, precision=precision)
+        return OpenVinoRuntime(model, device=device, precision=precision, embeddings=embeddings)
     if name == "onnxruntime":
         from skinclf.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(model, device=device, precision=precision)
+        return OnnxRuntime(model, device=device, precision=precision, embeddings=embeddings)
     if name == "keras":
         from skinclf.runtimes.keras import KerasRuntime
 
-        return KerasRuntime(model, device=device, precision=precision)
+        made = KerasRuntime(model, device=device, precision=precision)
+        if embeddings:
+            raise no_embeddings(made)
+        return made
     from skinclf.runtimes.torch import TorchRuntime
 
     return TorchRuntime(model, device=device, precision=precision, compiled=name == "torch-compile")

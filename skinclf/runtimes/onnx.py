@@ -12,11 +12,13 @@ import numpy.typing as npt
 from skinclf._utils.files import replace_file
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime
+from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 
 _FILE = "model.onnx"
 _OPSET = 18
+#: Operations that may stand between the last linear layer and the output.
+_AFTER_LAST = frozenset({"Add", "Reshape", "Squeeze", "Flatten", "Identity", "Softmax", "Sigmoid"})
 
 
 class OnnxRuntime(Runtime):
@@ -24,14 +26,28 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
 
-    def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        embeddings: bool = False,
+    ) -> None:
         """Open a session.
+
+        Args:
+            model: An ONNX file, or a model with a torch network.
+            device: `auto`, `cpu`, `cuda[:n]` or `mps`.
+            precision: `auto` or `fp32`.
+            embeddings: Whether the inputs of the last layer become a second output, for `embed`.
 
         Raises:
             MissingExtraError: ONNX Runtime (or, for a torch network, onnx) is not installed.
             DeviceError: No provider for the device is installed.
             InvalidArgumentError: A precision other than float32 was asked for.
-            ModelError: The network cannot be exported or the file cannot be run.
+            ModelError: The network cannot be exported, the file cannot be run, or the network does not end in a linear
+                layer where embeddings are asked for.
         """
         try:
             import onnxruntime as ort
@@ -47,7 +63,10 @@ class OnnxRuntime(Runtime):
         self.device, provider = _provider(device, ort.get_available_providers())
         # A Keras model has an artefact too, but of another kind.
         own = model.artifact if model.spec.architecture == "onnx" else None
-        content = str(own) if own is not None else _exported(model)
+        content: str | bytes = str(own) if own is not None else _exported(model)
+        if embeddings:
+            content = with_last_inputs(content, model.spec.name)
+        self.gives_embeddings = embeddings
         try:
             self._session = ort.InferenceSession(content, providers=[provider])
         except Exception as error:
@@ -66,26 +85,69 @@ class OnnxRuntime(Runtime):
         self._widths = {model.spec.num_outputs, 1 if one else model.spec.num_outputs}
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return self._results(pixels, 1)[0]
+
+    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        if not self.gives_embeddings:
+            raise no_embeddings(self)
+        raw, vectors = self._results(pixels, 2)
+        return raw, vectors
+
+    def _results(self, pixels: npt.NDArray[Any], count: int) -> list[npt.NDArray[np.float32]]:
+        """The first outputs of the graph, one array (N, width) each."""
         x = self._preprocess.normalize(pixels)
         if self._channels_last:
             x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         if self._fixed is None:
-            return self._raw(x)
+            return self._raw(x, count)
         # A graph with a fixed batch gets padded pieces of that size.
         pieces = []
         for start in range(0, len(x), self._fixed):
             piece = x[start : start + self._fixed]
             padding = [(0, self._fixed - len(piece))] + [(0, 0)] * 3
-            pieces.append(self._raw(np.pad(piece, padding))[: len(piece)])
-        return np.concatenate(pieces)
+            pieces.append([values[: len(piece)] for values in self._raw(np.pad(piece, padding), count)])
+        return [np.concatenate(values) for values in zip(*pieces, strict=True)]
 
-    def _raw(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        raw = np.asarray(self._session.run(None, {self._input: x})[0], np.float32).reshape(len(x), -1)
-        if raw.shape[1] not in self._widths:
+    def _raw(self, x: npt.NDArray[np.float32], count: int) -> list[npt.NDArray[np.float32]]:
+        names = [output.name for output in self._session.get_outputs()]
+        wanted = names[:1] if count == 1 else [names[0], names[-1]]
+        values = self._session.run(wanted, {self._input: x})
+        results = [np.asarray(value, np.float32).reshape(len(x), -1) for value in values]
+        if results[0].shape[1] not in self._widths:
             raise ModelError(
-                f"The ONNX graph gives {raw.shape[1]} outputs; the labels ask for {max(self._widths)}."
+                f"The ONNX graph gives {results[0].shape[1]} outputs; the labels ask for {max(self._widths)}."
             )
-        return raw
+        return results
+
+
+def with_last_inputs(content: str | bytes, name: str) -> bytes:
+    """An ONNX model with one more output at its end: what enters the last linear layer.
+
+    Args:
+        content: Path of the file, or its bytes.
+        name: Name of the model, for messages.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+        ModelError: What makes the first output is no linear layer.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtraError("onnx", "Embeddings of an ONNX network") from None
+    model = onnx.load(content) if isinstance(content, str) else onnx.load_from_string(content)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    value = model.graph.output[0].name
+    while (node := made_by.get(value)) is not None and node.op_type not in {"Gemm", "MatMul"}:
+        if node.op_type not in _AFTER_LAST:
+            raise no_last_layer(name)
+        # A bias may be either of what is added.
+        value = next((x for x in node.input if x in made_by), "")
+    if node is None:
+        raise no_last_layer(name)
+    if node.input[0] not in {output.name for output in model.graph.output}:
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(node.input[0]))
+    return bytes(model.SerializeToString())
 
 
 def _provider(device: str, available: list[str]) -> tuple[str, Any]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime
+from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 from skinclf.runtimes.int8 import quantized_network
 from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
@@ -28,6 +28,8 @@ from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
 # What is not quantised in an int8 network stays float32.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _FILE = "model.xml"
+#: Operations that may stand between the last linear layer and the output.
+_AFTER_LAST = frozenset({"Result", "Add", "Reshape", "Squeeze", "Unsqueeze", "Convert"})
 
 
 class OpenVinoRuntime(Runtime):
@@ -36,14 +38,28 @@ class OpenVinoRuntime(Runtime):
     name = "openvino"
     one_by_one = True
 
-    def __init__(self, model: LoadedModel, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        embeddings: bool = False,
+    ) -> None:
         """Convert (or fetch from the cache) and compile.
+
+        Args:
+            model: A model with a torch network.
+            device: `auto` or `cpu`.
+            precision: `auto` (float32), `fp32`, `bf16`, `fp16` or `int8`.
+            embeddings: Whether the inputs of the last layer become a second output, for `embed`.
 
         Raises:
             DeviceError: OpenVINO is not installed.
             DeviceError: A device other than the CPU was asked for.
             InvalidArgumentError: The precision is unknown or the processor has no such arithmetic.
-            ModelError: The network cannot be converted, or for `int8`: the model has no quantised network.
+            ModelError: The network cannot be converted, or does not end in a linear layer where embeddings are asked
+                for; or for `int8`: the model has no quantised network.
         """
         ov = need_openvino()
         if device not in {"auto", "cpu"}:
@@ -66,6 +82,9 @@ class OpenVinoRuntime(Runtime):
             )
         quantised = self.precision == "int8"
         graph = core.read_model(quantized_network(model)) if quantised else network_graph(core, model)
+        if embeddings:
+            graph.add_outputs([_last_inputs(graph, model.spec.name)])
+        self.gives_embeddings = embeddings
         size = (model.spec.preprocess.height, model.spec.preprocess.width)
         graph.reshape([1, *size, 3])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
@@ -73,14 +92,25 @@ class OpenVinoRuntime(Runtime):
         self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         # Twice: a stream finds its next image waiting, however busy Python is with decoding.
         self._queue = ov.AsyncInferQueue(self._compiled, 2 * self.streams)
-        self._outputs = model.spec.num_outputs
+        self._widths = [int(np.prod(output.shape[1:])) for output in self._compiled.outputs]
         self._dtype = model.spec.preprocess.pixel_dtype
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        raw = np.empty((len(pixels), self._outputs), np.float32)
+        return self._results(pixels, 1)[0]
+
+    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        if not self.gives_embeddings:
+            raise no_embeddings(self)
+        raw, vectors = self._results(pixels, 2)
+        return raw, vectors
+
+    def _results(self, pixels: npt.NDArray[Any], count: int) -> list[npt.NDArray[np.float32]]:
+        """The first outputs of the graph, one array (N, width) each."""
+        results = [np.empty((len(pixels), width), np.float32) for width in self._widths[:count]]
 
         def keep(request: Any, index: int) -> None:
-            raw[index] = request.get_output_tensor(0).data
+            for number, values in enumerate(results):
+                values[index] = request.get_output_tensor(number).data.reshape(-1)
 
         pixels = np.ascontiguousarray(pixels, dtype=self._dtype)
         self._queue.set_callback(keep)
@@ -88,7 +118,21 @@ class OpenVinoRuntime(Runtime):
             # Shared, not copied: the slice is a view that outlives the request (wait_all below).
             self._queue.start_async({0: pixels[index : index + 1]}, index, share_inputs=True)
         self._queue.wait_all()
-        return raw
+        return results
+
+
+def _last_inputs(graph: Any, name: str) -> Any:
+    """The graph's values that enter its last linear layer.
+
+    Raises:
+        ModelError: What makes the output is no linear layer.
+    """
+    node = graph.outputs[0].get_node()
+    while node.get_type_name() != "MatMul":
+        if node.get_type_name() not in _AFTER_LAST:
+            raise no_last_layer(name)
+        node = node.input_value(0).get_node()
+    return node.input_value(0)
 
 
 def need_openvino() -> Any:

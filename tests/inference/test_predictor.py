@@ -18,6 +18,7 @@ from skinclf.labels import HAM10000
 from skinclf.models.class_decision import ClassDecision
 from skinclf.models.load import load_model
 from skinclf.models.probabilities import probabilities
+from skinclf.runtimes.create import create_runtime
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +145,16 @@ def test_the_default_operating_point_is_used(two_label_bundle, image_dir):
     assert p.index == int(p.flagged)
 
 
-def test_embeddings(loaded, image_dir, predictor):
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnxruntime"])
+def test_embeddings(loaded, image_dir, predictor, runtime):
+    pytest.importorskip(runtime)
     paths = sorted(image_dir.iterdir())[:3]
-    made = Predictor(loaded, device="cpu", embeddings=True, batch_size=2)
+    made = Predictor(loaded, device="cpu", runtime=runtime, embeddings=True, batch_size=2)
     found = made.predict(paths)
-    assert np.abs(values(found) - values(predictor.predict(paths))).max() < 1e-6
+    assert made.scorer.info["runtime"] == runtime
+    plain = Predictor(loaded, device="cpu", runtime=runtime, batch_size=2)
+    assert values(found).tobytes() == values(plain.predict(paths)).tobytes()
+    assert np.abs(values(found) - values(predictor.predict(paths))).max() < 1e-5
     vectors = np.stack([p.embedding for p in found])
     assert vectors.dtype == np.float32
     # The last layer maps them to the raw scores.
@@ -158,10 +164,12 @@ def test_embeddings(loaded, image_dir, predictor):
     assert predictor.predict(paths[0]).embedding is None
 
 
-def test_embeddings_of_a_runtime_that_has_none(loaded):
-    pytest.importorskip("openvino")
-    with pytest.raises(ModelError, match="`runtime='torch'`"):
-        Predictor(loaded, runtime="openvino", device="cpu", embeddings=True)
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_embeddings_of_a_runtime_that_was_made_without(loaded, runtime):
+    pytest.importorskip(runtime)
+    made = create_runtime(loaded, runtime=runtime, device="cpu")
+    with pytest.raises(ModelError, match="`embeddings=True`"):
+        made.embed(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 def test_to_pandas(predictor, image_dir, damaged_files):

@@ -27,7 +27,7 @@ SOURCE = "skinclf-source.json"
 _MAX_SOURCE_BYTES = 1 << 20
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _SINGLE = (".keras", ".h5", ".hdf5", ".onnx", ".pth", ".pt")
-_BESIDE = ("README.md", "preprocessor_config.json", "golden/*", "int8/*")
+_BESIDE = ("README.md", "preprocessor_config.json", "golden/*", "int8/*", "gate.safetensors")
 
 
 def fetch(

@@ -17,7 +17,7 @@ from skinclf._utils.public import is_private, short_names, without_paths
 from skinclf.conversion.verify import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
-from skinclf.models.bundle import CONFIG, WEIGHTS, is_bundle, read_spec
+from skinclf.models.bundle import CONFIG, GATE, WEIGHTS, is_bundle, read_spec
 from skinclf.models.options import HubOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.int8 import quantized_files
@@ -167,6 +167,7 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
         WEIGHTS,
         *(golden.file for golden in spec.golden),
         *quantized_files(spec),
+        *((GATE,) if spec.gate else ()),
         PREDICTIONS,
         _LICENCE,
     ):

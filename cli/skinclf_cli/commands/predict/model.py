@@ -55,6 +55,7 @@ def load_predictor(
         conformal=sets,
         refer_below=decision.refer_below,
         dicom_ids=dicom_ids,
+        gate=decision.gate,
     )
     if patient.metadata is not None:
         predictor = _with_metadata(predictor, patient, inputs)

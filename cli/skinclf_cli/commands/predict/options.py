@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skinclf.images.dicom.frame_names import Frames
     from skinclf.images.discovery import Inputs
     from skinclf.inference.ensemble import Average
+    from skinclf.inference.gate.mode import GateMode
     from skinclf.jobs.job import OnError
     from skinclf.jobs.output import Output
     from skinclf.jobs.shards import Shard
@@ -120,6 +121,7 @@ class DecisionOptions:
     force: bool
     conformal: str | None
     refer_below: float | None
+    gate: GateMode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +286,12 @@ decision_options = packed(
         type=click.FloatRange(0, 1, min_open=True),
         metavar="P",
         help="Probability of the most probable class below which an image is marked for referral.",
+    ),
+    click.option(
+        "--gate",
+        type=click.Choice(["off", "mark", "refuse"]),
+        help="Image gate: mark images that the model should not answer for, or refuse them. Default: mark where "
+        "the model has a gate.",
     ),
     title="Decisions",
 )

@@ -73,6 +73,7 @@ def predict_on_cluster(
         device=execution.device,
         runtime=execution.runtime,
         precision=execution.precision,
+        gate=decision.gate,
         top_k=table.top_k,
         batch_size=execution.batch_size,
         metadata=patient.metadata,

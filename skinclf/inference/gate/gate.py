@@ -1,0 +1,115 @@
+"""`Gate`: the statistics that decide whether one model should answer for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skinclf._utils.arrays import Float32, Floats
+from skinclf.errors import MismatchError, ModelError
+from skinclf.inference.gate.familiarity import Calibration, Gaussian
+from skinclf.inference.gate.picture import BLOCKS, NAMES
+from skinclf.models.identity import ModelIdentity
+from skinclf.models.spec import ModelSpec
+
+#: Weight of the network's features beside the blocks of looks.
+_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Familiarity of images with one model, as a conformal p-value.
+
+    Attributes:
+        features: Gaussian of the features of the model's training images, scaled to length 1.
+        looks: Gaussian of each block of looks (`skinclf.inference.gate.picture.BLOCKS`) of the same images.
+        calibration: Strangeness of images that neither was fitted on.
+        alpha: p-value at or below which an image is `unfamiliar`.
+        made_from: Weights and preprocessing of the model.
+        evidence: How `alpha` was chosen and what it costs, in JSON types.
+        sha256: Hash of the stored file; None before it is stored.
+    """
+
+    features: Gaussian
+    looks: Mapping[str, Gaussian]
+    calibration: Calibration
+    alpha: float
+    made_from: Mapping[str, str | None]
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
+
+    def strangeness(self, features: npt.ArrayLike, measures: npt.NDArray[np.float32]) -> Floats:
+        """Sum of the logarithms of all distances, each in units of its spread, that of the features twice; shape (N,).
+
+        Args:
+            features: Inputs of the network's last layer, shape (N, D).
+            measures: Measures and looks, shape (N, M).
+
+        Raises:
+            ModelError: The features have another width than those that the gate was fitted on.
+        """
+        return strangeness(self.features, self.looks, features, measures)
+
+    def p_familiar(
+        self, features: npt.ArrayLike, measures: npt.NDArray[np.float32], predicted: npt.NDArray[np.intp]
+    ) -> Float32:
+        """Conformal p-values, shape (N,), in (0, 1]; `predicted` holds the index of the most probable class."""
+        return self.calibration.p_values(self.strangeness(features, measures), predicted)
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuse a model that the gate was not made for.
+
+        Raises:
+            MismatchError: Other weights or preprocessing.
+            ModelError: Another number of classes.
+        """
+        if other := ModelIdentity.from_dict(self.made_from).differences(spec.identity):
+            raise MismatchError(
+                f"The image gate was made for another model than {spec.name} (other {', '.join(other)}). "
+                "Fit one for this model (`skinclf.inference.gate.fit_gate`).",
+                parameter="gate",
+            )
+        if len(self.calibration.groups) != len(spec.labels):
+            raise ModelError(
+                f"The image gate is for {len(self.calibration.groups)} classes; {spec.name} has {len(spec.labels)}."
+            )
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays to store."""
+        return {
+            **{f"features.{key}": value for key, value in self.features.tensors().items()},
+            **{f"{block}.{k}": v for block, g in self.looks.items() for k, v in g.tensors().items()},
+            **self.calibration.tensors(),
+        }
+
+
+def strangeness(
+    features: Gaussian,
+    looks: Mapping[str, Gaussian],
+    vectors: npt.ArrayLike,
+    measures: npt.NDArray[np.float32],
+) -> Floats:
+    """See `Gate.strangeness`."""
+    total = _WEIGHT * features.strangeness(unit_length(vectors))
+    for block, columns in blocks().items():
+        total = total + looks[block].strangeness(measures[:, columns])
+    return total
+
+
+def blocks() -> dict[str, slice]:
+    """Columns of each block of looks in an array of measures and looks."""
+    result, start = {}, len(NAMES)
+    for name, width in BLOCKS.items():
+        result[name] = slice(start, start + width)
+        start += width
+    return result
+
+
+def unit_length(features: npt.ArrayLike) -> Float32:
+    """Features scaled to length 1, shape (N, D)."""
+    x = np.asarray(features, np.float32)
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)

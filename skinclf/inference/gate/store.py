@@ -1,0 +1,142 @@
+"""The image gate in a bundle: `gate.safetensors`, and a block of `config.json` that binds it to the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from skinclf._utils.files import replace_file, writing
+from skinclf.errors import InvalidArgumentError, ModelError
+from skinclf.inference.gate.familiarity import Calibration, Gaussian
+from skinclf.inference.gate.gate import Gate
+from skinclf.inference.gate.mode import GateMode
+from skinclf.inference.gate.picture import BLOCKS
+from skinclf.models.bundle import GATE, read_spec, write_spec
+from skinclf.models.loaded import LoadedModel
+
+#: Larger files are refused before they are read.
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: str = "none") -> Gate | None:
+    """The gate to use, or None for none.
+
+    Args:
+        models: Loaded models of a scorer.
+        mode: What was asked for; None uses a gate where there is one and it applies.
+        tta: Test-time augmentation.
+
+    Raises:
+        InvalidArgumentError: The mode is unknown, or was asked for with several models or views.
+        ModelError: A gate was asked for and the model has none, or its file is damaged.
+        MismatchError: The gate was made for another model.
+    """
+    if mode is not None and mode not in get_args(GateMode):
+        raise InvalidArgumentError(
+            f"`gate` is one of {', '.join(get_args(GateMode))}; received {mode!r}.", parameter="gate"
+        )
+    if mode == "off":
+        return None
+    if len(models) > 1 or tta != "none":
+        if mode is None:
+            return None
+        raise InvalidArgumentError(
+            "The image gate is that of one model on one view; leave out ensembles and `tta`, or use `gate='off'`.",
+            parameter="gate",
+        )
+    gate = read_gate(models[0])
+    if gate is None and mode is not None:
+        raise ModelError(
+            f"{models[0].spec.name}: this model has no image gate. Fit one (`skinclf.inference.gate.fit_gate`), or "
+            "use `gate='off'`.",
+            parameter="gate",
+        )
+    return gate
+
+
+def read_gate(model: LoadedModel) -> Gate | None:
+    """The gate of a bundle, checked; None where it has none.
+
+    Raises:
+        ModelError: The file is missing, damaged, or not the one that the configuration records.
+        MismatchError: The gate was made for another model.
+    """
+    record = model.spec.gate
+    if not record or model.folder is None:
+        return None
+    path = model.folder / GATE
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path}: larger than {_MAX_BYTES:,} bytes; that is no image gate.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != record.get("sha256"):
+        raise ModelError(
+            f"{path}: SHA-256 is {found[:12]}..., config.json records {str(record.get('sha256'))[:12]}.... The file "
+            "is damaged or was replaced; fit the gate again, or use `gate='off'`.",
+            parameter="gate",
+        )
+    gate = _parsed(data, record, path)
+    gate.check(model.spec)
+    return gate
+
+
+def _parsed(data: bytes, record: Any, path: Path) -> Gate:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(data)
+        alpha, made_from = float(record["alpha"]), dict(record["made_from"])
+        evidence = dict(record.get("evidence") or {})
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: not a complete image gate: {error!r}.") from None
+    if not 0 < alpha < 1 or not made_from.get("weights_sha256"):
+        raise ModelError(
+            f"{path}: an image gate has an `alpha` between 0 and 1, and names the weights of its model."
+        )
+    return Gate(
+        features=Gaussian.from_tensors(tensors, "features"),
+        looks={block: Gaussian.from_tensors(tensors, block) for block in BLOCKS},
+        calibration=Calibration.from_tensors(tensors),
+        alpha=alpha,
+        made_from=made_from,
+        evidence=evidence,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def write_gate(folder: Path, gate: Gate) -> str:
+    """Store a gate in a bundle; the configuration comes last.
+
+    Args:
+        folder: Folder of the bundle of the model that the gate was made for.
+        gate: The gate.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        MismatchError: The bundle holds another model.
+        OutputError: The folder cannot be written.
+    """
+    from safetensors.numpy import save
+
+    spec = read_spec(folder)
+    gate.check(spec)
+    data = save(gate.tensors())
+    sha256 = hashlib.sha256(data).hexdigest()
+    record = {
+        "sha256": sha256,
+        "alpha": gate.alpha,
+        "made_from": dict(gate.made_from),
+        "evidence": dict(gate.evidence),
+    }
+    with writing(folder / GATE):
+        replace_file(folder / GATE, data)
+    write_spec(folder, spec.replace(gate=record))
+    return sha256

@@ -217,9 +217,8 @@ def test_the_description_holds_for_real_answers(server: Running):
         jsonschema.Draft202012Validator({**schema, "components": described["components"]}).validate(
             answer.json()
         )
-    with pytest.raises(jsonschema.ValidationError):
-        schema = {"$ref": "#/components/schemas/Predictions", "components": described["components"]}
-        jsonschema.Draft202012Validator(schema).validate(server.get("/v1/models").json())
+    schema = {"$ref": "#/components/schemas/Predictions", "components": described["components"]}
+    assert not jsonschema.Draft202012Validator(schema).is_valid(server.get("/v1/models").json())
 
 
 def test_every_route_is_described(server: Running):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 import time
@@ -209,6 +210,11 @@ def test_a_failing_network_is_a_500_without_names(
     def fail(_batch: Any) -> Any:
         raise RuntimeError("secret-name.jpg")
 
+    logger = logging.getLogger(
+        "skinclf"
+    )  # a command that ran in this process has given it handlers of its own
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
     monkeypatch.setattr(server.service.predictor.scorer, "score", fail)
     answer = server.predict([("secret-name.jpg", LESION)])
     assert (answer.status, answer.json()["error"]["code"]) == (500, "failed")

@@ -6,6 +6,7 @@ Needs the extra `serve`, Playwright and Chromium: `python examples/page_pictures
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
 import socket
 import subprocess
@@ -81,7 +82,8 @@ def main() -> None:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(address)
             draw(page, files, opened=opened)
-            page.screenshot(path=output / name)
+            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            picture.quantize(256).save(output / name, optimize=True)
             page.close()
         browser.close()
 

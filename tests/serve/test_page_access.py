@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-from support.browser import serving
 
 from skinclf._utils.notice import NOTICE
 
@@ -117,6 +116,7 @@ def test_nothing_scrolls_sideways(served, open_page, width):
 
 def test_the_whole_way_by_keyboard(served, open_page):
     page = open_page(served.address).page
+    page.on("filechooser", lambda chooser: chooser.set_files(served.files))
     expect(page.locator("#about-open")).to_be_enabled()
 
     def tab_to(selector, *, most=40):
@@ -130,9 +130,7 @@ def test_the_whole_way_by_keyboard(served, open_page):
     tab_to("#confirm")
     page.keyboard.press("Space")
     tab_to("#choose-files")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(served.files)
+    page.keyboard.press("Enter")
     expect(page.locator(ANSWERED)).to_have_count(12)
     tab_to("#slider")
     page.keyboard.press("ArrowRight")
@@ -196,12 +194,12 @@ def test_limits_and_licence_are_one_click_away(served, open_page):
     assert re.search(r"[0-9a-f]{64}", about.inner_text())
 
 
-def test_a_token_is_asked_for_and_kept_in_memory_only(served, open_page, tmp_path):
+def test_a_token_is_asked_for_and_kept_in_memory_only(served, open_page):
+    from support.server import running
+
     secret = "correct-horse-battery-staple-42"
-    (tmp_path / "token").write_text(secret)
-    (tmp_path / "token").chmod(0o600)
-    with serving("--model", str(served.model), "--token-file", "token", folder=tmp_path) as address:
-        watched = open_page(address, refusals=True)
+    with running(served.model, workers=1, token=secret) as server:
+        watched = open_page(server.url.rstrip("/"), refusals=True)
         page = watched.page
         expect(page.locator("#token")).to_be_visible()
         page.fill("#token-input", "wrong")

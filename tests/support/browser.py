@@ -1,16 +1,9 @@
-"""A real browser and a real server: the system's Chromium by Playwright, and `skinclf serve` in a process of its own."""
+"""A real browser: the system's Chromium, driven by Playwright, and a real server with images for the page."""
 
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +17,6 @@ from support.bundles import make_bundle
 from support.pictures import encode
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_SECONDS = 60
 
 
 def _path() -> str:
@@ -142,6 +134,7 @@ def _point(threshold: float, sensitivity: float, specificity: float) -> dict[str
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server for all tests of the page: a random network with five operating points. Read only."""
     _path()
+    pytest.importorskip("starlette", reason="starlette is not installed (extra `serve`)")
     folder = tmp_path_factory.mktemp("page")
     model, images = folder / "page-model", folder / "images"
     points = {f"point-{i}": _point(0.1 + 0.2 * i, 0.99 - 0.1 * i, 0.5 + 0.1 * i) for i in range(5)}
@@ -158,43 +151,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         (images / f"lesion-{i}.jpg").write_bytes(data)
     for name, data in BROKEN.items():
         (images / name).write_bytes(data)
-    with serving("--model", str(model), folder=folder) as address:
-        yield Served(address, model, images)
+    # Here, not above: this module is loaded for every test, also where the extra `serve` is missing.
+    from support.server import running
 
-
-@contextmanager
-def serving(*arguments: str, folder: Path) -> Iterator[str]:
-    """`skinclf serve` with these arguments on a free port; yields its address once it is ready.
-
-    What it writes goes into a file in `folder`.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "skinclf", "serve", "--port", str(port), *arguments]
-    log = folder / f"serve-{port}.log"
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file, cwd=folder) as process:
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait(address, process, log)
-            yield address
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    pytest.fail(f"the server did not become ready: {log.read_text(errors='replace')[-2000:]}")
+    with running(model, workers=1) as server:
+        yield Served(server.url.rstrip("/"), model, images)

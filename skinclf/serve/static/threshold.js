@@ -129,7 +129,8 @@ function update({ threshold, thresholds, model }) {
 
 function gauge(name, value, meaning) {
   if (!value) return meter(name, "not stated", null, null, meaning);
-  return meter(name, rate(value), value.estimate, value, meaning);
+  const stated = value.low !== null && value.low !== undefined;
+  return meter(name, rate(value), value.estimate, value, stated ? meaning : `${meaning}; interval not stated`);
 }
 
 function meter(name, text, at, interval, meaning) {

@@ -25,6 +25,7 @@ pytest_plugins = (
     "support.damaged_files",
     "support.bundles",
     "support.hub_fixtures",
+    "support.browser",
 )
 
 

@@ -95,9 +95,10 @@ class _Quiet:
         except ClientDisconnect:
             return
         except Exception as error:
-            frames = "".join(traceback.format_tb(error.__traceback__)[-4:])
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
             # Never the error's own text, which may name a file.
-            logger.error("A request has failed: %s\n%s", type(error).__name__, frames)  # noqa: TRY400
+            logger.error("A request has failed: %s (%s)", type(error).__name__, places)  # noqa: TRY400
 
 
 class _Api:

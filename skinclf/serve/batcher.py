@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from skinclf.errors import ImageError, SkinclfError
+from skinclf.errors import ImageError, MissingExtraError, SkinclfError
 from skinclf.images.decode import NamedBytes
 from skinclf.inference.decode_limits import DecodeLimits
 from skinclf.inference.decode_workers import Buffer, Decoder
@@ -252,8 +252,13 @@ class Batcher:
 
     def _place(self, batch: _Batch, item: _Item) -> None:
         self._metrics.waited(time.monotonic() - item.since)
-        batch.decoding.append(self._decoder.submit(item.source, batch.buffer, len(batch.items)))
         batch.items.append(item)
+        try:
+            batch.decoding.append(self._decoder.submit(item.source, batch.buffer, len(batch.items) - 1))
+        except BaseException as error:
+            for placed in batch.items:
+                placed.ticket.fail(error)
+            raise
 
     def _score_all(self) -> None:
         while (batch := self._closed.get()) is not None:
@@ -279,7 +284,15 @@ class Batcher:
     def _score(self, batch: _Batch) -> None:
         good: list[int] = []
         for i, (item, decoded) in enumerate(zip(batch.items, batch.decoding, strict=True)):
-            error = decoded.result()
+            try:
+                error = decoded.result()
+            except (
+                MissingExtraError
+            ) as missing:  # would stop a run of `predict`; here it is this image's failure
+                error = ImageError("unsupported", f"{item.source.name}: {missing}")
+            except Exception as broken:
+                item.ticket.fail(broken)
+                continue
             if error is not None:
                 item.ticket.settle(item.index, error)
             elif item.ticket.wanted:

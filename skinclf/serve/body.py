@@ -28,6 +28,11 @@ class _InMemory(MultiPartParser):
     """Keeps files in memory, where Starlette would write those above 1 MiB to a temporary file."""
 
     spool_max_size = 2**62
+    ended = False
+
+    def on_end(self) -> None:
+        """Note the last boundary: without it, the body lacks what came after its last whole part."""
+        self.ended = True
 
 
 class Bodies:
@@ -142,6 +147,8 @@ async def _multipart(headers: Headers, chunks: AsyncGenerator[bytes, None], most
             ) from None
         raise RequestError(400, "bad_multipart", "The multipart body is malformed.") from None
     try:
+        if not parser.ended:
+            raise RequestError(400, "bad_multipart", "The multipart body ends before its last boundary.")
         found: list[NamedBytes] = []
         for field, part in form.multi_items():
             if field != "files" or not isinstance(part, UploadFile):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -73,6 +74,8 @@ def address(settings: ServeSettings, opened: socket.socket) -> str:
 def make_server(service: Service) -> Server:
     """A server for a service; `run(sockets=[...])` runs it until a signal, or until `should_exit` is set."""
     settings = service.settings
+    # It logs pieces of malformed bodies.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         create_app(service),
         http="h11",

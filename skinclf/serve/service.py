@@ -32,6 +32,7 @@ from skinclf.serve.thresholds import OfferedThreshold, Thresholds
 logger = logging.getLogger("skinclf")
 #: Keys of a model's training record that are told.
 _PLAIN = frozenset({"device", "runtime", "precision"})
+_DEFAULTS: Mapping[str, Any] = {"tta": "none", "average": "probability"}
 _TRAINING = ("data", "split_sha256", "seed", "epochs", "selected_by", "init")
 
 
@@ -90,8 +91,11 @@ class Service:
             for m in (models or (None,))
         ]
         self.checks, checked = _replayed(self.models, execution)
-        more = {k for k, v in execution.items() if k not in _PLAIN and v not in {None, "none", "probability"}}
-        scorer = checked[0] if len(checked) == 1 and not more else make_scorer(self.models, **execution)
+        plain = len(checked) == 1 and all(
+            name in _PLAIN or value is None or value == _DEFAULTS.get(name)
+            for name, value in execution.items()
+        )
+        scorer = checked[0] if plain else make_scorer(self.models, **execution)
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
         self.notices = self.thresholds.notices

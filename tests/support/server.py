@@ -80,7 +80,7 @@ def multipart(files: Sequence[tuple[str, bytes]], *, field: str = "files") -> by
     """Files as the body of a form."""
     parts = b""
     for name, content in files:
-        quoted = name.replace("\\", "\\\\").replace('"', "%22")
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n'
         parts += head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n"
     return parts + f"--{BOUNDARY}--\r\n".encode()

@@ -11,6 +11,7 @@ import numpy as np
 from skinclf.images.decode import ImageSource
 from skinclf.images.dicom.uids import MAX_LENGTH, UIDS, read_uids
 from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
+from skinclf.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class DicomIdsScorer(Scorer):
 
     def annotate(self, scored: ScoredBatch) -> ScoredBatch:
         return self._base.annotate(scored)
+
+    def check_annotations(self, spec: ModelSpec) -> None:
+        self._base.check_annotations(spec)
 
     def score(self, batch: Pixels) -> ScoredBatch:
         scored = self._base.score(batch[:-1])

@@ -89,7 +89,7 @@ def test_maps_of_confident_errors(
     assert run([*command, "--runtime", "torch"]) == 0
     with Path("own.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    others = {row["image"]: "nv" if row["predicted_class"] != "nv" else "mel" for row in rows}
+    others = {row["image"]: "nv" if row["predicted_label"] != "5" else "mel" for row in rows}
     lines = [f"{Path(image).name},{code}" for image, code in others.items()]
     Path("wrong.csv").write_text("\n".join(["image,dx", *lines]) + "\n", encoding="utf-8")
     base = ["evaluate", "--predictions", "own.csv", "--labels", "wrong.csv", "--replicates", "20"]

@@ -10,7 +10,7 @@ JOBS ?= 2
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 # What the tests need beyond the base, so that no parity test is skipped; tf_keras reads Keras 2 files.
-TEST_EXTRAS ?= dev,train,onnx,int8,parquet,tensorflow,dicom,ray,serve,explain
+TEST_EXTRAS ?= dev,train,onnx,int8,parquet,tensorflow,dicom,ray,serve
 TEST_PACKAGES ?= tf_keras
 
 VENV := .venv

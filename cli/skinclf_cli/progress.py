@@ -84,6 +84,30 @@ def image_bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
+def check_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar for each check of maps.
+
+    Yields:
+        Function of the name of the check, what is done and its total; None without a bar.
+    """
+    if _hidden():
+        yield None
+        return
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console.stderr(), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield show
+
+
+@contextmanager
 def step_bar(total: int) -> Iterator[Callable[[str, int], None]]:
     """A bar over a known number of images in several steps.
 

@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.json import write_json
 from skinclf.metrics.estimate import Estimate
+
+if TYPE_CHECKING:
+    from skinclf.explanation.explainer import Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,29 @@ class Evaluation:
         )
         return Estimate(value, low, high)
 
-    def write(self, folder: Path | str, *, images: Path | str | None = None) -> list[Path]:
+    def write(
+        self,
+        folder: Path | str,
+        *,
+        images: Path | str | Mapping[str, Path] | None = None,
+        explainer: Explainer | None = None,
+        explain: int = 0,
+    ) -> list[Path]:
         """Write `metrics.json`, `report.html` and `figures/*.png`.
 
         Args:
             folder: Made when it is not there.
-            images: Folder of the images under test; the report then shows the errors as small pictures.
+            images: Folder of the images under test, or files by image name; the report then shows the errors as small
+                pictures.
+            explainer: Explainer of the model that made the predictions, for maps of errors.
+            explain: How many of the most confident errors get a map in the report.
 
         Returns:
             The files written.
 
         Raises:
+            InvalidArgumentError: Maps are asked for without images or explainer.
+            MismatchError: The explainer's model did not make the predictions.
             OutputError: A file cannot be written.
         """
         from skinclf.evaluation.report import write_report
@@ -95,4 +110,5 @@ class Evaluation:
         target.mkdir(parents=True, exist_ok=True)
         path = target / "metrics.json"
         write_json(path, self.metrics)
-        return [path, *write_report(self.metrics, target, images=None if images is None else Path(images))]
+        files = Path(images) if isinstance(images, (str, Path)) else images
+        return [path, *write_report(self.metrics, target, images=files, explainer=explainer, explain=explain)]

@@ -9,11 +9,14 @@ __all__ = [
     "Explanation",
     "MapFolder",
     "Target",
+    "check_explanations",
+    "check_words",
     "explain",
     "write_explanations",
 ]
 
 if TYPE_CHECKING:
+    from skinclf.explanation.checks.run import check_explanations, check_words
     from skinclf.explanation.explainer import Explainer, explain
     from skinclf.explanation.explanation import Explanation
     from skinclf.explanation.folder import MapFolder
@@ -25,6 +28,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "skinclf.explanation.checks.run": ["check_explanations", "check_words"],
             "skinclf.explanation.explainer": ["Explainer", "explain"],
             "skinclf.explanation.explanation": ["Explanation"],
             "skinclf.explanation.folder": ["MapFolder"],

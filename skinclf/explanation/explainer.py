@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from skinclf.explanation.gradients import GradientNetwork
     from skinclf.explanation.layers import Layer
 
@@ -82,6 +85,7 @@ class Explainer:
         several = isinstance(model, Sequence) and not isinstance(model, str)
         given: list[Model] = list(model) if several else [model]  # type: ignore[arg-type, list-item]
         models = [m if isinstance(m, (LoadedModel, Scorer)) else _load(m, options, hub) for m in given]
+        self.models = models
         self.predictor = Predictor(models, tta=tta, **{"gate": "off", **execution})
         if not self.predictor.spec.labels.exclusive:
             raise ModelError(
@@ -133,6 +137,7 @@ class Explainer:
         Raises:
             InvalidArgumentError: The target is unknown.
             ImageError: The image cannot be read, or its map is zero, constant or not finite.
+            InvalidArgumentError: The target is unknown.
             ModelError: The pass with gradients gives other probabilities than the runtime.
         """
         prediction = self.predictor.predict(source) if prediction is None else prediction
@@ -142,10 +147,7 @@ class Explainer:
         scorer = self.predictor.scorer
         prepared = scorer.prepare(source)
         geometry = self._geometry(*original.shape[:2])
-        if self._gradients is None:
-            found = SCORE_METHODS[self.method](Canvas.of(scorer, original, prepared), chosen)
-        else:
-            found = self._from_gradients(self._gradients, prepared[0], chosen, values)
+        found = self.on_canvas(Canvas.of(scorer, original, prepared), chosen, values)
         check_map(found, prediction.image, self.method)
         return Explanation(
             image=prediction.image,
@@ -159,6 +161,64 @@ class Explainer:
             map=geometry.to_original(found),
             geometry=geometry,
         )
+
+    def on_canvas(self, canvas: Canvas, target: Target, expected: Sequence[float] | None = None) -> Floats:
+        """The map over what the network is given, shape (h, w), with sign and at the method's own resolution.
+
+        It may show nothing; `skinclf.explanation.explanation.check_map` tells.
+
+        Args:
+            canvas: Image.
+            target: Quantity to explain.
+            expected: Probabilities by label that a pass with gradients must give again; None leaves that out.
+
+        Raises:
+            ModelError: The pass with gradients gives other probabilities.
+        """
+        if self._gradients is None:
+            return SCORE_METHODS[self.method](canvas, target)
+        return self._from_gradients(self._gradients, canvas.pixels, target, expected)
+
+    def with_network(self, network: nn.Module) -> Explainer:
+        """The same method, target and layer for other weights, on PyTorch in float32.
+
+        Args:
+            network: Module of the same architecture.
+
+        Raises:
+            InvalidArgumentError: This explainer has several models, or one without a torch network.
+        """
+        changed = replace(
+            self.one_model, network=network.eval(), build=None, check=None, artifact=None, folder=None
+        )
+        batch_size = self.predictor.batch_size
+        return Explainer(
+            changed,
+            method=self.method,
+            target=self.target,
+            layer=self.layer or None,
+            runtime="torch",
+            precision="fp32",
+            device="cpu",
+            batch_size=batch_size,
+            workers=0,
+        )
+
+    @property
+    def one_model(self) -> LoadedModel:
+        """The model, where it is one with a torch network.
+
+        Raises:
+            InvalidArgumentError: There are several models, or the model has no torch network.
+        """
+        model = self.models[0]
+        if len(self.models) > 1 or not isinstance(model, LoadedModel) or not model.has_network:
+            raise InvalidArgumentError(
+                "Weights can be changed of one model with a PyTorch network; received "
+                f"{'several models' if len(self.models) > 1 else 'a model without one'}.",
+                parameter="model",
+            )
+        return model
 
     def restored(self, row: Mapping[str, str], file: Path, size: tuple[int, int]) -> Explanation:
         """The explanation of a row of `maps.csv`.
@@ -193,7 +253,7 @@ class Explainer:
         )
 
     def _from_gradients(
-        self, network: GradientNetwork, pixels: Any, target: Target, expected: Sequence[float]
+        self, network: GradientNetwork, pixels: Any, target: Target, expected: Sequence[float] | None
     ) -> Floats:
         if self._layer is not None:
             return network.grad_cam(pixels, target, self._layer, expected)

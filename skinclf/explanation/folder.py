@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -99,6 +99,26 @@ class MapFolder:
                 f"{self.path} holds maps already; `resume` completes them and `overwrite` replaces them.",
                 parameter="resume",
             )
+
+    def parts(self, methods: Sequence[str]) -> list[MapFolder]:
+        """Folders inside this one, named as methods, each checked as by `check`.
+
+        Raises:
+            InvalidArgumentError: As for `check`; or this folder holds anything but folders of methods and their page.
+            OutputError: A folder cannot be made.
+        """
+        found = [replace(self, path=self.path / method) for method in methods]
+        if self.path.exists() and not self.path.is_dir():
+            raise InvalidArgumentError(f"{self.path} is a file; expected a folder.", parameter="output")
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        if names - {*methods, self.page.name} or names == {self.page.name}:
+            raise InvalidArgumentError(
+                f"{self.path} holds files other than the maps of {', '.join(methods)}; name a new or empty folder.",
+                parameter="output",
+            )
+        for part in found:
+            part.check()
+        return found
 
     def clear(self) -> None:
         """Remove the files that the rows of an earlier run name, its page and its table.

@@ -5,6 +5,9 @@ activations overwrite their inputs, which would corrupt what a hook keeps (meta-
 from `Target.of_logits`, so they do not vanish where the probability saturates. Maps of input methods are taken at the
 pixels, before the model's scaling, whose factors differ between channels.
 
+captum has the same methods; these are few lines, need no further package, keep sums in float64 and start at the pixels.
+Tests hold both together, and Grad-CAM with TensorFlow's gradients.
+
 Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Simonyan et al., "Deep inside convolutional networks", 2013; Smilkov
 et al., "SmoothGrad", 2017; Sundararajan et al., "Axiomatic attribution for deep networks", ICML 2017.
 """
@@ -69,7 +72,7 @@ class GradientNetwork:
         return choose_layer(self.layers, self._network, name)
 
     def grad_cam(
-        self, pixels: npt.NDArray[Any], target: Target, layer: Layer, expected: Sequence[float]
+        self, pixels: npt.NDArray[Any], target: Target, layer: Layer, expected: Sequence[float] | None = None
     ) -> Floats:
         """Grad-CAM with its sign: the channels of a layer, weighted by the mean gradient of each, summed.
 
@@ -80,7 +83,7 @@ class GradientNetwork:
             pixels: Output of `Preprocess.pixels`, shape (H, W, 3).
             target: Quantity to explain.
             layer: One of `layers`.
-            expected: Probabilities by label that the runtime gave.
+            expected: Probabilities by label that the runtime gave; None compares none.
 
         Returns:
             Shape `layer.grid`, float64.
@@ -106,7 +109,8 @@ class GradientNetwork:
                 raw = self._network(self._input(_batch(pixels)))
             finally:
                 handle.remove()
-            self._check(raw, expected)
+            if expected is not None:
+                self._check(raw, expected)
             (gradient,) = torch.autograd.grad(
                 target.of_logits(self._logits(raw)).sum(), kept, allow_unused=True, materialize_grads=True
             )
@@ -114,17 +118,22 @@ class GradientNetwork:
         weights = slopes.mean(dim=(2, 3), keepdim=True)
         return np.asarray((weights * values).sum(dim=1)[0].numpy())
 
-    def saliency(self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float]) -> Floats:
+    def saliency(
+        self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float] | None = None
+    ) -> Floats:
         """Largest absolute gradient over the channels of each pixel, shape (H, W); arguments as for `grad_cam`."""
         return np.asarray(self._slopes(_batch(pixels), target, expected).abs().amax(dim=1)[0].numpy())
 
-    def smooth_grad(self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float]) -> Floats:
+    def smooth_grad(
+        self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float] | None = None
+    ) -> Floats:
         """Mean saliency of noisy copies of the image, shape (H, W); arguments as for `grad_cam`.
 
         The noise is the same for every image.
         """
         clean = _batch(pixels)
-        self._slopes(clean, target, expected)  # the check; noisy copies have other probabilities
+        if expected is not None:  # noisy copies have other probabilities
+            self._slopes(clean, target, expected)
         noise = np.random.default_rng(0).normal(0, 255 * _NOISE, (_COPIES, *clean.shape[1:]))
         total = torch.zeros(clean.shape[2:], dtype=torch.float64)
         for one in noise.astype(np.float32):
@@ -132,7 +141,7 @@ class GradientNetwork:
         return np.asarray((total / _COPIES).numpy())
 
     def integrated_gradients(
-        self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float]
+        self, pixels: npt.NDArray[Any], target: Target, expected: Sequence[float] | None = None
     ) -> Floats:
         """Integrated gradients from the image's mean colour, summed over channels, shape (H, W), with sign.
 
@@ -140,7 +149,8 @@ class GradientNetwork:
         Arguments as for `grad_cam`.
         """
         clean = _batch(pixels)
-        self._slopes(clean, target, expected)
+        if expected is not None:
+            self._slopes(clean, target, expected)
         start = clean.mean(dim=(2, 3), keepdim=True).expand_as(clean)
         total = torch.zeros(clean.shape, dtype=torch.float64)
         for step in range(_STEPS):

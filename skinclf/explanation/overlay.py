@@ -32,13 +32,17 @@ _STRENGTH = 0.75
 _STRIP = 0.4
 
 
-def overlay(original: RGBArray, found: Explanation, *, scale: float | None = None) -> RGBArray:
+def overlay(
+    original: RGBArray, found: Explanation, *, scale: float | None = None, with_legend: bool = True
+) -> RGBArray:
     """Draw a map.
 
     Args:
-        original: Upright original, shape (H, W, 3), RGB.
+        original: Upright original, or a smaller copy of it, shape (H, W, 3), RGB.
         found: Explanation of this image.
         scale: Value of the strongest colour; None takes the map's own maximum.
+        with_legend: Whether the strip with target, scale and the sentence is drawn; a page that leaves it out says the
+            same beside the picture.
 
     Returns:
         Shape (H, W, 3), dtype uint8, RGB.
@@ -64,7 +68,7 @@ def overlay(original: RGBArray, found: Explanation, *, scale: float | None = Non
     for region, dark in zip(inside, (False, True), strict=True):
         _outline(picture, region, width, dark=dark)
     _hatch(picture, found.geometry.seen(rows, cols))
-    return _with_legend(picture, found, top)
+    return _with_legend(picture, found, top) if with_legend else picture
 
 
 def png(original: RGBArray, found: Explanation, *, scale: float | None = None) -> bytes:

@@ -56,23 +56,29 @@ class Canvas:
         one = isinstance(scorer.prepare, LoadPixels)
         return cls(prepared[0] if one else original, scorer, one)
 
-    def targets(self, masks: Iterable[npt.NDArray[Any]], target: Target) -> Floats:
+    def targets(
+        self, masks: Iterable[npt.NDArray[Any]], target: Target, *, fill: npt.NDArray[Any] | None = None
+    ) -> Floats:
         """Target of changed copies.
 
         Args:
-            masks: Shares of the image that stay, each (H, W), 0 to 1; the rest is the mean colour.
+            masks: Shares of the image that stay, each (H, W), 0 to 1.
             target: Quantity that is measured.
+            fill: What stands in the place of the rest, shape (3,) or (H, W, 3); None is the image's mean colour.
 
         Returns:
             One number for each mask, float64.
         """
-        fill = self.pixels.mean(axis=(0, 1), dtype=np.float64)
+        if fill is None:
+            fill = self.pixels.mean(axis=(0, 1), dtype=np.float64)
         parts = []
         for batch, count in self._batches(masks, fill):
             parts.append(target.of_probabilities(self.scorer.score(batch).probabilities[:count]))
         return np.concatenate(parts)
 
-    def _batches(self, masks: Iterable[npt.NDArray[Any]], fill: Floats) -> Iterator[tuple[Pixels, int]]:
+    def _batches(
+        self, masks: Iterable[npt.NDArray[Any]], fill: npt.NDArray[Any]
+    ) -> Iterator[tuple[Pixels, int]]:
         """Batches of one size, as compiled runtimes want them; the end of the last one is blank."""
         iterator, size = iter(masks), self.scorer.batch_size
         while chunk := list(islice(iterator, size)):
@@ -82,7 +88,7 @@ class Canvas:
                     into[row] = values
             yield self.scorer.stage(buffer), len(chunk)
 
-    def _changed(self, mask: npt.NDArray[Any], fill: Floats) -> Pixels:
+    def _changed(self, mask: npt.NDArray[Any], fill: npt.NDArray[Any]) -> Pixels:
         share = mask[:, :, None]
         values = self.pixels * share + fill * (1 - share)
         if self.pixels.dtype == np.uint8:

@@ -8,7 +8,7 @@ and an interrupted folder ends with the same bytes as an uninterrupted one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,9 @@ from skinclf.explanation.explainer import Explainer
 from skinclf.explanation.folder import MapFolder, MapRows, Names, failed_row, map_row
 from skinclf.explanation.masks import Masks
 from skinclf.explanation.overlay import png
-from skinclf.explanation.page import write_page
+from skinclf.explanation.page import write_common_page, write_page
 from skinclf.images.decode import load_image
+from skinclf.images.discovery import Inputs
 from skinclf.inference.prediction import Prediction
 from skinclf.jobs.job import Job, Progress
 from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
@@ -34,7 +35,7 @@ Scale: TypeAlias = Literal["image", "common"]
 
 
 def write_explanations(
-    explainer: Explainer,
+    explainer: Explainer | Sequence[Explainer],
     inputs: Iterable[str | os.PathLike[str]],
     output: MapFolder | str | os.PathLike[str],
     *,
@@ -46,7 +47,8 @@ def write_explanations(
     """Explain files into a folder: for each an overlay, the raw map and a row in `maps.csv`; and one page for all.
 
     Args:
-        explainer: Explainer that makes the maps.
+        explainer: Explainer that makes the maps. Several, of different methods, get a folder each inside `output`,
+            named as the method, and a page shows them side by side; the inputs are then read once for each.
         inputs: Paths, such as `skinclf.images.discovery.Inputs`; found lazily.
         output: Path of the folder, or `MapFolder` with its options.
         scale: Strongest colour of the overlays: each map's own maximum (`image`), or the largest of all (`common`),
@@ -57,7 +59,8 @@ def write_explanations(
         progress: Function called with the `Summary` after every image.
 
     Returns:
-        Counts and times; `complete` is False only when the run was stopped.
+        Counts and times; `complete` is False only when the run was stopped. Of several explainers: those of the one
+        that failed most, or that was stopped.
 
     Raises:
         InvalidArgumentError: The folder holds something else, or maps and neither `resume` nor `overwrite` is set.
@@ -69,6 +72,9 @@ def write_explanations(
     if scale not in {"image", "common"}:
         raise InvalidArgumentError(f"`scale` is 'image' or 'common'; received {scale!r}.", parameter="scale")
     folder = output if isinstance(output, MapFolder) else MapFolder(path=Path(output))
+    if not isinstance(explainer, Explainer):
+        how: dict[str, Any] = {"scale": scale, "masks": masks, "stop": stop, "progress": progress}
+        return _side_by_side(explainer, inputs, folder, **how)
     folder.check()
     found_masks = None if masks is None else Masks.of(Path(masks))
     job = Job(explainer.predictor, inputs, stop=stop, progress=progress)
@@ -94,6 +100,27 @@ def write_explanations(
         write_page(folder)
     write_manifest(folder.manifest, {**manifest, **job.report(complete=not job.stopped)})
     return job.summary
+
+
+def _side_by_side(
+    explainers: Sequence[Explainer], inputs: Iterable[str | os.PathLike[str]], folder: MapFolder, **how: Any
+) -> Summary:
+    """Maps of several methods, a folder each, and one page for all."""
+    methods = [explainer.method for explainer in explainers]
+    if len(set(methods)) < len(methods) or not methods:
+        raise InvalidArgumentError(
+            f"Several explainers are of different methods; received {', '.join(methods) or 'none'}.",
+            parameter="explainer",
+        )
+    parts = folder.parts(methods)
+    images = inputs if isinstance(inputs, Inputs) and inputs.count() is not None else list(inputs)
+    summaries = []
+    for explainer, part in zip(explainers, parts, strict=True):
+        summaries.append(write_explanations(explainer, images, part, **how))
+        if not summaries[-1].complete:
+            return summaries[-1]
+    write_common_page(folder, parts)
+    return max(summaries, key=lambda summary: summary.failed)
 
 
 def _append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,28 @@ def test_usage_errors(option: list[str], code: int, message: str, capsys: pytest
     assert run([*BASE, *option]) == code
     assert message in capsys.readouterr().err
     assert not Path("evaluation").exists()
+
+
+def test_maps_of_confident_errors(
+    tiny_bundle: Path, image_dir: Path, two_label_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer is called wrong; the report holds a map of each of the most confident ones."""
+    model, images = str(tiny_bundle), str(image_dir)
+    command = ["predict", "--image-dir", images, "--model", model, "--output", "own.csv"]
+    assert run([*command, "--runtime", "torch"]) == 0
+    with Path("own.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    others = {row["image"]: "nv" if row["predicted_label"] != "5" else "mel" for row in rows}
+    lines = [f"{Path(image).name},{code}" for image, code in others.items()]
+    Path("wrong.csv").write_text("\n".join(["image,dx", *lines]) + "\n", encoding="utf-8")
+    base = ["evaluate", "--predictions", "own.csv", "--labels", "wrong.csv", "--replicates", "20"]
+    base += ["--images", images, "--output", "out", "--explain", "3"]
+    capsys.readouterr()
+    assert run([*base, "--model", model]) == 0
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert len(set(re.findall(r'alt="(Map of [^"]*)"', page))) == 3
+    assert "not why it is right" in page
+    capsys.readouterr()
+    assert run([*base, "--model", str(two_label_bundle)]) == 1
+    assert "name as --model the one that made the predictions" in capsys.readouterr().err
+    assert run([*base[:-4], "--explain", "3"]) == 2

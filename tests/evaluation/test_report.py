@@ -216,7 +216,7 @@ def test_checklist_does_not_claim_what_is_missing(metrics: dict) -> None:
 
 def test_images_folder_must_exist(metrics: dict, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="nowhere"):
-        render(metrics, {}, images=tmp_path / "nowhere")
+        write_report(metrics, tmp_path, images=tmp_path / "nowhere")
 
 
 def test_style_leaves_no_trace(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
 
     from support.keras_fixtures import application, balance, enliven, random_images, without_training
     from support.keras_zoo import MODELS, SIZE
+    from support.keras_zoo_graphs import nested_binary
 
     keras = import_module(request["framework"])
     folder = Path(request["folder"])
@@ -72,7 +73,8 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
         model = application(keras, request["family"], request["head"], size)
     else:
         size = SIZE
-        model = MODELS[request["model"]](keras)
+        named = nested_binary if request["model"] == "nested_binary" else MODELS[request["model"]]
+        model = named(keras)
     images = (
         np.load(request["inputs"]) if "inputs" in request else random_images(request.get("images", 6), *size)
     )
@@ -87,8 +89,35 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
         save(folder / f"model{suffix}")
     if request.get("json"):
         (folder / "model.json").write_text(json.dumps(model.to_json()))  # encoded twice, as people do
-    np.savez(folder / "data.npz", images=images, answers=answers)
+    maps = {"cams": grad_cams(model, images)} if request.get("gradcam") else {}
+    np.savez(folder / "data.npz", images=images, answers=answers, **maps)
     return {"parameters": int(model.count_params()), "outputs": int(answers.shape[1])}
+
+
+def grad_cams(model: Any, images: Any) -> Any:
+    """Grad-CAM of the log-odds at the output of the nested model, by TensorFlow's own gradients; shape (N, h, w).
+
+    The layers after the nested model are called one after the other, which is how people get round its closed graph.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    at = next(i for i, layer in enumerate(model.layers) if hasattr(layer, "layers"))
+    values = tf.convert_to_tensor(images)
+    for layer in model.layers[1:at]:
+        values = layer(values)
+    features = model.layers[at](values, training=False)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        head = features
+        for layer in model.layers[at + 1 : -1]:
+            head = layer(head, training=False)
+        last = model.layers[-1]
+        logits = tf.matmul(head, last.kernel) + last.bias
+    slopes = tape.gradient(logits, features)
+    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+    assert np.allclose(tf.sigmoid(logits), model(images, training=False), atol=1e-5)
+    return tf.reduce_sum(weights * features, axis=3).numpy()
 
 
 def main() -> None:

@@ -33,6 +33,25 @@ def nesting(keras: Any) -> Any:
     )
 
 
+def nested_binary(keras: Any) -> Any:
+    """A small residual network as a layer of a binary classifier, laid out as the published ResNet50 is."""
+    k = keras.layers
+    inner = k.Input((*SIZE, 3), name="base_input")
+    x = k.Conv2D(8, 3, strides=2, padding="same", name="conv1_conv")(inner)
+    x = k.Activation("relu", name="conv1_relu")(k.BatchNormalization(name="conv1_bn")(x))
+    for block in (1, 2):
+        name = f"conv2_block{block}"
+        y = k.Conv2D(8, 3, padding="same", name=f"{name}_conv")(x)
+        y = k.BatchNormalization(name=f"{name}_bn")(y)
+        x = k.Activation("relu", name=f"{name}_out")(k.Add(name=f"{name}_add")([x, y]))
+    base = keras.Model(inner, x, name="resnet50")
+    inputs = k.Input((*SIZE, 3))
+    x = k.GlobalAveragePooling2D()(base(inputs, training=False))
+    x = k.Dropout(0.5)(k.BatchNormalization()(x))
+    x = k.Dense(12, activation="relu")(x)
+    return keras.Model(inputs, k.Dense(1, activation="sigmoid")(x))
+
+
 def shared_between(keras: Any) -> Any:
     """One layer that belongs to two nested models."""
     k = keras.layers

@@ -118,6 +118,44 @@ def test_figures_are_beside_it(card, evaluated, tmp_path):
             assert min(image.size) > 300
 
 
+CHECKED = {
+    "kind": "skinclf-explanation-checks",
+    "schema": 1,
+    "method": "gradcam",
+    "layer": "bn2",
+    "target": "malignant",
+    "failed": {},
+    "masks": {
+        "images": 12,
+        "passed": True,
+        "all": {
+            name: {"map": {"value": 0.771, "low": 0.7, "high": 0.8}, "centre": {"value": 0.6}, "chance": 0.25}
+            for name in ("pointing", "energy", "iou_0.5")
+        },
+    },
+}
+
+
+def test_checks_of_maps_stand_in_the_card_of_their_model(evaluated, metrics, tmp_path):
+    bundle, beside = evaluated / "bundle", tmp_path / "metrics.json"
+    beside.write_bytes((evaluated / "metrics.json").read_bytes())
+    checks = tmp_path / "explanation.json"
+    checks.write_text(json.dumps(CHECKED | {"model": metrics["model"]}))
+    card = make_card(bundle, beside)
+    assert "## Maps of where it is sensitive" in card.text
+    assert "- Lesion masks: passed (12 images)." in card.text
+    assert "in a share of 0.771 (0.700 to 0.800); a centred Gaussian 0.600, chance 0.250" in card.text
+    card.write(tmp_path / "out")
+    assert (tmp_path / "out" / "explanation.json").read_bytes() == checks.read_bytes()
+    assert make_card(bundle, evaluated / "metrics.json", checks=checks).text == card.text
+    checks.write_text(json.dumps(CHECKED | {"model": {**metrics["model"], "weights_sha256": "f" * 64}}))
+    with pytest.raises(MismatchError, match="other weights"):
+        make_card(bundle, beside)
+    checks.write_text("{}")
+    with pytest.raises(InvalidArgumentError, match="holds no checks"):
+        make_card(bundle, beside)
+
+
 def test_no_number_comes_from_elsewhere(evaluated, metrics):
     """With every figure of the evaluation replaced by 0.77 or 77, no other figure is left in the results."""
 

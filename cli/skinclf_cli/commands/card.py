@@ -27,8 +27,22 @@ from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, about_op
 @click.option(
     "--repo", "repo_id", metavar="USER/REPO", help="Hub repository that the card names as the model's place."
 )
+@click.option(
+    "--checks",
+    type=EXISTING_FILE,
+    help="File explanation.json that `skinclf explain --check` wrote for this bundle. Default: the one beside "
+    "--metrics, if there is one.",
+)
 @about_option
-def card(*, bundle: Path, metrics: Path, output: Path, repo_id: str | None, about: Path | None) -> None:
+def card(
+    *,
+    bundle: Path,
+    metrics: Path,
+    output: Path,
+    repo_id: str | None,
+    checks: Path | None,
+    about: Path | None,
+) -> None:
     """Write the model card of BUNDLE, with figures from its evaluation.
 
     Without --repo, the whole report of the evaluation is written beside it.
@@ -40,7 +54,7 @@ def card(*, bundle: Path, metrics: Path, output: Path, repo_id: str | None, abou
     from skinclf.evaluation.report import write_report
     from skinclf_training.publishing.card import METRICS, make_card
 
-    written = make_card(bundle, metrics, about=about, repo_id=repo_id).write(output)
+    written = make_card(bundle, metrics, about=about, repo_id=repo_id, checks=checks).write(output)
     if repo_id is None:
         with tempfile.TemporaryDirectory() as folder:
             write_report(read_json(output / METRICS), Path(folder))

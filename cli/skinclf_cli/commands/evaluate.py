@@ -82,6 +82,19 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-leakage", is_flag=True, help="Continue when lesions under test were used before.")
 @click.option("--images", type=EXISTING_FOLDER, help="Folder of the images, to show the errors.")
+@click.option(
+    "--explain",
+    type=click.IntRange(0, 12),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Maps of so many of the most confident errors in the report; needs --images.",
+)
+@click.option(
+    "--model",
+    metavar="NAME|FOLDER|FILE|REPO",
+    help="Model that made the predictions, for --explain. Default: the built-in one.",
+)
 @click.option("--name", help="Name of the model in the report.")
 @confidence_option
 @replicates_option
@@ -113,6 +126,8 @@ def evaluate(
     tuned_on: tuple[Path, ...],
     allow_leakage: bool,
     images: Path | None,
+    explain: int,
+    model: str | None,
     name: str | None,
     confidence: float,
     replicates: int,
@@ -130,6 +145,13 @@ def evaluate(
     """  # noqa: D301 - click's paragraph mark
     from skinclf.evaluation.evaluate import evaluate as measure
 
+    explainer = None
+    if explain:
+        if images is None:
+            raise click.UsageError("--explain needs --images, the folder of the images.")
+        from skinclf.explanation.explainer import Explainer
+
+        explainer = Explainer(model)
     result = measure(
         predictions,
         labels,
@@ -151,7 +173,7 @@ def evaluate(
         seed=seed,
         label_options=table.options(),
     )
-    files = result.write(output, images=images)
+    files = result.write(output, images=images, explainer=explainer, explain=explain)
     if as_json:
         console.json_out(dict(result.metrics))
     else:

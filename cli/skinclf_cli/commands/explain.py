@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -19,11 +19,21 @@ from skinclf_cli.commands.predict.options import (
 )
 from skinclf_cli.errors import DONE, INTERRUPTED, PARTLY_FAILED
 from skinclf_cli.interrupts import resume_command, stopping
-from skinclf_cli.options import EXISTING_FOLDER, FOLDER, hub_options, json_option, model_options, packed
-from skinclf_cli.progress import run_bar
+from skinclf_cli.options import (
+    EXISTING,
+    EXISTING_FOLDER,
+    FOLDER,
+    hub_options,
+    json_option,
+    model_options,
+    packed,
+)
+from skinclf_cli.progress import check_bar, run_bar
+from skinclf_cli.types import Codes
 
 if TYPE_CHECKING:
     from skinclf.explanation.explainer import Explainer
+    from skinclf.images.discovery import Inputs
     from skinclf.models.options import HubOptions, ModelOptions
 
 
@@ -32,7 +42,7 @@ class MapOptions:
     """Options of what is explained, how, and where the maps go."""
 
     output: Path | None
-    method: str
+    method: tuple[tuple[str, ...], ...]
     target: str | None
     layer: str | None
     list_layers: bool
@@ -40,6 +50,20 @@ class MapOptions:
     masks: Path | None
     resume: bool
     overwrite: bool
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of methods, each once."""
+        return tuple(dict.fromkeys(name for given in self.method for name in given))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """Options of the checks that take the place of maps."""
+
+    check: tuple[tuple[str, ...], ...]
+    check_labels: Path | None
+    check_images: int
 
 
 map_options = packed(
@@ -50,14 +74,13 @@ map_options = packed(
     ),
     click.option(
         "--method",
-        type=click.Choice(
-            ["auto", "gradcam", "saliency", "smoothgrad", "integrated-gradients", "occlusion", "rise"]
-        ),
-        default="auto",
-        show_default=True,
-        metavar="METHOD",
+        type=Codes(),
+        multiple=True,
+        default=["auto"],
+        show_default="auto",
+        metavar="METHOD,...",
         help="Method of the maps: gradcam, saliency, smoothgrad, integrated-gradients, occlusion, rise, or auto, "
-        "which takes gradcam where the model has gradients, else occlusion.",
+        "which takes gradcam where the model has gradients, else occlusion. Several are shown side by side.",
     ),
     click.option(
         "--target",
@@ -79,16 +102,42 @@ map_options = packed(
     click.option(
         "--masks",
         type=EXISTING_FOLDER,
-        help="Folder of lesion masks, for the share of each map inside its lesion.",
+        help="Folder of lesion masks, for the share of each map inside its lesion, and for --check masks.",
     ),
     click.option("--resume", is_flag=True, help="Complete an interrupted run, or start one."),
     click.option("--overwrite", is_flag=True, help="Replace the maps of an earlier run."),
+)
+
+check_options = packed(
+    "checks",
+    CheckOptions,
+    click.option(
+        "--check",
+        type=Codes(),
+        multiple=True,
+        metavar="CHECK,...",
+        help="Check the method instead of drawing maps: randomisation (maps change with the weights), faithfulness "
+        "(insertion and deletion), masks (maps lie on lesions; needs --masks). Writes explanation.json.",
+    ),
+    click.option(
+        "--check-labels",
+        type=EXISTING,
+        help="Reference labels, for the figures of --check masks by class and their intervals over lesions.",
+    ),
+    click.option(
+        "--check-images",
+        type=click.IntRange(min=2),
+        default=50,
+        show_default=True,
+        help="Images of the checks randomisation and faithfulness, evenly from the inputs.",
+    ),
 )
 
 
 @click.command()
 @input_options
 @map_options
+@check_options
 @model_choice_options
 @model_options
 @hub_options
@@ -98,6 +147,7 @@ def explain(
     *,
     source: InputOptions,
     maps: MapOptions,
+    checks: CheckOptions,
     choice: ModelChoice,
     options: ModelOptions,
     hub: HubOptions,
@@ -111,33 +161,35 @@ def explain(
     \b
     skinclf explain lesion.jpg --output maps/
     skinclf explain --image-dir imgs/ --output maps/ --target mel-nv
+    skinclf explain --image-dir imgs/ --output maps/ --method gradcam,occlusion
+    skinclf explain --image-dir imgs/ --output checks/ --check randomisation,faithfulness
     skinclf explain --list-layers --model bundle/
     """  # noqa: D301 - click's paragraph mark
+    make = Make(maps, choice, options, hub, execution)
     if maps.list_layers:
-        for line in _explainer(maps, choice, options, hub, execution).layers:
+        for line in make.explainers(("gradcam",) if maps.methods == ("auto",) else maps.methods)[0].layers:
             click.echo(line)
         return DONE
     if maps.output is None:
-        raise click.UsageError("Give --output, the folder of the maps.")
+        raise click.UsageError("Give --output, the folder of the maps or of the checks.")
+    inputs = source.inputs()
+    if any(checks.check):
+        return _check(make, checks, inputs, maps.output, as_json=as_json)
     from skinclf.explanation.folder import MapFolder
     from skinclf.explanation.run import write_explanations
     from skinclf.jobs.progress import Stop
 
-    inputs = source.inputs()
     folder = MapFolder(path=maps.output, resume=maps.resume, overwrite=maps.overwrite)
-    folder.check()
-    explainer = _explainer(maps, choice, options, hub, execution)
-    info = explainer.predictor.scorer.info
-    layer = f" at {explainer.layer}" if explainer.layer else ""
-    console.message(
-        f"{explainer.predictor.spec.name} on {info['device']}: {info['runtime']}, {info['precision']}; "
-        f"{explainer.method}{layer}, target {explainer.target}"
-    )
+    if len(maps.methods) == 1:
+        folder.check()
+    explainers = make.explainers(maps.methods)
+    for explainer in explainers:
+        console.message(_words(explainer))
     stop = Stop()
     with stopping(stop), run_bar(inputs) as show:
-        summary = write_explanations(
-            explainer, inputs, folder, scale=maps.scale, masks=maps.masks, stop=stop, progress=show
-        )
+        how: Any = {"scale": maps.scale, "masks": maps.masks, "stop": stop, "progress": show}
+        given: Any = explainers if len(explainers) > 1 else explainers[0]
+        summary = write_explanations(given, inputs, folder, **how)
     if as_json:
         console.json_out({"output": str(maps.output), **summary.to_dict()})
     console.message(
@@ -150,29 +202,80 @@ def explain(
     return PARTLY_FAILED if summary.failed else DONE
 
 
-def _explainer(
-    maps: MapOptions,
-    choice: ModelChoice,
-    options: ModelOptions,
-    hub: HubOptions,
-    execution: ExecutionOptions,
-) -> Explainer:
-    from skinclf.explanation.explainer import Explainer
+def _check(make: Make, checks: CheckOptions, inputs: Inputs, output: Path, *, as_json: bool) -> int:
+    """Run the checks, write their results and print them in words."""
+    from skinclf.explanation.checks.files import check_free, write_checks
+    from skinclf.explanation.checks.run import check_explanations, check_words
 
-    return Explainer(
-        list(choice.model) or None,
-        method="gradcam" if maps.list_layers and maps.method == "auto" else maps.method,
-        target=maps.target,
-        layer=maps.layer,
-        options=options,
-        hub=hub,
-        tta=choice.tta,
-        average=choice.average,
-        weights=choice.weights,
-        device=execution.device,
-        runtime=execution.runtime,
-        precision=execution.precision,
-        batch_size=execution.batch_size,
-        workers=execution.workers,
-        processes=execution.processes,
+    check_free(output, overwrite=make.maps.overwrite)
+    if len(make.maps.methods) > 1:
+        raise click.UsageError("--check takes one --method at a time.")
+    (explainer,) = make.explainers(make.maps.methods)
+    console.message(_words(explainer))
+    with check_bar() as show:
+        found = check_explanations(
+            explainer,
+            inputs,
+            tuple(dict.fromkeys(name for given in checks.check for name in given)),
+            masks=make.maps.masks,
+            labels=checks.check_labels,
+            most=checks.check_images,
+            progress=show,
+        )
+    path = write_checks(output, found)
+    if as_json:
+        console.json_out(found)
+    else:
+        for line in check_words(found):
+            console.out(line)
+    console.message(f"Written: {path}")
+    return PARTLY_FAILED if found["failed"] or found.get("masks", {}).get("failed") else DONE
+
+
+def _words(explainer: Explainer) -> str:
+    info = explainer.predictor.scorer.info
+    layer = f" at {explainer.layer}" if explainer.layer else ""
+    return (
+        f"{explainer.predictor.spec.name} on {info['device']}: {info['runtime']}, {info['precision']}; "
+        f"{explainer.method}{layer}, target {explainer.target}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Options of the explainers."""
+
+    maps: MapOptions
+    choice: ModelChoice
+    options: ModelOptions
+    hub: HubOptions
+    execution: ExecutionOptions
+
+    def explainers(self, methods: tuple[str, ...]) -> list[Explainer]:
+        """One explainer for each method; `auto` and what it stands for are one."""
+        from skinclf.explanation.explainer import Explainer
+
+        first = Explainer(list(self.choice.model) or None, method=methods[0], **self._given(methods[0]))
+        found = {first.method: first}
+        for method in methods[1:]:
+            made = Explainer(first.models, method=method, **self._given(method))
+            found.setdefault(made.method, made)
+        return list(found.values())
+
+    def _given(self, method: str) -> dict[str, Any]:
+        several = len(self.maps.methods) > 1
+        return {
+            "target": self.maps.target,
+            "layer": None if several and method not in {"auto", "gradcam"} else self.maps.layer,
+            "options": self.options,
+            "hub": self.hub,
+            "tta": self.choice.tta,
+            "average": self.choice.average,
+            "weights": self.choice.weights,
+            "device": self.execution.device,
+            "runtime": self.execution.runtime,
+            "precision": self.execution.precision,
+            "batch_size": self.execution.batch_size,
+            "workers": self.execution.workers,
+            "processes": self.execution.processes,
+        }

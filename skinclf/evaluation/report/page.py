@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.files import replace_file, writing
+from skinclf.errors import InvalidArgumentError
 from skinclf.evaluation.report import class_figures, curve_figures, forest_figures, style
 from skinclf.evaluation.report.checklist import checklist
-from skinclf.evaluation.report.pictures import data_uri, thumbnails
+from skinclf.evaluation.report.maps import ErrorMap, error_maps
+from skinclf.evaluation.report.pictures import data_uri, find_files, thumbnails
+from skinclf.explanation.overlay import SENTENCE
+
+if TYPE_CHECKING:
+    from skinclf.explanation.explainer import Explainer
 
 Draw = Callable[[Mapping[str, Any], Path], "str | None"]
 #: Figure name, which is also its file name, to what draws it and the words for those who cannot see it.
@@ -29,25 +35,44 @@ FIGURES: Mapping[str, tuple[Draw, str]] = {
 }
 
 
-def write_report(metrics: Mapping[str, Any], folder: Path, *, images: Path | None = None) -> list[Path]:
+def write_report(
+    metrics: Mapping[str, Any],
+    folder: Path,
+    *,
+    images: Path | Mapping[str, Path] | None = None,
+    explainer: Explainer | None = None,
+    explain: int = 0,
+) -> list[Path]:
     """Draw the figures and write the page.
 
     Args:
         metrics: Content of `metrics.json`.
         folder: Gets `report.html` and `figures/*.png`; must exist.
-        images: Folder of the images, for small pictures of the errors.
+        images: Folder of the images, or files by image name, for small pictures of the errors.
+        explainer: Explainer of the model that made the predictions, for maps of errors.
+        explain: How many of the most confident errors get a map.
 
     Returns:
         The files written.
 
     Raises:
-        InvalidArgumentError: `images` cannot be listed.
+        InvalidArgumentError: `images` cannot be listed, or maps are asked for without images or explainer.
+        MismatchError: The explainer's model did not make the predictions.
         OutputError: A file cannot be written.
     """
+    files = _files(metrics, images)
+    maps: Mapping[str, ErrorMap] = {}
+    if explain:
+        if explainer is None or images is None:
+            raise InvalidArgumentError(
+                "Maps of errors need the images and an explainer; name both, or set `explain` to 0.",
+                parameter="explain",
+            )
+        maps = error_maps(metrics, files, explainer, explain)
     with writing(folder):
         figures = draw(metrics, folder / "figures")
         page = folder / "report.html"
-        replace_file(page, render(metrics, figures, images=images).encode())
+        replace_file(page, render(metrics, figures, files=files, maps=maps).encode())
     return [page, *(path for path, _ in figures.values())]
 
 
@@ -65,14 +90,19 @@ def draw(metrics: Mapping[str, Any], folder: Path) -> dict[str, tuple[Path, str]
 
 
 def render(
-    metrics: Mapping[str, Any], figures: Mapping[str, tuple[Path, str]], *, images: Path | None = None
+    metrics: Mapping[str, Any],
+    figures: Mapping[str, tuple[Path, str]],
+    *,
+    files: Mapping[str, Path] | None = None,
+    maps: Mapping[str, ErrorMap] | None = None,
 ) -> str:
     """The page as text.
 
     Args:
         metrics: Content of `metrics.json`.
         figures: From `draw`.
-        images: Folder of the images, or None.
+        files: Image files by name, for small pictures of the errors.
+        maps: Maps of errors by image name.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -89,7 +119,6 @@ def render(
         "column": style.column_name,
     }
     template = _resource("report.html.j2")
-    names = {row["image"] for rows in metrics["errors"].values() for row in rows}
     page: str = environment.from_string(template).render(
         css=stylesheet(),
         m=metrics,
@@ -104,11 +133,22 @@ def render(
             for name, (path, caption) in figures.items()
         },
         tiles=list(_tiles(metrics)),
-        pictures=thumbnails(names, images) if images is not None else {},
+        pictures=thumbnails(files or {}),
+        maps=maps or {},
+        sentence=SENTENCE,
         checklist=checklist(metrics),
         few=style.FEW,
     )
     return page
+
+
+def _files(metrics: Mapping[str, Any], images: Path | Mapping[str, Path] | None) -> Mapping[str, Path]:
+    names = dict.fromkeys(row["image"] for rows in metrics["errors"].values() for row in rows)
+    if images is None:
+        return {}
+    if isinstance(images, Path):
+        return find_files(names, images)
+    return {name: images[name] for name in names if name in images}
 
 
 def stylesheet() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from skinclf.errors import ImageError
@@ -16,8 +16,8 @@ from skinclf.tables.names import pair_names
 SIZE = 224
 
 
-def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
-    """Data URIs of small JPEGs, by image name; names without a readable file are left out.
+def find_files(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Image files by image name; names without one are left out.
 
     Args:
         names: Image names as in the predictions.
@@ -30,7 +30,15 @@ def thumbnails(names: Iterable[str], folder: Path) -> dict[str, str]:
     found = [Path(file) for file in scan_directory(folder, recursive=True)]
     # A name that could mean several files gets no picture: a wrong one is worse than none.
     partners = pair_names(wanted, [str(file.absolute()) for file in found]).partners
-    files = {name: found[j] for name, j in zip(wanted, partners, strict=True) if j is not None}
+    return {name: found[j] for name, j in zip(wanted, partners, strict=True) if j is not None}
+
+
+def thumbnails(files: Mapping[str, Path]) -> dict[str, str]:
+    """Data URIs of small JPEGs, by image name; files that cannot be read are left out.
+
+    Args:
+        files: Image file by name.
+    """
     result = {}
     for name, path in files.items():
         try:

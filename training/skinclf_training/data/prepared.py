@@ -152,6 +152,19 @@ def read_prepared(folder: Path) -> Prepared:
     )
 
 
+def image_files(folder: Path) -> dict[str, Path]:
+    """Files of the images of prepared data by name, as far as they are still there.
+
+    Args:
+        folder: Folder of the prepared data.
+    """
+    with (folder / SPLIT_CSV).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    found = zip(rows, _paths(folder, rows, manifest), strict=True)
+    return {row["image_id"]: path for row, path in found if path is not None and path.is_file()}
+
+
 def _paths(folder: Path, rows: Sequence[Mapping[str, str]], manifest: Mapping[str, Any]) -> list[Path | None]:
     if rows and "file" in rows[0]:
         return [folder / r["file"] for r in rows]

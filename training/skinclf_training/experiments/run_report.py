@@ -16,11 +16,12 @@ from typing import Any, Literal
 from skinclf._utils.files import replace_file
 from skinclf._utils.notice import NOTICE
 from skinclf.decisions.held_out import PREDICTIONS
-from skinclf.errors import InvalidArgumentError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.models.bundle import read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
 from skinclf_training.config.schema import LAST_EPOCH
+from skinclf_training.data.prepared import image_files
 
 log = logging.getLogger("skinclf")
 CURVES, REPORT = "curves.png", "report.md"
@@ -32,6 +33,8 @@ _MILD, _SEVERE, _UNDER = 0.05, 0.10, -0.02
 #: Relative rise of the validation loss above its minimum that is reported.
 _RISE = 0.05
 _FEW = 3
+#: Errors of each part that get a map.
+_MAPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +187,14 @@ def draw_curves(rows: Sequence[Row], select: str, path: Path) -> None:
         )
 
 
-def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
+def evaluate_part(run: Path, bundle: Path, part: str, *, explain: int = 0) -> Path:
     """Evaluate the predictions of one part with the default threshold of the bundle.
 
     Args:
         run: Folder of an exported run.
         bundle: Bundle of the run.
         part: Part: `val` or `test`.
+        explain: How many of the most confident errors get a map in the report, as far as their images are there.
 
     Returns:
         Path of `metrics.json` in `evaluation/` (or `evaluation_val/`) of the run; the report is beside it.
@@ -221,7 +225,17 @@ def evaluate_part(run: Path, bundle: Path, part: str) -> Path:
     )
     identified = Evaluation({**found.metrics, "model": spec.identity.to_dict()})
     folder = run / EVALUATIONS[part]
-    identified.write(folder)
+    if explain:
+        from skinclf.explanation.explainer import Explainer
+
+        files = image_files(data_folder(run))
+        try:
+            identified.write(folder, images=files, explainer=Explainer(bundle), explain=explain)
+        except ModelError as error:  # the figures are worth having without maps
+            log.warning("%s: its errors are shown without maps: %s", run, error)
+            identified.write(folder, images=files)
+    else:
+        identified.write(folder)
     return folder / "metrics.json"
 
 
@@ -244,7 +258,8 @@ def write_run_report(run: Path, bundle: Path) -> Path:
     found = diagnose(rows, config.select)
     parts = [part for part in EVALUATIONS if (run / f"predictions_{part}.csv").is_file()]
     metrics = {
-        part: json.loads(evaluate_part(run, bundle, part).read_text(encoding="utf-8")) for part in parts
+        part: json.loads(evaluate_part(run, bundle, part, explain=_MAPS).read_text(encoding="utf-8"))
+        for part in parts
     }
     text = _page(read_spec(bundle), found, metrics)
     replace_file(run / REPORT, text.encode())

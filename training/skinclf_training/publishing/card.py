@@ -17,6 +17,8 @@ from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
 from skinclf._utils.public import without_paths
 from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.explanation.checks.files import read_checks
+from skinclf.explanation.checks.run import check_words
 from skinclf.models.bundle import CARD, read_spec
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.registry import list_models
@@ -25,6 +27,7 @@ from skinclf_training.publishing.card_metadata import check_card, front_matter, 
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
 
 METRICS = "metrics.json"
+CHECKS = "explanation.json"
 #: Alternative text of each figure, by file name.
 FIGURES: Mapping[str, str] = {
     "roc.png": "ROC curves on the test part",
@@ -47,11 +50,13 @@ class Card:
         text: Content of `README.md`.
         figures: PNG data by file name.
         metrics: Content of `metrics.json`.
+        checks: Content of `explanation.json`, or None.
     """
 
     text: str
     figures: Mapping[str, bytes]
     metrics: bytes
+    checks: bytes | None = None
 
     def write(self, folder: Path) -> list[Path]:
         """Write the card, its figures and its evaluation; the card comes last.
@@ -59,7 +64,8 @@ class Card:
         Raises:
             OutputError: The folder cannot be written.
         """
-        files = {**self.figures, METRICS: self.metrics, CARD: self.text.encode()}
+        checks = {} if self.checks is None else {CHECKS: self.checks}
+        files = {**self.figures, METRICS: self.metrics, **checks, CARD: self.text.encode()}
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
@@ -68,7 +74,12 @@ class Card:
 
 
 def make_card(
-    bundle: Path, metrics: Path, *, about: Path | About | None = None, repo_id: str | None = None
+    bundle: Path,
+    metrics: Path,
+    *,
+    about: Path | About | None = None,
+    repo_id: str | None = None,
+    checks: Path | None = None,
 ) -> Card:
     """Fill the template for a bundle and draw the figures.
 
@@ -78,15 +89,22 @@ def make_card(
         about: Text of the card, or its YAML file (`read_about`); None takes the text that comes with skinclf for the
             training data.
         repo_id: Repository of the model on the Hub; None names the model as this installation does.
+        checks: File `explanation.json` of checks of this bundle's maps; None takes the one beside `metrics`, if there
+            is one.
 
     Raises:
         InvalidArgumentError: The evaluation is missing, or no limitations are stated.
-        MismatchError: The evaluation belongs to another model.
+        MismatchError: The evaluation or the checks belong to another model.
         ModelError: The bundle is damaged.
     """
     spec, written = read_spec(bundle), read_evaluation(metrics)
     evaluation = without_paths(written)
     check_same_model(evaluation, spec, metrics)
+    if checks is None and (metrics.parent / CHECKS).is_file():
+        checks = metrics.parent / CHECKS
+    checked = None if checks is None else read_checks(checks)
+    if checks is not None and checked is not None:
+        check_same_model(checked, spec, checks)
     if not isinstance(about, About):
         about = find_about(spec) if about is None else read_about(about)
     # An evaluation of an earlier version may name folders of the machine that made it.
@@ -94,9 +112,20 @@ def make_card(
     digest = hashlib.sha256(content).hexdigest()
     figures = {name: _signed(png, digest) for name, png in _draw(evaluation).items()}
     text = render_card(
-        spec, evaluation, about, figures=tuple(figures), repo_id=repo_id, folder=bundle.resolve().name
+        spec,
+        evaluation,
+        about,
+        figures=tuple(figures),
+        repo_id=repo_id,
+        folder=bundle.resolve().name,
+        checks=checked,
     )
-    return Card(text=text, figures=figures, metrics=content)
+    return Card(
+        text=text,
+        figures=figures,
+        metrics=content,
+        checks=None if checks is None else checks.read_bytes(),
+    )
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
@@ -148,6 +177,7 @@ def render_card(
     figures: tuple[str, ...] = (),
     repo_id: str | None = None,
     folder: str | None = None,
+    checks: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as text: YAML front matter and Markdown.
 
@@ -159,6 +189,7 @@ def render_card(
         repo_id: Repository of the model on the Hub.
         folder: Name of the bundle's folder, by which commands load a model that is neither on the Hub nor known by
             name; None takes the name of the model.
+        checks: Content of `explanation.json`; None leaves its section out.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -199,6 +230,8 @@ def render_card(
         recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
         columns={row["column"] for row in metrics["subgroups"]},
         figures={name: FIGURES[name] for name in figures},
+        checks=checks,
+        check_words=[] if checks is None else check_words(checks),
         reference=repo_id or known or folder or spec.name,
         beside=None if repo_id or known else folder,
         published=repo_id is not None,

@@ -21,6 +21,9 @@ EVIDENCE = (
     "grade",
     "target",
     "n",
+    "confidence",
+    "intervals",
+    "claim",
 )
 
 

@@ -52,6 +52,8 @@ def test_a_tuned_point_is_stored_in_the_bundle(tmp_path):
     assert stored.default_operating_point == "sensitivity-0.9"
     assert stored.operating_points["balanced"]["threshold"] == second.point.threshold
     assert stored.operating_points["balanced"]["tp"] == second.point.tp
+    interval = stored.operating_points["balanced"]["intervals"]["sensitivity"]
+    assert interval == second.point.sensitivity.to_dict()
 
 
 def test_a_balanced_rule_is_stored_in_the_bundle(tmp_path):

@@ -15,7 +15,7 @@ from skinclf.evaluation.inputs import join_split, open_labels, open_predictions
 from skinclf.evaluation.labelled_predictions import LabelledPredictions, label_predictions
 from skinclf.evaluation.subgroups import AGE_BANDS, MISSING, age_band
 from skinclf.metrics.intervals import check_confidence
-from skinclf.metrics.paired_gain import Gain, paired_gain
+from skinclf.metrics.paired_gain import WORDS, Gain, paired_gain
 from skinclf.models.bundle import CONFIG, read_spec, write_spec
 from skinclf.models.fused import fused_spec
 from skinclf.models.identity import ModelIdentity
@@ -96,7 +96,7 @@ class MetadataGain:
         """One paragraph: the gain over all images, and the subgroups that get worse."""
         gains = self.groups[0].gains or {}
         parts = [
-            f"{name} {gain.before:.3f} to {gain.after:.3f} ({gain.difference.value:+.3f}, "
+            f"{WORDS[name]} {gain.before:.3f} to {gain.after:.3f} ({gain.difference.value:+.3f}, "
             f"{self.confidence:.0%} interval {gain.difference.low:+.3f} to {gain.difference.high:+.3f})"
             for name, gain in gains.items()
         ]
@@ -111,6 +111,21 @@ class MetadataGain:
             else "No subgroup is worse beyond its interval. "
         )
         return text + (f"Lower within the interval: {', '.join(unclear)}." if unclear else "")
+
+    def brief(self) -> dict[str, Any]:
+        """What a bundle keeps: by group the figures before and after, and the bounds of their difference."""
+        groups = [
+            {
+                "name": group.name,
+                "images": group.images,
+                "malignant": group.malignant,
+                "verdict": group.verdict,
+                **{name: _numbers(gain) for name, gain in (group.gains or {}).items()},
+            }
+            for group in self.groups
+        ]
+        about = {"split": self.split, "confidence": self.confidence, "summary": self.summary().strip()}
+        return {**about, "groups": groups}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -213,9 +228,15 @@ def store_comparison(bundle: Path, result: MetadataGain) -> Path:
     terms = spec.metadata
     if terms is None or terms.fingerprint != result.terms:
         raise MismatchError(f"{bundle}: has other metadata terms than those that were compared.")
-    evidence = {**terms.evidence, "comparison": result.to_dict()}
+    evidence = {**terms.evidence, "comparison": result.brief()}
     write_spec(bundle, spec.replace(metadata=replace(terms, evidence=evidence)))
     return bundle / CONFIG
+
+
+def _numbers(gain: Gain) -> list[float | None]:
+    """Before, after, lower and upper bound of the difference."""
+    values = (gain.before, gain.after, gain.difference.low, gain.difference.high)
+    return [round(float(x), 6) if np.isfinite(x) else None for x in values]
 
 
 def _group(

@@ -55,7 +55,7 @@ class JoinedMetadata:
 
         Args:
             names: Names of the N images.
-            scored: Their scores from the picture alone.
+            scored: Their scores from the picture alone; rows beyond them fill the last batch, and are dropped.
             spec: Contract of the model, for its malignant classes.
 
         Raises:
@@ -68,6 +68,8 @@ class JoinedMetadata:
                 f"{error.args[0]}: not among the images that the metadata was joined with; state all in `names`.",
                 parameter="names",
             ) from None
+        if len(scored.probabilities) > len(names):
+            scored = scored.take(range(len(names)))
         fused = self.terms.fuse(scored.probabilities, self.places[at])
         image = spec.labels.malignant(scored.probabilities)
         blank = np.full(len(names), np.nan, np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,15 @@ from skinclf.metrics.bootstrap import bootstrap_replicates, percentile_interval
 from skinclf.metrics.classification import Ranking
 from skinclf.metrics.estimate import Estimate
 
-#: Figures that are compared; higher is better.
-FIGURES = ("malignant_roc_auc", "specificity_at_0.9_sensitivity", "balanced_accuracy")
+#: Figures that are compared, and how they are called in sentences; higher is better.
+WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "malignant_roc_auc": "malignant ROC-AUC",
+        "specificity_at_0.9_sensitivity": "specificity at 0.9 sensitivity",
+        "balanced_accuracy": "balanced accuracy",
+    }
+)
+FIGURES = tuple(WORDS)
 
 
 @dataclass(frozen=True, slots=True)

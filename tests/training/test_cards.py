@@ -7,11 +7,13 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
+from support.metadata import fake_terms
 
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.models.bundle import read_spec
@@ -401,3 +403,34 @@ def test_the_recommended_card_and_the_registry_agree():
     assert model.filename in text
     assert f"skinclf predict --model {model.name}" in text
     assert all(f"{mean:.6g}" in text for mean in model.preprocess().mean)
+
+
+def test_what_metadata_changes_is_in_the_card(evaluated, metrics):
+    spec = read_spec(evaluated / "bundle")
+    about = find_about(spec)
+    assert "## Age, sex and site" not in render_card(spec, metrics, about)
+    groups = [
+        {
+            "name": "all",
+            "images": 9,
+            "malignant": 4,
+            "verdict": "worse",
+            "malignant_roc_auc": [0.9, 0.8, -0.15, -0.05],
+        },
+        {"name": "sex=female", "images": 3, "malignant": 1, "verdict": "few"},
+    ]
+    comparison = {
+        "split": "test",
+        "confidence": 0.95,
+        "summary": "Worse beyond the interval: all.",
+        "groups": groups,
+    }
+    evidence = {"term_lesions": 12, "held_out_images": 34}
+    terms = replace(fake_terms(spec), evidence=evidence)
+    text = render_card(spec.replace(metadata=terms), metrics, about)
+    assert "They have not been compared on a test part" in text
+    terms = replace(terms, evidence=evidence | {"comparison": comparison})
+    text = render_card(spec.replace(metadata=terms), metrics, about)
+    assert "Worse beyond the interval: all." in text
+    assert "| all | 9 | 4 | 0.900 to 0.800 (-0.150 to -0.050) |" in text
+    assert "| sex=female | 3 | 1 |  |  |  |" in text

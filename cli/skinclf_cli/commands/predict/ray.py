@@ -67,7 +67,7 @@ def predict_on_cluster(
         overwrite=table.overwrite,
         quiet=console.verbosity() < 0,
         model=choice.model[0] if choice.model else None,
-        threshold=_threshold(choice, decision, options, hub),
+        threshold=_threshold(choice, decision, patient, options, hub),
         options=options,
         hub=hub,
         device=execution.device,
@@ -85,7 +85,11 @@ def predict_on_cluster(
 
 
 def _threshold(
-    choice: ModelChoice, decision: DecisionOptions, options: ModelOptions, hub: HubOptions
+    choice: ModelChoice,
+    decision: DecisionOptions,
+    patient: MetadataOptions,
+    options: ModelOptions,
+    hub: HubOptions,
 ) -> float | None:
     """What `--threshold` says, as for a run on this machine; None takes the model's own."""
     if decision.threshold is None:
@@ -95,6 +99,11 @@ def _threshold(
     from skinclf.models.load import load_spec
 
     spec = load_spec(choice.model[0] if choice.model else None, options=options, hub=hub)
+    if patient.metadata is not None:
+        from skinclf.models.fused import fused_spec, read_terms
+
+        own = patient.metadata_terms
+        spec = fused_spec(spec, None if own is None else read_terms(own))
     threshold, notices = resolve_threshold(decision.threshold, spec, force=decision.force)
     if threshold.decision is not None:
         raise InvalidArgumentError(

@@ -1,0 +1,46 @@
+"""Age, sex and site on a real local Ray runtime: the same numbers as on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from support.metadata import fake_terms
+
+from skinclf.errors import InvalidArgumentError
+from skinclf.inference.predictor import Predictor
+from skinclf.models.bundle import read_spec, write_spec
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+@pytest.mark.slow
+def test_fused_on_a_cluster_as_on_one_machine(tmp_path, bundle_copy, image_dir):
+    pytest.importorskip("ray")
+    import pyarrow.parquet as pq
+
+    from skinclf.jobs.ray import predict_with_ray
+
+    spec = read_spec(bundle_copy)
+    write_spec(bundle_copy, spec.replace(metadata=fake_terms(spec)))
+    names = [str(path) for path in sorted(image_dir.iterdir())[:3]]
+    table = tmp_path / "m.csv"
+    table.write_text("image,age\nimg-0,70\nimg-1,30\n")
+    with pytest.raises(InvalidArgumentError, match="`metadata` needs a model by name or path"):
+        predict_with_ray(names, tmp_path / "x", model=lambda: None, metadata=table)
+    out = tmp_path / "out"
+    run = predict_with_ray(
+        names, out, model=bundle_copy, runtime="torch", metadata=table, quiet=True, num_cpus=0.5
+    )
+    assert run.failed == 0
+    rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: row["image"])
+    local = Predictor(bundle_copy, runtime="torch", device="cpu", workers=0).with_metadata(table, names)
+    for row, one in zip(rows, local.stream(names), strict=True):
+        assert row["probability_malignant"] == pytest.approx(one.probability_malignant, abs=1e-6)
+        assert row["metadata_shift"] == pytest.approx(one.extra["metadata_shift"], abs=1e-4)
+    assert rows[0]["metadata_shift"] > 0 > rows[1]["metadata_shift"]
+    assert rows[2]["metadata_shift"] == 0
+    manifest = json.loads((out / "_run.json").read_text())
+    assert manifest["identity"]["metadata"]["columns"] == {"age": "age"}
+    assert manifest["identity"]["model"]["metadata"] == local.spec.metadata.fingerprint

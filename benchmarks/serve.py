@@ -1,7 +1,7 @@
 """The server: throughput at 32 clients beside `predict` and a plain loop, latency of one request, memory over many.
 
-`python benchmarks/serve.py throughput latency memory` (any of them). Not a test: it asserts nothing but that every answer has
-the row of its own image. Ratios are within one run; the machine is printed.
+`python benchmarks/serve.py throughput latency memory` (any of them). Not a test: it asserts nothing but that every
+answer has the row of its own image. Ratios are within one run; the machine is printed.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from skinclf.images.synthetic import synthetic_lesion
 from support.command_lines import command_lines, parse
 from support.pictures import encode
 from support.server import Running, running
+
+from skinclf.images.synthetic import synthetic_lesion
 
 TEXT = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000/"

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from skinclf import metrics as metrics
     from skinclf import models as models
     from skinclf import runtimes as runtimes
+    from skinclf import serve as serve
     from skinclf import tables as tables
     from skinclf.decisions.threshold_file import Threshold
     from skinclf.decisions.thresholds import tune_threshold
@@ -91,6 +92,7 @@ else:
             "metrics",
             "models",
             "runtimes",
+            "serve",
             "tables",
         ),
     )

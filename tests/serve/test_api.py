@@ -237,3 +237,19 @@ def test_metrics_count_images_and_batches(server: Running):
     assert float(values['skinclf_images_total{status="truncated"}']) >= 1
     assert float(values["skinclf_batched_images_total"]) >= 5
     assert float(values["skinclf_images_in_hand"]) == 0
+
+
+def test_an_ensemble_with_further_columns_is_served(tiny_bundle: Path, two_label_bundle: Path):
+    options = {"tta": "flips", "refer_below": 0.9, "processes": False}
+    with running(models=[tiny_bundle, two_label_bundle], threshold="0.4", **options) as server:
+        described = server.get("/v1/models").json()
+        assert [model["name"] for model in described["models"]] == ["tiny", "two-label"]
+        answer = server.predict([("a.jpg", LESIONS[0]), ("bad.jpg", b"x")]).json()
+        assert answer["model"]["name"] == "tiny + two-label"
+        good, bad = answer["predictions"]
+        assert list(good) == described["columns"]
+        predictor = Predictor([tiny_bundle, two_label_bundle], tta="flips", refer_below=0.9, threshold=0.4)
+        (expected, _) = predictor.predict([LESIONS[0], LESIONS[1]])
+        assert np.float32(good["probability_malignant"]) == np.float32(expected.probability_malignant)
+        assert (good["referred"], good["threshold"]) == (expected.extra["referred"], 0.4)
+        assert (bad["referred"], bad["status"]) == (None, "not_an_image")

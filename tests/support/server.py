@@ -92,12 +92,13 @@ def running(model: Path | str | None = None, **options: Any) -> Iterator[Running
 
     Args:
         model: Model, as for `Predictor`; None is the built-in one.
-        **options: Fields of `ServeSettings`, and parameters of `Service`.
+        **options: Fields of `ServeSettings`, and parameters of `Service`; `models` in place of `model` for an ensemble.
     """
     fields = {name: options.pop(name) for name in list(options) if name in ServeSettings.__slots__}
     settings = ServeSettings(port=0, **fields)
     opened = listen(settings)
-    service = Service((None if model is None else str(model),), settings=settings, **options)
+    models = options.pop("models", (model,))
+    service = Service([None if m is None else str(m) for m in models], settings=settings, **options)
     server = make_server(service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
     thread.start()

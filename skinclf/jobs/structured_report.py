@@ -98,8 +98,8 @@ class ReportWriter:
         """Log how many predictions have no report."""
         if self.left_out:
             logger.warning(
-                "%d predictions have no structured report: their files are no DICOM, or lack the UIDs of study, series "
-                "and object.",
+                "Predictions without a structured report: %d. Their files are no DICOM, or lack the UIDs of study, "
+                "series and object.",
                 self.left_out,
             )
 
@@ -129,6 +129,7 @@ class ReportWriter:
         def uid(*parts: str) -> str:
             return str(generate_uid(entropy_srcs=[*parts, self._identity]))
 
+        source = (str(image.SOPInstanceUID), str(frame))
         device = sr.DeviceObserverIdentifyingAttributes(
             uid=uid("device"),
             name=f"{_MANUFACTURER} {__version__}",
@@ -142,9 +143,7 @@ class ReportWriter:
                 )
             ),
             procedure_reported=sr.CodedConcept("446078004", "SCT", "Dermoscopic photography"),
-            imaging_measurements=[
-                self._group(prediction, image, frame, uid("lesion", image.SOPInstanceUID, str(frame)))
-            ],
+            imaging_measurements=[self._group(prediction, image, frame, uid("lesion", *source))],
             title=codes.DCM.ImagingMeasurementReport,
         )
         content[0].ContentSequence.append(
@@ -157,7 +156,7 @@ class ReportWriter:
             content=content[0],
             series_instance_uid=uid("series", image.StudyInstanceUID),
             series_number=9900,
-            sop_instance_uid=uid("report", image.SOPInstanceUID, str(frame)),
+            sop_instance_uid=uid("report", *source),
             instance_number=frame or 1,
             manufacturer=_MANUFACTURER,
             is_complete=True,
@@ -189,7 +188,7 @@ class ReportWriter:
         ]
         answers = [("predicted_class", "Predicted class", prediction.label, prediction.name)]
         if p is not None:
-            numbers.append(probability("probability_malignant", "Probability of malignancy", p))
+            numbers.append(probability("malignancy", "Probability of malignancy", p))
             decided = ("flagged", "Flagged") if prediction.flagged else ("not_flagged", "Not flagged")
             answers.append(("decision", "Decision at the threshold", *decided))
         return sr.MeasurementsAndQualitativeEvaluations(

@@ -35,6 +35,8 @@ _FILED_BY = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "TrackingID", "TrackingUID",
 )  # fmt: skip
+#: Values that Patient's Sex may have; some archives hold others.
+_SEXES = frozenset({"M", "F", "O"})
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 #: Names of classes and decisions: no public terminology has all of them.
 SCHEME = "99SKINCLF"
@@ -227,4 +229,6 @@ def _filed_by(header: Any) -> Any:
     for name in _FILED_BY:
         if name in header:
             setattr(image, name, header.get(name))
+    if image.get("PatientSex") not in _SEXES:
+        image.PatientSex = ""
     return image

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from functools import cache
 from typing import Any
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.datadict import DicomDictionary
+from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 #: Texts that stand in every value of that kind.
@@ -31,15 +33,33 @@ def _value(vr: str, number: int) -> Any:
     return {**numbers, **texts, **binary}.get(vr)
 
 
-def fill(dataset: Dataset) -> int:
-    """Put a canary into every attribute of the dictionary that is not about the encoding, and count them."""
-    canaries = _canaries()
-    dataset.update(canaries)
-    return len(canaries)
+def with_canaries(dataset: FileDataset) -> bytes:
+    """The file of an object with a canary in every attribute of the dictionary that is not about the encoding.
+
+    They stand before the object's own elements, out of order, because pydicom takes seconds to sort and write them.
+    """
+    for tag in [tag for tag in dataset.keys() if tag in _tags()]:  # noqa: SIM118 - its elements
+        del dataset[tag]
+    dataset.file_meta.MediaStorageSOPInstanceUID = f"{UID_ROOT}.1"
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    data = buffer.getvalue()
+    (length,) = struct.unpack_from("<I", data, 140)
+    return data[: 144 + length] + _canaries() + data[144 + length :]
+
+
+def number_of_canaries() -> int:
+    """Number of attributes that hold one."""
+    return len(_tags())
 
 
 @cache
-def _canaries() -> Dataset:
+def _tags() -> frozenset[int]:
+    return frozenset(int(tag) for tag in dcmread(io.BytesIO(_canaries()), force=True).keys())  # noqa: SIM118
+
+
+@cache
+def _canaries() -> bytes:
     dataset, filled = Dataset(), 0
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
         if (tag >> 16) in _KEPT_GROUPS or keyword in _KEPT or not keyword:
@@ -56,8 +76,6 @@ def _canaries() -> Dataset:
         filled += 1
     private = dataset.private_block(0x0099, f"{WORD} private", create=True)
     private.add_new(1, "LO", f"{WORD} secret")
-    # Read back, its elements are bytes, which are written much faster.
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True)
-    buffer.seek(0)
-    return dcmread(buffer, force=True)
+    return buffer.getvalue()

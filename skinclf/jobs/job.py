@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from skinclf._utils.environment import now
@@ -46,6 +47,7 @@ class Job:
         shard: Shard | None = None,
         stop: Stop | None = None,
         progress: Progress | None = None,
+        dicom_sr: str | os.PathLike[str] | None = None,
     ) -> None:
         if on_error not in {"record", "fail"}:
             raise InvalidArgumentError(
@@ -58,6 +60,11 @@ class Job:
         self._stop = stop or Stop()
         self._roots = inputs.roots if isinstance(inputs, Inputs) else ()
         self._started = now()
+        self._reports = None
+        if dicom_sr is not None:
+            from skinclf.jobs.structured_report import ReportWriter
+
+            self._reports = ReportWriter(Path(dicom_sr), predictor)
         self._found, self._hash = 0, hashlib.sha256()
 
     @property
@@ -104,9 +111,18 @@ class Job:
             if self._on_error == "fail":
                 for i, outcome in enumerate(outcomes):
                     if isinstance(outcome, Prediction) and not outcome.ok:
+                        self._report(outcomes[:i])
                         yield outcomes[:i]
                         raise ImageError(outcome.status, outcome.error)
+            self._report(outcomes)
             yield outcomes
+        if self._reports is not None:
+            self._reports.finish()
+
+    def _report(self, outcomes: Sequence[Outcome]) -> None:
+        """Write structured reports, before the rows: a table never has a row without its report."""
+        if self._reports is not None:
+            self._reports.write([x for x in outcomes if isinstance(x, Prediction)])
 
     @contextmanager
     def counting(self, outcomes: Sequence[Outcome]) -> Iterator[None]:

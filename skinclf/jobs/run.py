@@ -40,6 +40,7 @@ def write_predictions(
     stop: Stop | None = None,
     progress: Progress | None = None,
     options: Mapping[str, Any] | None = None,
+    dicom_sr: str | os.PathLike[str] | None = None,
 ) -> Summary:
     """Classify files into a table on disk, with a manifest beside it.
 
@@ -52,6 +53,8 @@ def write_predictions(
         stop: Request to end the run after the batches in progress.
         progress: Function called with the `Summary` after every batch.
         options: Further entries of the manifest, in JSON types.
+        dicom_sr: Folder for a DICOM structured report of each predicted DICOM file, see
+            `skinclf.jobs.structured_report`; None writes none.
 
     Returns:
         Counts and times; `complete` is False only when the run was stopped.
@@ -66,7 +69,15 @@ def write_predictions(
     output = output if isinstance(output, Output) else Output(path=Path(output))
     output.check()
     schema = Schema(predictor.spec.labels, output.top_k, predictor.columns)
-    job = Job(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
+    job = Job(
+        predictor,
+        inputs,
+        on_error=on_error,
+        shard=shard,
+        stop=stop,
+        progress=progress,
+        dicom_sr=dicom_sr,
+    )
     old = _old_manifest(output)
     if old is not None and predictor.batch_size is None:
         job.batch_size = int(old["identity"]["batch_size"])
@@ -104,9 +115,18 @@ def write_stream(
     shard: Shard | None = None,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    dicom_sr: str | os.PathLike[str] | None = None,
 ) -> Summary:
     """Classify files into a stream, such as stdout; arguments and errors are those of `write_predictions`."""
-    job = Job(predictor, inputs, on_error=on_error, shard=shard, stop=stop, progress=progress)
+    job = Job(
+        predictor,
+        inputs,
+        on_error=on_error,
+        shard=shard,
+        stop=stop,
+        progress=progress,
+        dicom_sr=dicom_sr,
+    )
     write(rows.header())
     for outcomes in job.compute((name, None) for name in job.names()):
         with job.counting(outcomes):

@@ -25,6 +25,7 @@ def check_ray_options(
     weights: Sequence[float] | None = None,
     frames: str | None = None,
     dicom_ids: bool = False,
+    dicom_sr: str | os.PathLike[str] | None = None,
 ) -> None:
     """Check the options of a prediction run for `predict_with_ray`.
 
@@ -43,6 +44,7 @@ def check_ray_options(
         weights: Weights of several models; only None.
         frames: Frames of DICOM files with several; only None.
         dicom_ids: Whether the table has the UIDs of DICOM files; only False.
+        dicom_sr: Folder for structured reports; only None.
 
     Raises:
         InvalidArgumentError: An option is not supported on a cluster.
@@ -61,6 +63,7 @@ def check_ray_options(
         "weights": weights is not None,
         "frames": frames is not None,
         "dicom_ids": dicom_ids,
+        "dicom_sr": dicom_sr is not None,
     }
     given = [name for name, is_given in unsupported.items() if is_given]
     if given:

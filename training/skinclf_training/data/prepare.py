@@ -13,6 +13,7 @@ from skinclf.labels import LabelSet, parse_labels
 from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.check import JOURNAL, ImageCheck, check_images
 from skinclf_training.data.checked import CheckedData, shares_of, split_table
+from skinclf_training.data.dicom_columns import with_dicom_columns
 from skinclf_training.data.locate import find_images
 from skinclf_training.data.near_duplicates import DISTANCE, merge_groups, near_pairs
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared, relative
@@ -52,6 +53,7 @@ def prepare(
     allow_shared_lesions: bool = False,
     distance: int = DISTANCE,
     merge_duplicates: bool = False,
+    dicom: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Check every image and write a lesion-grouped, class-stratified split.
@@ -84,6 +86,7 @@ def prepare(
         distance: Largest number of bits, of 256, by which near-duplicates differ, see
             `skinclf_training.data.near_duplicates`.
         merge_duplicates: Whether near-duplicates of different lesions stay in one part.
+        dicom: Whether age, sex and site of DICOM headers become columns, see `skinclf.images.dicom.coarse`.
         progress: Function that is called with (checked, total) at intervals.
 
     Returns:
@@ -118,6 +121,8 @@ def prepare(
     )
     _refuse_missing(found, len(targets.records), max_missing)
     records = [r for r in targets.records if r.image in found.paths]
+    if dicom:
+        records = with_dicom_columns(records, found.paths)
     groups = [r.lesion for r in records]
     pairs = near_pairs([found.facts[r.image].similar for r in records], distance=distance)
     pairs = [(i, j, bits) for i, j, bits in pairs if groups[i] != groups[j]]

@@ -64,6 +64,11 @@ from skinclf_cli.progress import image_bar
 )
 @distance_option
 @click.option(
+    "--dicom",
+    is_flag=True,
+    help="Columns age (in steps of 5 years), sex and localization from the headers of DICOM files.",
+)
+@click.option(
     "--max-missing",
     type=click.FloatRange(0, 1),
     default=0.05,
@@ -90,6 +95,7 @@ def prepare(
     allow_shared_lesions: bool,
     merge_duplicates: bool,
     distance: int,
+    dicom: bool,
     max_missing: float,
     workers: int,
     as_json: bool,
@@ -125,6 +131,7 @@ def prepare(
             allow_shared_lesions=allow_shared_lesions,
             merge_duplicates=merge_duplicates,
             distance=distance,
+            dicom=dicom,
             max_missing=max_missing,
             workers=workers,
             progress=show,

@@ -138,6 +138,7 @@ def _run(
                 shard=table.shard,
                 stop=stop,
                 progress=show,
+                dicom_sr=table.dicom_sr,
             )
         return write_predictions(
             predictor,
@@ -147,6 +148,7 @@ def _run(
             shard=table.shard,
             stop=stop,
             progress=show,
+            dicom_sr=table.dicom_sr,
             options={
                 "threshold": decision.threshold,
                 "on_error": table.on_error,

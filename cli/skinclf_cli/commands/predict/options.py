@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from skinclf_cli.options import EXISTING_FILE, device_option, packed, runtime_option
+from skinclf_cli.options import EXISTING_FILE, FOLDER, device_option, packed, runtime_option
 from skinclf_cli.types import Numbers, OutputFile, ShardPart
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class TableOptions:
     top_k: int
     embeddings: Path | None
     dicom_ids: bool
+    dicom_sr: Path | None
 
     def target(self) -> Output | None:
         """The files of the run, checked before a model is loaded; None for stdout.
@@ -229,6 +230,11 @@ table_options = packed(
         "--dicom-ids",
         is_flag=True,
         help="Columns with the UIDs of DICOM files: sop_instance_uid, series_instance_uid, study_instance_uid.",
+    ),
+    click.option(
+        "--dicom-sr",
+        type=FOLDER,
+        help="Folder for DICOM structured reports, one for each DICOM file that is classified.",
     ),
     title="Output",
 )

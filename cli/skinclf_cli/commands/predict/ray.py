@@ -58,6 +58,7 @@ def predict_on_cluster(
         weights=choice.weights,
         frames=inputs.frames,
         dicom_ids=table.dicom_ids,
+        dicom_sr=table.dicom_sr,
     )
     workers: dict[str, Any] = {"concurrency": engine.concurrency, "num_gpus": engine.num_gpus}
     terms = None if patient.metadata_terms is None else read_terms(patient.metadata_terms)

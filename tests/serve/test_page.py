@@ -175,6 +175,20 @@ def test_a_map_is_drawn_on_click_and_only_then(served, open_page):
     assert sum("explanations" in line for line in watched.sent) == 2
 
 
+def test_an_image_that_is_opened_early_shows_its_answer_when_it_comes(served, open_page):
+    page = open_page(served.address).page
+    held = []
+    page.route("**/v1/predictions*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the function
+    page.set_input_files("#files", served.files[:1])
+    page.check("#confirm")
+    page.click("#rows tr:nth-child(1) button")
+    expect(page.locator("#detail .problem")).to_have_text("The server has not answered yet.")
+    held[0].continue_()
+    expect(page.locator("#overlay")).to_be_visible(timeout=MAP)
+    expect(page.locator("#detail .classes tr")).to_have_count(7)
+    expect(page.locator("#detail-close")).to_be_focused()
+
+
 def test_a_failed_image_shows_its_reason_and_no_probability(served, open_page):
     page = open_page(served.address).page
     uploaded(page, served)
@@ -201,7 +215,7 @@ def test_a_pasted_picture_gets_a_name(served, open_page):
 def test_cancelled_images_are_rows_and_can_be_sent_again(served, open_page):
     page = open_page(served.address).page
     held = []
-    page.route("**/v1/predictions*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks it
+    page.route("**/v1/predictions*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the function
     page.set_input_files("#files", served.files)
     page.check("#confirm")
     expect(page.locator("#progress-text")).to_have_text("0 of 12 images")

@@ -16,6 +16,10 @@ export class Detail {
       this.#abort?.abort();
       this.entry = null;
     });
+    session.addEventListener("change", () => {
+      // An image that was opened before its answer came.
+      if (this.dialog.open && this.entry && this.entry.state !== this.state) this.#again();
+    });
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
     });
@@ -32,6 +36,7 @@ export class Detail {
   #show(entry) {
     this.#abort?.abort();
     this.entry = entry;
+    this.state = entry.state;
     const place = this.entries.indexOf(entry);
     const step = (by, text) =>
       make("button", { type: "button", id: `detail-${text.toLowerCase()}`, disabled: !this.entries[place + by], onclick: () => this.#step(by) }, text);
@@ -53,6 +58,12 @@ export class Detail {
       entry.state === "ok" ? this.#decision(entry) : failure(entry),
       make("p", { class: "small" }, this.session.notice),
     );
+  }
+
+  #again() {
+    const focused = document.activeElement?.id;
+    this.#show(this.entry);
+    byId(focused || "detail-close")?.focus();
   }
 
   #step(by) {

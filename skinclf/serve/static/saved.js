@@ -66,10 +66,10 @@ function body(session, entries, pictures) {
 
 function row(session, entry, picture) {
   const image = picture ? make("img", { src: picture, alt: "", width: 64, height: 64 }) : null;
-  const name = make("th", { scope: "row" }, image, " ", entry.name);
+  const name = make("th", { scope: "row" }, image, make("span", {}, entry.name));
   if (entry.state !== "ok") {
     const text = entry.row?.error ?? "not answered";
-    return make("tr", {}, name, make("td", { colSpan: 3 }, text), make("td", {}, entry.row?.status ?? "not answered"));
+    return make("tr", {}, name, make("td", { colSpan: 3 }, text), make("td", {}, (entry.row?.status ?? "not answered").replaceAll("_", " ")));
   }
   const decision = session.decision(entry);
   return make(

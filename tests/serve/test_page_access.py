@@ -84,6 +84,8 @@ def test_every_text_has_contrast(served, open_page, scheme):
     uploaded(page, served)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", paper))) < 60) == (scheme == "dark")
+    moves = "(element) => getComputedStyle(element).transitionDuration"
+    assert page.locator("#download").evaluate(moves) == "0s"
     for step in (None, "#rows tr:nth-child(1) button", "#about-open"):
         if step:
             page.click(step)

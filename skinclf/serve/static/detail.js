@@ -105,7 +105,8 @@ export class Detail {
     const { row } = entry;
     const { threshold, model, labels } = this.session;
     const { flagged, name } = this.session.decision(entry);
-    const rest = this.session.columns.filter((column) => !KNOWN.has(column) && !column.startsWith("p_"));
+    const shown = new Set(labels.map(({ code }) => `p_${code}`));
+    const rest = this.session.columns.filter((column) => !KNOWN.has(column) && !shown.has(column));
     return make(
       "div",
       { class: "columns" },

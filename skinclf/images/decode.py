@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Self, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from skinclf.images.formats import (
     why_unreadable,
 )
 from skinclf.images.metadata import exif_orientation, without_metadata
+from skinclf.images.named_bytes import NamedBytes
 
 RGBArray: TypeAlias = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | RGBArray"
@@ -73,28 +74,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
-
-
-class NamedBytes(bytes):
-    """Encoded bytes that messages call by the name of the file that they came from.
-
-    Attributes:
-        name: Name of the file.
-    """
-
-    name: str
-
-    def __new__(cls, data: bytes, name: str) -> Self:
-        """The bytes `data` under a name."""
-        made = super().__new__(cls, data)
-        made.name = name
-        return made
-
-    def __getnewargs__(self) -> tuple[bytes, str]:  # type: ignore[override]  # decode processes receive both
-        return bytes(self), self.name
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def is_address(name: str) -> bool:

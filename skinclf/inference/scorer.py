@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ImageError
-from skinclf.images.decode import ImageSource, NamedBytes, load_picture
+from skinclf.images.decode import ImageSource, load_picture
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.precision import reduced_fingerprint, reduced_info
 from skinclf.models.probabilities import probabilities

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from skinclf._utils.notice import NOTICE
 from skinclf.errors import ImageError, InvalidArgumentError, MissingExtraError, SkinclfError
 from skinclf.explanation.target import check_target
-from skinclf.images.decode import NamedBytes
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.serve.answers import RequestError, accepted, json_response, predictions_response
 from skinclf.serve.batcher import BusyError, Outcome
 from skinclf.serve.body import Bodies

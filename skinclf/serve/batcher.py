@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from skinclf.errors import ImageError, MissingExtraError, SkinclfError
-from skinclf.images.decode import NamedBytes
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.inference.decode_limits import DecodeLimits
 from skinclf.inference.decode_workers import Buffer, Decoder
 from skinclf.inference.engine import DEPTH, Network

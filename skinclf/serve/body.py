@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
-from skinclf.images.decode import NamedBytes
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.serve.answers import RequestError
 from skinclf.serve.settings import ServeSettings
 

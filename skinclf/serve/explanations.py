@@ -11,7 +11,8 @@ from typing import Any
 
 from skinclf.explanation.explainer import Explainer
 from skinclf.explanation.overlay import SENTENCE, png
-from skinclf.images.decode import NamedBytes, load_image
+from skinclf.images.decode import load_image
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.inference.prediction import Prediction
 from skinclf.models.loaded import LoadedModel
 from skinclf.serve.batcher import BusyError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.serve.app import create_app
@@ -19,6 +21,23 @@ from skinclf.serve.settings import ServeSettings
 
 _BACKLOG = 256
 _KEEP_ALIVE = 30
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 that closes a connection on which no request is complete after the time for idle ones.
+
+    Uvicorn's own limit begins with the first answer, so that a client which sends a byte now and then would stay.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of a new connection."""
+        super().connection_made(transport)
+        self.loop.call_later(self.config.timeout_keep_alive, self._close_unused)
+
+    def _close_unused(self) -> None:
+        begun: object = self.cycle  # None until a request has begun, which its type does not say
+        if begun is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -78,7 +97,7 @@ def make_server(service: Service) -> Server:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         create_app(service),
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -87,7 +106,7 @@ def make_server(service: Service) -> Server:
         proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_keep_alive=max(1, min(_KEEP_ALIVE, round(settings.timeout))),
         timeout_graceful_shutdown=max(1, round(settings.grace)),
         h11_max_incomplete_event_size=64 * 1024,
     )

@@ -12,7 +12,7 @@ from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.conversion.verify import replay
 from skinclf.errors import ImageError, ModelError
-from skinclf.images.decode import NamedBytes
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.inference.decode_limits import DecodeLimits
 from skinclf.inference.engine import Batch
 from skinclf.inference.factory import make_scorer

@@ -13,7 +13,7 @@ from support.fake_scorer import FakeScorer
 from support.pictures import encode
 
 from skinclf.errors import ImageError, MissingExtraError, SkinclfError
-from skinclf.images.decode import NamedBytes
+from skinclf.images.named_bytes import NamedBytes
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.scorer import ScoredBatch
 from skinclf.serve.batcher import Batcher, BusyError

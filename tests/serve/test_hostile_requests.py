@@ -138,6 +138,13 @@ def test_a_slow_body_is_given_up(server: Running):
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_connection_without_a_request_is_closed(server: Running):
+    start = time.monotonic()
+    assert raw(server) == b""
+    assert raw(server, b"GET / HTTP/1.1\r\n", b"X-Slow: 1\r\n", pause=0.3) == b""
+    assert time.monotonic() - start < 25
+
+
 def test_ten_thousand_tiny_files_are_refused(server: Running):
     answer = server.predict([(f"{i}.jpg", b"x") for i in range(10_000)])
     assert answer.status == 413

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from skinclf.errors import ImageError
+from skinclf.images.colour_modes import to_rgb
 from skinclf.images.dicom.frame_names import split_frame
 from skinclf.images.formats import (
     DICOM_ADVICE,
@@ -57,8 +58,6 @@ EXTENSIONS = ENDINGS | HEIF_ENDINGS | DICOM_ENDINGS
 #: Why an address is no input.
 NOT_READ = "addresses are not read; download the image and give its file"
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
-_DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
                   EOFError, OverflowError, NotImplementedError, struct.error, zlib.error,
                   Warning)  # fmt: skip  # warnings are exceptions under `python -W error`
@@ -272,7 +271,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         method = _UPRIGHT.get(_orientation(image))
         if method is not None:
             image = image.transpose(method)
-        return _to_rgb(image, name)
+        return to_rgb(image, name)
     except ImageError:
         raise
     except MemoryError:
@@ -287,31 +286,6 @@ def _damaged(error: Exception, name: str) -> ImageError:
         isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
     )
     return ImageError("truncated" if truncated else "unreadable", f"{name}: {text}.")
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    mode = image.mode
-    if mode == "I" or mode.startswith("I;16"):
-        return _grey16_to_rgb(image, name)
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode in _ALPHA_MODES or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if mode in _DIRECT_MODES:
-        return image.convert("RGB")
-    raise ImageError("unsupported", f"{name}: colour mode {mode} has no declared conversion to RGB.")
-
-
-def _grey16_to_rgb(image: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError("unsupported", f"{name}: grey values outside 16 bits.")
-    clear = image.info.get("transparency")  # one grey value that counts as transparent
-    if clear is not None:
-        values = np.where(values == clear, 65535, values)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _check_array(array: npt.NDArray[Any]) -> RGBArray:

@@ -228,12 +228,12 @@ class Predictor:
             MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
         """
         result = copy(self)
-        result._spec, result._metadata = spec, _ = join_for(self._scorer.spec, metadata, names, terms)
-        self._scorer.check_annotations(spec)
+        result._spec, result._metadata = join_for(self._scorer.spec, metadata, names, terms)
+        self._scorer.check_annotations(result._spec)
         if not self._stated[0]:
-            result._threshold, result._notices = spec.threshold, threshold_notices(self._scorer, spec)
-        if not self._stated[1]:
-            result._decision = None
+            result._threshold = result._spec.threshold
+            result._notices = threshold_notices(self._scorer, result._spec)
+        result._decision = self._decision if self._stated[1] else None
         return result
 
     @property

@@ -10,10 +10,10 @@ from typing import Any
 from skinclf._utils.json import read_json
 from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.inference.conformal_sets import ConformalSets
+from skinclf.inference.metadata.fused import fused_spec
 from skinclf.jobs.manifest import manifest_path
 from skinclf.labels import LabelSet
 from skinclf.models.bundle import is_bundle, read_spec
-from skinclf.models.fused import fused_spec
 from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.diagnosis_names import map_classes

@@ -14,10 +14,10 @@ from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.evaluation.inputs import join_split, open_labels, open_predictions
 from skinclf.evaluation.labelled_predictions import LabelledPredictions, label_predictions
 from skinclf.evaluation.subgroups import AGE_BANDS, MISSING, age_band
+from skinclf.inference.metadata.fused import fused_spec
 from skinclf.metrics.intervals import check_confidence
 from skinclf.metrics.paired_gain import WORDS, Gain, paired_gain
 from skinclf.models.bundle import CONFIG, read_spec, write_spec
-from skinclf.models.fused import fused_spec
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.spec import ModelSpec

@@ -9,7 +9,7 @@ import numpy as np
 from skinclf.errors import ImageError
 from skinclf.inference.engine import Batch
 from skinclf.inference.gate.mode import GATE_COLUMNS
-from skinclf.inference.metadata import before_fusion
+from skinclf.inference.metadata.joined import before_fusion
 from skinclf.inference.prediction import Prediction
 from skinclf.labels import LabelSet
 from skinclf.models.class_decision import ClassDecision

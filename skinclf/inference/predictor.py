@@ -14,13 +14,12 @@ from skinclf.images.decode import ImageSource
 from skinclf.images.discovery import scan_directory
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
-from skinclf.inference.metadata import JoinedMetadata, Metadata, join_metadata
+from skinclf.inference.metadata.joined import JoinedMetadata, Metadata, join_for
 from skinclf.inference.outcomes import outcomes_of
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.scorer import Scorer, threshold_notices
 from skinclf.inference.sources import check_numbers, is_single, load_given, name_of
 from skinclf.models.class_decision import ClassDecision
-from skinclf.models.fused import fused_spec
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
@@ -215,13 +214,11 @@ class Predictor:
         *,
         terms: MetadataTerms | None = None,
     ) -> Predictor:
-        """The same loaded model with age, sex and site of the images that it will classify.
-
-        The threshold and the rule among classes are those measured with metadata, unless they were stated.
+        """The same model with age, sex and site, and, unless stated, the threshold that was measured with them.
 
         Args:
-            metadata: A `skinclf.tables.patient_metadata.PatientTable`, the path of such a table, or a mapping such as
-                `{"age": 45, "sex": "female", "site": "back"}` for each image.
+            metadata: Path of a table or `skinclf.tables.patient_metadata.PatientTable`, or for each image a mapping
+                such as `{"age": 45, "sex": "female", "site": "back"}`.
             names: All images that will be classified, such as `skinclf.images.discovery.Inputs.listed()`.
             terms: Terms fitted for this model; None takes its own.
 
@@ -230,18 +227,13 @@ class Predictor:
             ModelError: The model has no terms.
             MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
         """
-        own = metadata.terms if isinstance(metadata, JoinedMetadata) else None
-        spec = fused_spec(self._scorer.spec, terms or own)
-        self._scorer.check_annotations(spec)
         result = copy(self)
-        result._spec = spec
-        if not isinstance(metadata, JoinedMetadata):
-            metadata = join_metadata(metadata, names, cast("MetadataTerms", spec.metadata))
-        result._metadata = metadata
+        result._spec, result._metadata = join_for(self._scorer.spec, metadata, names, terms)
+        self._scorer.check_annotations(result._spec)
         if not self._stated[0]:
-            result._threshold, result._notices = spec.threshold, threshold_notices(self._scorer, spec)
-        if not self._stated[1]:
-            result._decision = None
+            result._threshold = result._spec.threshold
+            result._notices = threshold_notices(self._scorer, result._spec)
+        result._decision = self._decision if self._stated[1] else None
         return result
 
     @property
@@ -258,7 +250,7 @@ class Predictor:
     def predict(self, source: ImageSource, *, metadata: Metadata | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(
-        self, source: Iterable[ImageSource], *, metadata: Metadata | None = None
+        self, source: Iterable[ImageSource], *, metadata: Metadata | None = ...
     ) -> list[Prediction]: ...
     def predict(
         self, source: ImageSource | Iterable[ImageSource], *, metadata: Metadata | None = None

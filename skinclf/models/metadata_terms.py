@@ -105,7 +105,7 @@ class MetadataTerms:
             raise MismatchError(
                 f"The metadata terms were fitted for {self.model.get('name') or 'another model'}, not for "
                 f"{identity.name}: other {', '.join(other) or 'classes'}. Fit terms for this model "
-                "(`skinclf.decisions.fit_metadata`).",
+                "(`skinclf.decisions.metadata.fit.fit_metadata`).",
                 parameter="metadata_terms",
             )
 

@@ -76,7 +76,7 @@ class ModelSpec:
         default_operating_point: Name of the operating point that is used by default; None means 0.5.
         decision: Rule for the predicted class; None predicts the most probable class.
         metadata: Terms that age, sex and site add to the log-probabilities where a user gives them, or None.
-        fused: Whether predictions are with `metadata`, see `skinclf.models.fused`; never stored.
+        fused: Whether predictions are with `metadata`, see `skinclf.inference.metadata.fused`; never stored.
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.

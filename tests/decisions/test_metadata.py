@@ -11,8 +11,8 @@ import pytest
 from scipy.special import softmax
 
 from skinclf.decisions.held_out import read_held_out
-from skinclf.decisions.metadata import fit_exponent, fit_metadata, store_terms
-from skinclf.decisions.metadata_likelihood import AGE_FROM, fit_terms
+from skinclf.decisions.metadata.fit import fit_exponent, fit_metadata, store_terms
+from skinclf.decisions.metadata.likelihood import AGE_FROM, fit_terms
 from skinclf.errors import InsufficientDataError, InvalidArgumentError
 from skinclf.labels import HAM10000
 from skinclf.models.bundle import read_spec

@@ -21,9 +21,11 @@ ENTRIES = {"skinclf": 13, "skinclf_cli": 14, "skinclf_training": 14}
 LARGER = {
     "skinclf": (18, "the rooms themselves, with the errors, the labels and the version below them"),
     "skinclf/models": (
-        16,
+        17,
         "the parts of a model's contract; their own order is a contract of the import linter",
     ),
+    "skinclf/inference": (15, "the scorers, the engine under them and the predictor over them"),
+    "skinclf/decisions": (14, "one module or package for each thing that is fitted"),
     "cli/skinclf_cli/commands": (20, "one module for each command"),
 }
 #: Folders of tests that belong to no room of `skinclf`.

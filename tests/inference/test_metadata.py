@@ -15,7 +15,7 @@ from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.inference.annotations import AnnotatedScorer, LabelSets, Referral
 from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.ensemble import EnsembleScorer
-from skinclf.inference.metadata import before_fusion, join_metadata
+from skinclf.inference.metadata.joined import before_fusion, join_metadata
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import ScoredBatch
 from skinclf.jobs.run import write_predictions

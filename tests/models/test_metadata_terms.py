@@ -12,8 +12,8 @@ from support.metadata import TERMS, fake_terms
 
 from skinclf.errors import MismatchError, ModelError
 from skinclf.images.preprocess import Preprocess
+from skinclf.inference.metadata.fused import fused_spec, read_terms
 from skinclf.labels import HAM10000
-from skinclf.models.fused import fused_spec, read_terms
 from skinclf.models.metadata_terms import MetadataTerms, malignant_log_odds
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.patient_metadata import Patient

@@ -13,7 +13,7 @@ from skinclf.jobs.ray.listing import find_images
 if TYPE_CHECKING:
     import ray.data
 
-    from skinclf.inference.metadata import JoinedMetadata
+    from skinclf.inference.metadata.joined import JoinedMetadata
     from skinclf.jobs.ray.worker import Model
     from skinclf.models.spec import ModelSpec
 
@@ -65,8 +65,8 @@ def predict_dataset(
             in any case; with it, one actor per machine with all of its cores is fastest.
         num_gpus: GPUs per actor; a fraction lets several share one.
         filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
-        metadata: Age, sex and site by name of the rows, from `skinclf.inference.metadata.join_metadata`; None takes the
-            pictures alone.
+        metadata: Age, sex and site by name of the rows, from `skinclf.inference.metadata.joined.join_metadata`; None
+            takes the pictures alone.
         **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime`, `precision` and `gate`.
 
     Returns:

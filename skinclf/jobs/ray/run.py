@@ -11,10 +11,10 @@ from typing import Any
 
 from skinclf.errors import InvalidArgumentError, SkinclfError
 from skinclf.images.discovery import Inputs
-from skinclf.inference.metadata import Metadata, join_metadata
+from skinclf.inference.metadata.fused import fused_spec
+from skinclf.inference.metadata.joined import Metadata, join_metadata
 from skinclf.jobs.ray.dataset import import_ray, load_worker_spec, predict_paths
 from skinclf.jobs.ray.listing import find_images
-from skinclf.models.fused import fused_spec
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from skinclf.errors import ImageError, InvalidArgumentError
 from skinclf.images.decode import ImageSource
-from skinclf.inference.metadata import JoinedMetadata
+from skinclf.inference.metadata.joined import JoinedMetadata
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.schema import Schema

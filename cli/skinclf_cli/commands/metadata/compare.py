@@ -68,7 +68,7 @@ def compare(
     """  # noqa: D301 - click's paragraph mark
     from skinclf._utils.json import jsonable, write_json
     from skinclf.evaluation.metadata_gain import compare_metadata, store_comparison
-    from skinclf.models.fused import read_terms
+    from skinclf.inference.metadata.fused import read_terms
     from skinclf.models.load import load_model
 
     loaded = load_model(model)

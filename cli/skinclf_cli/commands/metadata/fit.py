@@ -84,7 +84,7 @@ def fit(
     """  # noqa: D301 - click's paragraph mark
     from skinclf._utils.json import jsonable, write_json
     from skinclf.decisions.held_out import read_held_out
-    from skinclf.decisions.metadata import fit_metadata, store_terms
+    from skinclf.decisions.metadata.fit import fit_metadata, store_terms
     from skinclf.tables.patient_metadata import read_patients
     from skinclf.tables.reference import read_labels
 

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from skinclf_cli import console
+from skinclf_cli.commands.predict.metadata import MetadataOptions, metadata_options
 from skinclf_cli.commands.predict.model import load_predictor
 from skinclf_cli.commands.predict.options import (
     DecisionOptions,
     EngineOptions,
     ExecutionOptions,
     InputOptions,
-    MetadataOptions,
     ModelChoice,
     TableOptions,
     decision_options,
     engine_options,
     execution_options,
     input_options,
-    metadata_options,
     model_choice_options,
     table_options,
 )

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from skinclf.images.discovery import Inputs
     from skinclf.inference.predictor import Predictor
     from skinclf.models.options import HubOptions, ModelOptions
+    from skinclf_cli.commands.predict.metadata import MetadataOptions
     from skinclf_cli.commands.predict.options import (
         DecisionOptions,
         ExecutionOptions,
-        MetadataOptions,
         ModelChoice,
     )
 
@@ -73,7 +73,7 @@ def load_predictor(
 
 
 def _with_metadata(predictor: Predictor, patient: MetadataOptions, inputs: Inputs) -> Predictor:
-    from skinclf.models.fused import read_terms
+    from skinclf.inference.metadata.fused import read_terms
 
     terms = None if patient.metadata_terms is None else read_terms(patient.metadata_terms)
     result = predictor.with_metadata(str(patient.metadata), inputs, terms=terms)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from skinclf_cli.options import EXISTING_FILE, FOLDER, device_option, packed, runtime_option
+from skinclf_cli.options import FOLDER, device_option, packed, runtime_option
 from skinclf_cli.types import Numbers, OutputFile, ShardPart
 
 if TYPE_CHECKING:
@@ -123,23 +123,6 @@ class DecisionOptions:
     conformal: str | None
     refer_below: float | None
     gate: GateMode | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataOptions:
-    """Options of what is known beside the images."""
-
-    metadata: Path | None
-    metadata_terms: Path | None
-
-    def check(self) -> None:
-        """Check that terms are not given without a table.
-
-        Raises:
-            UsageError: They are.
-        """
-        if self.metadata is None and self.metadata_terms is not None:
-            raise click.UsageError("--metadata-terms needs --metadata TABLE.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,25 +283,6 @@ decision_options = packed(
         "the model has a gate.",
     ),
     title="Decisions",
-)
-
-metadata_options = packed(
-    "patient",
-    MetadataOptions,
-    click.option(
-        "--metadata",
-        type=EXISTING_FILE,
-        metavar="TABLE",
-        help="Table of age, sex and site by image, which are taken into account; adds p_image_malignant and "
-        "metadata_shift.",
-    ),
-    click.option(
-        "--metadata-terms",
-        type=EXISTING_FILE,
-        metavar="FILE",
-        help="File of `skinclf metadata fit` with what age, sex and site add. Default: that of the model.",
-    ),
-    title="Metadata",
 )
 
 execution_options = packed(

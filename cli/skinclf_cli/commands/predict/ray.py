@@ -10,11 +10,11 @@ from skinclf_cli.errors import DONE, PARTLY_FAILED
 if TYPE_CHECKING:
     from skinclf.images.discovery import Inputs
     from skinclf.models.options import HubOptions, ModelOptions
+    from skinclf_cli.commands.predict.metadata import MetadataOptions
     from skinclf_cli.commands.predict.options import (
         DecisionOptions,
         EngineOptions,
         ExecutionOptions,
-        MetadataOptions,
         ModelChoice,
         TableOptions,
     )
@@ -39,9 +39,9 @@ def predict_on_cluster(
         InvalidArgumentError: An option is not for Ray.
         MismatchError: The threshold file was made for another model.
     """
+    from skinclf.inference.metadata.fused import read_terms
     from skinclf.jobs.ray import predict_with_ray
     from skinclf.jobs.ray.options import check_ray_options
-    from skinclf.models.fused import read_terms
 
     check_ray_options(
         output=table.output,
@@ -101,7 +101,7 @@ def _threshold(
 
     spec = load_spec(choice.model[0] if choice.model else None, options=options, hub=hub)
     if patient.metadata is not None:
-        from skinclf.models.fused import fused_spec, read_terms
+        from skinclf.inference.metadata.fused import fused_spec, read_terms
 
         own = patient.metadata_terms
         spec = fused_spec(spec, None if own is None else read_terms(own))

@@ -7,12 +7,13 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from scipy.special import expit, logit
 
 from skinclf.errors import InvalidArgumentError
+from skinclf.inference.metadata.fused import fused_spec
 from skinclf.inference.scorer import ScoredBatch
 from skinclf.models.metadata_terms import MetadataTerms, Places, malignant_log_odds
 from skinclf.models.spec import ModelSpec
@@ -83,6 +84,31 @@ class JoinedMetadata:
             shift = np.where(moved, after - before, 0.0).astype(np.float32)
         extra = {P_IMAGE: blank if image is None else np.asarray(image, np.float32), SHIFT: shift}
         return replace(scored, probabilities=fused, columns={**scored.columns, **extra})
+
+
+def join_for(
+    spec: ModelSpec,
+    metadata: Metadata | JoinedMetadata,
+    names: Iterable[str | os.PathLike[str]],
+    terms: MetadataTerms | None = None,
+) -> tuple[ModelSpec, JoinedMetadata]:
+    """The contract of a model's predictions with metadata, and the metadata joined with the images.
+
+    Args:
+        spec: Contract of the model.
+        metadata: As for `join_metadata`; joined already, it brings its terms.
+        names: Names of all images of the run.
+        terms: Terms of the model; None takes its own.
+
+    Raises:
+        InvalidArgumentError: The metadata cannot be read or joined.
+        ModelError: The model has no terms.
+        MismatchError: The terms were fitted for another model.
+    """
+    if isinstance(metadata, JoinedMetadata):
+        return fused_spec(spec, metadata.terms), metadata
+    fused = fused_spec(spec, terms)
+    return fused, join_metadata(metadata, names, cast("MetadataTerms", fused.metadata))
 
 
 def join_metadata(

@@ -1,6 +1,6 @@
 """Fitting of `MetadataTerms` for a model: terms from labelled lesions, their exponent from held-out predictions.
 
-The exponent takes back what the independence assumption of the terms (`skinclf.decisions.metadata_likelihood`)
+The exponent takes back what the independence assumption of the terms (`skinclf.decisions.metadata.likelihood`)
 overstates beside the picture. It is fitted by maximum likelihood on predictions of images that neither the network nor
 the terms have seen; terms and exponent see different lesions, and figures are cross-fitted.
 """
@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 
 from skinclf._utils.arrays import Floats
 from skinclf.decisions.held_out import HeldOutPredictions
-from skinclf.decisions.metadata_likelihood import fit_terms
+from skinclf.decisions.metadata.likelihood import fit_terms
 from skinclf.decisions.store import EVIDENCE
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.thresholds import tune_threshold

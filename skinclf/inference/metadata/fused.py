@@ -25,7 +25,7 @@ def fused_spec(spec: ModelSpec, terms: MetadataTerms | None = None) -> ModelSpec
     if found is None:
         raise ModelError(
             f"{spec.name} has no terms for metadata; fit them on labelled predictions "
-            "(`skinclf.decisions.fit_metadata`) and give them as `metadata_terms`.",
+            "(`skinclf.decisions.metadata.fit.fit_metadata`) and give them as `metadata_terms`.",
             parameter="metadata_terms",
         )
     if spec.activation == "independent":
@@ -44,7 +44,7 @@ def fused_spec(spec: ModelSpec, terms: MetadataTerms | None = None) -> ModelSpec
 
 
 def read_terms(path: Path | str) -> MetadataTerms:
-    """Read terms that `skinclf.decisions.fit_metadata` found, from their JSON file.
+    """Read terms that `skinclf.decisions.metadata.fit.fit_metadata` found, from their JSON file.
 
     Raises:
         InvalidArgumentError: The file cannot be read as a JSON object.

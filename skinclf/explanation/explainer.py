@@ -17,7 +17,7 @@ from skinclf.explanation.explanation import Explanation, check_map
 from skinclf.explanation.geometry import Geometry
 from skinclf.explanation.perturbation import Canvas, occlusion, rise
 from skinclf.explanation.target import Target, check_target, default_target, make_target
-from skinclf.images.decode import ImageSource, load_image
+from skinclf.images.decode import ImageSource, RGBArray, load_image
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Model, Predictor
 from skinclf.inference.scorer import LoadPixels, Scorer
@@ -125,7 +125,12 @@ class Explainer:
         return () if self._gradients is None else tuple(map(str, self._gradients.layers))
 
     def explain(
-        self, source: ImageSource, prediction: Prediction | None = None, *, target: str | None = None
+        self,
+        source: ImageSource,
+        prediction: Prediction | None = None,
+        *,
+        target: str | None = None,
+        original: RGBArray | None = None,
     ) -> Explanation:
         """The map of one image.
 
@@ -133,6 +138,7 @@ class Explainer:
             source: A path, encoded bytes, PIL image or array (H, W, 3) uint8 RGB.
             prediction: What this explainer's predictor said about it; None asks it now.
             target: Quantity to explain in place of the explainer's own.
+            original: The upright original, where it was decoded already; shape (H, W, 3), RGB.
 
         Raises:
             InvalidArgumentError: The target is unknown.
@@ -143,7 +149,8 @@ class Explainer:
         prediction = self.predictor.predict(source) if prediction is None else prediction
         labels, values = self.predictor.spec.labels, tuple(prediction.probabilities.values())
         chosen = make_target(target or self.target, labels, prediction.index)
-        original = load_image(source)
+        if original is None:
+            original = load_image(source)
         scorer = self.predictor.scorer
         prepared = scorer.prepare(source)
         geometry = self._geometry(*original.shape[:2])

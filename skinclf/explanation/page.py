@@ -117,7 +117,7 @@ def _numbers(row: dict[str, str]) -> str:
 
 def _original(image: str) -> str:
     try:
-        picture = Image.fromarray(load_image(image))
+        picture = Image.fromarray(load_image(image, draft=(SIZE, SIZE)))
     except ImageError as error:  # it was there when its map was made
         return f"<p>{escape(str(error))}</p>\n"
     picture.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)

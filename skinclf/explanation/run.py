@@ -162,9 +162,9 @@ def _explain(
     if not prediction.ok:
         return prediction, failed_row(prediction)
     try:
-        found = explainer.explain(prediction.image, prediction)
-        inside = None if masks is None else masks.share_inside(found)
         original = load_image(prediction.image)
+        found = explainer.explain(prediction.image, prediction, original=original)
+        inside = None if masks is None else masks.share_inside(found)
     except ImageError as error:
         failed = replace(prediction, values=None, status=error.code, error=str(error))
         return failed, failed_row(failed)

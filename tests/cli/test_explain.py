@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,34 @@ def test_gradients_of_an_onnx_file_are_refused_with_what_works(method, image_dir
 def test_an_output_and_an_input_are_needed(arguments, capsys):
     assert run(["explain", *arguments]) == 2
     assert "Give " in capsys.readouterr().err
+
+
+def test_checks_are_printed_and_written(image_dir, tiny_bundle, tmp_path, capsys):
+    command = ["explain", "--image-dir", str(image_dir), "--model", str(tiny_bundle), "--runtime", "torch"]
+    command += ["--check", "randomisation", "--check-images", "3", "-o", str(tmp_path / "out")]
+    assert run(command) == 0
+    assert capsys.readouterr().out.startswith("Randomised weights: ")
+    found = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert found["randomisation"]["images"] == 3
+    assert run(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run([*command, "--overwrite", "--check", "masks"]) == 2
+    assert "--masks" in capsys.readouterr().err
+    assert run([*command[:-1], str(tmp_path / "two"), "--method", "gradcam,occlusion"]) == 2
+    assert "one --method at a time" in capsys.readouterr().err
+
+
+def test_unknown_methods_and_checks_name_the_known_ones(image_dir, tiny_bundle, tmp_path, capsys):
+    command = [
+        "explain",
+        "--image-dir",
+        str(image_dir),
+        "--model",
+        str(tiny_bundle),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    assert run([*command, "--method", "lime"]) == 2
+    assert "gradcam, saliency" in capsys.readouterr().err
+    assert run([*command, "--check", "sanity"]) == 2
+    assert "randomisation, faithfulness, masks" in capsys.readouterr().err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from support.colour_square import red_model, with_square
 from torch import nn
@@ -62,16 +65,47 @@ def test_slower_methods_find_it_too(method, height, width):
 @pytest.mark.parametrize("method", ["gradcam", "occlusion"])
 def test_maps_belong_to_the_upright_original(method, orientation, tmp_path):
     place = PLACES[1]
-    upright = Image.fromarray(with_square(*place))
-    # The transposition that undoes what a viewer does for this orientation.
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
-    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
-    exif = Image.Exif()
-    exif[274] = orientation
-    stored.save(tmp_path / "turned.png", exif=exif)
+    save_turned(with_square(*place), orientation, tmp_path / "turned.png")
     found = explainer(method, fit="crop").explain(tmp_path / "turned.png")
     assert found.map.shape == (place[0], place[1])
     assert_inside(found.map, place, margin=2)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "integrated-gradients", "occlusion"])
+def test_any_place_in_any_geometry(method, data, tmp_path_factory):
+    """Any crop, EXIF orientation and size of picture and input: the maximum lies in the square that decides."""
+    rows, cols = data.draw(st.integers(70, 200)), data.draw(st.integers(70, 200))
+    fit = data.draw(st.sampled_from(["squash", "crop", "pad"]))
+    height, width = data.draw(st.sampled_from([(64, 64), (48, 80), (80, 56)]))
+    orientation = data.draw(st.integers(1, 8))
+    e = explainer(method, fit=fit, height=height, width=width)
+    geometry = e._geometry(rows, cols)
+    side = min(rows, cols) // 4
+    # Anywhere in what the crop leaves.
+    seen = geometry.seen(rows, cols)
+    inside_y, inside_x = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    top = data.draw(st.integers(int(inside_y[0]), max(int(inside_y[0]), int(inside_y[-1]) - side)))
+    left = data.draw(st.integers(int(inside_x[0]), max(int(inside_x[0]), int(inside_x[-1]) - side)))
+    path = tmp_path_factory.mktemp("any") / "turned.png"
+    save_turned(with_square(rows, cols, top, left, side), orientation, path)
+    found = e.explain(path)
+    assert found.map.shape == (rows, cols)
+    # One pixel of the input, which a resize smears, and one of the picture.
+    margin = 1 + max(rows / height * geometry.height, cols / width * geometry.width)
+    assert_inside(found.map, (rows, cols, top, left, side), margin=margin)
+
+
+def save_turned(upright: np.ndarray, orientation: int, path: Path) -> None:
+    """Save a picture as a camera that was held another way does, with the EXIF tag that turns it back."""
+    # The transposition that undoes what a viewer does for this orientation.
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    picture = Image.fromarray(upright)
+    stored = picture.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else picture
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored.save(path, exif=exif)
 
 
 def test_what_the_crop_removed_is_zero_and_not_seen():

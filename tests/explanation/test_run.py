@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +97,62 @@ def test_a_stopped_run_resumes_to_the_same_bytes(images, tmp_path, after, scale)
     assert again.complete
     assert again.rows == 10
     assert content(part) == content(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_run_resumes_to_the_same_bytes(images, tmp_path):
+    """A real SIGKILL in the middle, wherever it strikes."""
+    write_explanations(explainer(), names(images), tmp_path / "whole")
+    part = tmp_path / "part"
+    code = (
+        "import sys, time\n"
+        "from skinclf.explanation import Explainer, write_explanations\n"
+        "from support.colour_square import red_model\n"
+        "e = Explainer(red_model(fit='crop'), runtime='torch', workers=0, batch_size=4)\n"
+        "write_explanations(e, sys.argv[2:], sys.argv[1], progress=lambda _: time.sleep(0.3))\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path}
+    child = subprocess.Popen([sys.executable, "-c", code, str(part), *names(images)], env=environment)
+    deadline = time.monotonic() + 120
+    while not (part / "maps.csv").is_file() or len(rows_of(part)) < 4:
+        assert child.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert len(rows_of(part)) < 10
+    write_explanations(explainer(), names(images), MapFolder(path=part, resume=True))
+    assert content(part) == content(tmp_path / "whole")
+
+
+def test_several_methods_stand_side_by_side(images, tmp_path):
+    both = [explainer(), explainer(method="occlusion")]
+    stop = Stop()
+
+    def halt(summary):
+        if summary.rows == 3:
+            stop.request()
+
+    folder = tmp_path / "maps"
+    assert not write_explanations(both, names(images), folder, stop=stop, progress=halt).complete
+    assert not (folder / "index.html").exists()
+    summary = write_explanations(both, names(images), MapFolder(path=folder, resume=True))
+    assert (summary.rows, summary.failed) == (10, 2)
+    for one in both:
+        write_explanations(one, names(images), tmp_path / one.method)
+        assert content(folder / one.method) == content(tmp_path / one.method)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 8
+    assert page.count('class="failed"') == 2
+    assert page.count('src="gradcam/') == page.count('src="occlusion/') == 8
+    assert "1fr 1fr 1fr" in page
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(InvalidArgumentError, match="other than the maps of gradcam, occlusion"):
+        write_explanations(both, names(images), MapFolder(path=folder, overwrite=True))
+    with pytest.raises(InvalidArgumentError, match="different methods"):
+        write_explanations([both[0], both[0]], names(images), tmp_path / "twice")
 
 
 @pytest.mark.parametrize("cut", [10, 300, 700])

@@ -86,8 +86,8 @@ def _map(row: Mapping[str, Any], file: Path, explainer: Explainer) -> ErrorMap:
                 "the one that made the predictions.",
                 parameter="model",
             )
-        found = explainer.explain(file, prediction, target=target)
         original = load_image(file)
+        found = explainer.explain(file, prediction, target=target, original=original)
     except ImageError as error:
         return ErrorMap("", f"No map: {error}")
     picture = Image.fromarray(original)

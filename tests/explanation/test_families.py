@@ -1,0 +1,71 @@
+"""Every architecture that is trained here, and checkpoints of other libraries, have a map with no option."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skinclf.explanation.gradients import GradientNetwork
+from skinclf.explanation.target import make_target
+from skinclf.images.preprocess import Preprocess
+from skinclf.labels import HAM10000
+from skinclf.models.architectures.build import build_network
+from skinclf.models.loaded import LoadedModel
+from skinclf.models.spec import ModelSpec
+from skinclf_training.config.read import load_config
+from skinclf_training.torch.networks.build import architecture
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def trained() -> dict[str, tuple[str, dict, int]]:
+    """Architecture, arguments and size of each PyTorch configuration, once for each network."""
+    found: dict[str, tuple[str, dict, int]] = {}
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        config = load_config(str(path))
+        if config.framework == "torch":
+            name, arguments = architecture(config.model)
+            key = f"{name} {json.dumps(arguments, sort_keys=True)}"
+            size = config.preprocess.build().height if "vit" in name else 96
+            found.setdefault(key, (name, arguments, size))
+    return found
+
+
+def assert_a_map(name: str, arguments: dict, size: int) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name="m",
+        architecture=name,
+        model_args=arguments,
+        labels=HAM10000,
+        preprocess=Preprocess(height=size, width=size),
+        weights_sha256="0" * 64,
+    )
+    network = build_network(spec).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.2)
+    e = GradientNetwork(LoadedModel(spec=spec, network=network))
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3)).astype(np.uint8)
+    found = e.grad_cam(pixels, make_target("malignant", HAM10000, 0), e.layer(None))
+    assert min(found.shape) >= 2
+    assert np.isfinite(found).all()
+    assert np.ptp(found) > 1e-6 * np.abs(found).max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", trained())
+def test_every_architecture_of_the_training_configurations(key):
+    assert_a_map(*trained()[key])
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision/shufflenet_v2_x0_5", "torchvision/squeezenet1_1", "torchvision/mobilenet_v3_small"]
+)
+def test_networks_of_torchvision(name):
+    assert_a_map(name, {}, 96)

@@ -50,8 +50,8 @@ class ImageError(SkinclfError, ValueError):
     Attributes:
         code: Machine-readable word for the column `status`, one of
             `missing`, `unreadable`, `empty`, `not_an_image`, `truncated`, `too_large`,
-            `zero_size`, `unsupported`, `enhancement_failed`, `not_finite`, `no_map`, `gated` or `worker_died`; of
-            DICOM files also `no_pixels`, `multi_frame`, `codec_missing` or `not_dermoscopy`.
+            `zero_size`, `lfs_pointer`, `unsupported`, `enhancement_failed`, `not_finite`, `no_map`, `gated` or
+            `worker_died`; of DICOM files also `no_pixels`, `multi_frame`, `codec_missing` or `not_dermoscopy`.
     """
 
     def __init__(self, code: str, message: str) -> None:

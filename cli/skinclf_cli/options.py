@@ -194,6 +194,11 @@ model_options = packed(
     click.option(
         "--architecture", help="Name of the network, for files of bare weights, such as efficientnet_b0."
     ),
+    click.option(
+        "--state-key",
+        metavar="KEY",
+        help="Key of the state dict, for a PyTorch checkpoint that holds several, such as ema or models.student.",
+    ),
     title="Facts that a model file may lack",
 )
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf._utils.csv_tables import Columns, decode_table, read_csv
+from skinclf._utils.lfs import ADVICE, is_pointer
 from skinclf.errors import InvalidArgumentError, MissingExtraError
 
 __all__ = ["Columns", "find", "parse_float32", "read_columns"]
@@ -82,6 +83,9 @@ def _read_parquet(path: Path) -> Columns:
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("parquet", f"Reading {path.name}") from None
+    with path.open("rb") as file:
+        if is_pointer(file.read(64)):
+            raise InvalidArgumentError(f"{path}: {ADVICE}")
     try:
         table = parquet.read_table(path)
     except pa.ArrowException as error:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from skinclf._utils.lfs import ADVICE, is_pointer
 from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 
@@ -32,10 +33,12 @@ def decode_table(path: Path) -> str:
     """Text of a file in UTF-8 or UTF-16, with or without a byte order mark.
 
     Raises:
-        InvalidArgumentError: The file is a workbook, or its text is in another encoding.
+        InvalidArgumentError: The file is a workbook or a Git LFS pointer, or its text is in another encoding.
         OSError: The file cannot be read.
     """
     data = path.read_bytes()
+    if is_pointer(data):
+        raise InvalidArgumentError(f"{path}: {ADVICE}")
     if data.startswith(_WORKBOOKS):
         raise InvalidArgumentError(
             f"{path}: a workbook of a spreadsheet program; save the sheet as a CSV file in UTF-8."

@@ -7,6 +7,13 @@ from pathlib import Path
 from skinclf.errors import ModelError
 
 _START = b"version https://git-lfs"
+#: What a pointer is, and what to do, for the end of a sentence.
+ADVICE = "a Git LFS pointer, not the file itself. Fetch it with `git lfs pull`."
+
+
+def is_pointer(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a Git LFS pointer."""
+    return head.startswith(_START)
 
 
 def refuse_pointer(path: Path, head: bytes | None = None) -> None:
@@ -25,5 +32,5 @@ def refuse_pointer(path: Path, head: bytes | None = None) -> None:
                 head = file.read(len(_START))
         except OSError:
             return
-    if head.startswith(_START):
-        raise ModelError(f"{path}: a Git LFS pointer, not the file itself. Fetch it with `git lfs pull`.")
+    if is_pointer(head):
+        raise ModelError(f"{path}: {ADVICE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -135,7 +136,10 @@ class OpenVino(Exporter):
             )
         graph.inputs[0].set_names({"pixels"})
         graph.outputs[0].set_names({"probabilities"})
-        ov.save_model(graph, path, compress_to_fp16=False)
+        try:
+            ov.save_model(graph, path, compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO's error for a full disk
+            raise OSError(" ".join(str(error).split())[:200]) from None
 
     def run(self, model: LoadedModel, path: Path, pixels: Float32) -> Float32:  # noqa: ARG002
         """Run it on the CPU in float32."""
@@ -161,7 +165,9 @@ class TorchScript(Exporter):
                 "ignore"
             )  # torch recommends its successor, which other programs cannot read
             jit: Any = torch.jit
-            jit.save(jit.trace(deployable(model), _example(model), check_trace=False), str(path))
+            buffer = io.BytesIO()  # its own writer ends the process when the disk is full
+            jit.save(jit.trace(deployable(model), _example(model), check_trace=False), buffer)
+        path.write_bytes(buffer.getbuffer())
 
     def run(self, model: LoadedModel, path: Path, pixels: Float32) -> Float32:  # noqa: ARG002
         """Load the program and run it."""

@@ -7,7 +7,8 @@ truncated file is a failure, and so is a PNG whose checksums of pixel data are w
 image: those that cannot be read are left aside (`skinclf.images.metadata`).
 
 Size: at most `MAX_PIXELS` are decoded. A JPEG may have up to `MAX_JPEG_PIXELS`, because libjpeg decodes it at half size
-or less without holding all of it: above `MAX_PIXELS` that is done for every model.
+or less without holding all of it: above `MAX_PIXELS` that is done for every model. No other format
+is decoded at reduced size: Pillow has that for JPEG 2000 too, but its smaller resolutions differ several times as much.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
+from skinclf._utils.lfs import ADVICE, is_pointer
 from skinclf.errors import ImageError
 from skinclf.images.colour_modes import to_rgb
 from skinclf.images.dicom.frame_names import split_frame
@@ -215,6 +217,9 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
     try:
         return open_image(file)
     except UnidentifiedImageError:
+        file.seek(0)
+        if is_pointer(file.read(64)):
+            raise ImageError("lfs_pointer", f"{name}: {ADVICE}") from None
         reason = why_unreadable(file)
         if reason is not None:
             raise ImageError("unsupported", f"{name}: {reason}.") from None

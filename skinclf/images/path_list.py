@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import IO
 
+from skinclf._utils.lfs import ADVICE, is_pointer
 from skinclf.errors import InvalidArgumentError
 
 # The marks of UTF-32 begin with those of UTF-16.
@@ -28,7 +29,7 @@ def read_list(file: IO[bytes]) -> Iterator[str]:
     UTF-16 or UTF-32, and is dropped; without one, the text is UTF-8 unless every other byte is the NUL of UTF-16.
 
     Raises:
-        InvalidArgumentError: The text is UTF-16 or UTF-32 and not whole.
+        InvalidArgumentError: The text is UTF-16 or UTF-32 and not whole, or the list is a Git LFS pointer.
     """
     separator, rest = b"\n", b""
     for block in _utf8(file):
@@ -53,6 +54,8 @@ def _utf8(file: IO[bytes]) -> Iterator[bytes]:
     first = b""
     while len(first) < _LONGEST_MARK and (block := read(_BLOCK)):
         first += block
+    if is_pointer(first):
+        raise InvalidArgumentError(f"The list of paths is {ADVICE}")
     mark, encoding = next(((m, e) for m, e in _MARKS if first.startswith(m)), (b"", _unmarked(first)))
     blocks = chain([first[len(mark) :]], iter(lambda: read(_BLOCK), b""))
     if encoding == "utf-8":  # bytes that are none belong to names of the file system

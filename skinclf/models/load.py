@@ -79,6 +79,7 @@ def load_spec(
     read = _spec_reader(folder_kind(place.path)) if place.path.is_dir() and not place.complete else None
     if read is None:
         return _load(place, options).spec
+    _no_state_key(place, options)
     spec = read(
         place.path, _stated(place, options), name=place.name, source=place.source, revision=place.revision
     )
@@ -138,6 +139,8 @@ def _spec_reader(kind: FolderKind) -> _SpecReader | None:
 
 def _load(place: Place, options: ModelOptions, runtime: str = "auto") -> LoadedModel:
     kind = folder_kind(place.path) if place.path.is_dir() else file_kind(place.path)
+    if kind != "torch":
+        _no_state_key(place, options)
     if kind == "bundle":
         return _bundle(place, options)
     loaded = _reader(kind)(
@@ -148,6 +151,14 @@ def _load(place: Place, options: ModelOptions, runtime: str = "auto") -> LoadedM
         revision=place.revision,
     )
     return replace(loaded, spec=_finish(loaded.spec, place, options))
+
+
+def _no_state_key(place: Place, options: ModelOptions) -> None:
+    if options.state_key is not None:
+        raise InvalidArgumentError(
+            f"{place.name}: `state_key` {options.state_key} is for PyTorch checkpoints; leave it out.",
+            parameter="state_key",
+        )
 
 
 def _file_hash(place: Place) -> str | None:
@@ -195,6 +206,7 @@ def _stated(place: Place, options: ModelOptions) -> Stated:
         labels=labels,
         preprocess=preprocess,
         architecture=options.architecture,
+        state_key=options.state_key,
         any_size=named and size is None,
     )
 

@@ -24,6 +24,7 @@ class Stated:
         labels: Labels in output order.
         preprocess: Preprocessing of its input.
         architecture: Name of the network for bare weights, such as a timm name.
+        state_key: Key of the state dict in a checkpoint that holds several.
         any_size: Whether `preprocess` was stated by the name of a scaling alone, so that its height and width
             follow the file's input, or the size that the network's publisher trained it at.
         runtime: Name of the runtime that is to run the model. A Keras file that skinclf cannot rebuild loads for
@@ -33,6 +34,7 @@ class Stated:
     labels: LabelSet | None = None
     preprocess: Preprocess | None = None
     architecture: str | None = None
+    state_key: str | None = None
     any_size: bool = False
     runtime: str = "auto"
 

@@ -29,6 +29,8 @@ class ModelOptions:
             of a scaling and the file does not state its size.
         malignant: Codes of the labels that count as malignant.
         architecture: Name of the network for bare weights, such as a timm name.
+        state_key: Key of the state dict in a PyTorch checkpoint that holds several, such as `ema` or, for one inside
+            another mapping, `models.student`.
     """
 
     labels: LabelSet | str | None = None
@@ -36,6 +38,7 @@ class ModelOptions:
     input_size: int | tuple[int, int] | None = None
     malignant: Sequence[str] | None = None
     architecture: str | None = None
+    state_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,7 @@ def test_what_another_library_computes_otherwise_is_not_published(
 ) -> None:
     kept = export_formats.TorchScript.run
     monkeypatch.setattr(export_formats.TorchScript, "run", lambda *given: kept(*given) + 2e-5)
-    with pytest.raises(ModelError, match="differ by 2e-05"):
+    with pytest.raises(ModelError, match=r"differ by 2[\d.]*e-05"):
         export_model(tiny_bundle, tmp_path / "m.pt", format="torchscript")
     assert list(tmp_path.iterdir()) == []
 

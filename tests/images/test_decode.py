@@ -48,7 +48,17 @@ def code_of(source, **options) -> str:
     return caught.value.code
 
 
-OUTCOMES = {"ok", "empty", "not_an_image", "truncated", "unreadable", "too_large", "zero_size", "unsupported"}
+OUTCOMES = {
+    "ok",
+    "empty",
+    "not_an_image",
+    "truncated",
+    "unreadable",
+    "too_large",
+    "zero_size",
+    "unsupported",
+    "lfs_pointer",
+}
 
 
 def outcome(data: bytes) -> str:

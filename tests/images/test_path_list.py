@@ -69,3 +69,8 @@ def test_every_encoding_gives_the_same_names(names):
     text = "\ufeff" + "\n".join(names)
     lists = [list(read_list(io.BytesIO(text.encode(e)))) for e in ("utf-8", "utf-16-le", "utf-32-be")]
     assert lists[0] == lists[1] == lists[2] == [n for n in names if n.encode().strip()]
+
+
+def test_a_pointer_in_place_of_a_list_is_named():
+    with pytest.raises(InvalidArgumentError, match="Git LFS pointer"):
+        list(read_list(io.BytesIO(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")))

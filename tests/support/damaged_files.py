@@ -67,7 +67,7 @@ DAMAGED_BYTES: dict[str, tuple[str, bytes, str]] = {
     "lfs_pointer": (
         "pointer.jpg",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        "not_an_image",
+        "lfs_pointer",
     ),
     "half_header_jpeg": ("header.jpg", _JPEG[:12], "not_an_image"),
     "half_header_png": ("header.png", _PNG[:20], "not_an_image"),

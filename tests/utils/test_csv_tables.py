@@ -83,6 +83,7 @@ def test_a_comma_that_may_separate_thousands_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
         (b"PK\x03\x04rest", "workbook"),
         (b"\xd0\xcf\x11\xe0rest", "workbook"),
         ("image,dx\nA,nävus\n".encode("cp1252"), "UTF-8 or UTF-16"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -168,7 +169,10 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, name: str)
             f"{name}: the weights do not fit the architecture. Missing: {_some(missing)}. "
             f"Unexpected: {_some(unexpected)}. Wrong shape: {_some(wrong)}."
         )
-    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()}, strict=False)
+    state = OrderedDict((k, v.to(expected[k].dtype)) for k, v in tensors.items())
+    # Every name and shape is the module's: so is the layout's version, which some of torchvision's networks ask for.
+    state._metadata = expected._metadata  # type: ignore[attr-defined]  # where torch keeps it
+    module.load_state_dict(state, strict=False)
     return module
 
 

@@ -28,23 +28,28 @@ _LOSS = re.compile(r"^(criterion|criteria|loss|loss_\w+|\w+_loss)(\.|$)", re.IGN
 _DEEPEST = 3
 
 
-def find_state(content: Mapping[Any, Any], path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def find_state(
+    content: Mapping[Any, Any], path: Path, key: str | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The state dict of a checkpoint, and the values beside it.
 
     Args:
         content: What the file holds.
         path: Path of the file, for messages.
+        key: Key of the state dict to take; None takes the only one, or the one that is named as usual.
 
     Raises:
-        ModelError: There is no state dict, or several and none is named as usual.
+        ModelError: There is no state dict, none under `key`, or several and none is named as usual.
     """
+    if key is not None:
+        return _named(content, path, key)
     if content and all(_is_plain(name, value) for name, value in content.items()):
         return _unwrapped(content, path), {}
     found = dict(_candidates(content))
     averaged = {key: value for key, value in found.items() if _AVERAGED.search(key)}
     plain = {key: value for key, value in found.items() if key not in averaged}
-    key = _choose(averaged, plain, path)
-    if key is None:
+    chosen = _choose(averaged, plain, path)
+    if chosen is None:
         keys = ", ".join(str(key) for key in list(content)[:8])
         bad: Mapping[Any, Any] = next(
             (content[x] for x in _HOLDERS if isinstance(content.get(x), Mapping)), {}
@@ -54,9 +59,27 @@ def find_state(content: Mapping[Any, Any], path: Path) -> tuple[dict[str, torch.
             f"{path}: found no state dict of plain tensors. Its keys are {keys or 'none'}"
             + (f"; unusable: {', '.join(unusable[:5])}." if unusable else ".")
         )
-    _say(key, averaged, plain, content, path)
-    extra = {str(name): value for name, value in content.items() if str(name) != key.split(".")[0]}
-    return _unwrapped(found[key], path), extra
+    _say(chosen, averaged, plain, content, path)
+    return _unwrapped(found[chosen], path), _beside(content, chosen)
+
+
+def _named(
+    content: Mapping[Any, Any], path: Path, key: str
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The state dict under a key that the user names; one inside another mapping has a dot in its key."""
+    found = dict(_candidates(content))
+    if key not in found:
+        raise ModelError(
+            f"{path}: no state dict under `state_key` {key}; those that it holds are "
+            f"{', '.join(list(found)[:8]) or 'none'}.",
+            parameter="state_key",
+        )
+    return _unwrapped(found[key], path), _beside(content, key)
+
+
+def _beside(content: Mapping[Any, Any], key: str) -> dict[str, Any]:
+    """What a checkpoint holds beside its state dict."""
+    return {str(name): value for name, value in content.items() if str(name) != key.split(".", maxsplit=1)[0]}
 
 
 def without_common_prefix(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
@@ -90,7 +113,8 @@ def _choose(averaged: Mapping[str, Any], plain: Mapping[str, Any], path: Path) -
         if len(among) > 1:
             raise ModelError(
                 f"{path}: holds several state dicts ({', '.join(list(among)[:6])}) and none of them is named as "
-                f"usual ({', '.join(_HOLDERS)}). Save the one to use alone."
+                f"usual ({', '.join(_HOLDERS)}). Name the one to use as `state_key`.",
+                parameter="state_key",
             )
         if among:
             return next(iter(among))

@@ -27,6 +27,7 @@ from skinclf.models.formats.class_names import activation_for
 from skinclf.models.formats.state_dicts import without_common_prefix
 from skinclf.models.formats.timm_names import current_name, timm_outputs, with_single_linear, with_timm_head
 from skinclf.models.formats.torch_file import Checkpoint, read_checkpoint
+from skinclf.models.formats.torchvision_names import TorchvisionLayout, named_layout, torchvision_layout
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import ModelSpec
 
@@ -72,7 +73,7 @@ def import_torch(
         UnsafeModelError: The file asks for more than tensors and plain values.
         ModelError: The file is damaged, was not recognised, does not fit, or lacks something that must be stated.
     """
-    checkpoint, known = _known(read_checkpoint(path), stated, name)
+    checkpoint, known = _known(read_checkpoint(path, stated.state_key), stated, name)
     labels = stated.labels or known.labels or _no_labels(known, stated, name)
     spec = ModelSpec(
         name=name,
@@ -114,10 +115,13 @@ def _no_labels(known: _Network, stated: Stated, name: str) -> LabelSet:
 def _known(checkpoint: Checkpoint, stated: Stated, name: str) -> tuple[Checkpoint, _Network]:
     """The network of a checkpoint, and the checkpoint with its tensors named as that network has them."""
     if (stated.architecture or "").startswith(_TORCHVISION):
-        return _torchvision(checkpoint, str(stated.architecture).removeprefix(_TORCHVISION), name)
+        network = str(stated.architecture).removeprefix(_TORCHVISION)
+        return _torchvision(checkpoint, named_layout(network) or _built_layout(network), name)
     if recognise(checkpoint.shapes) and "classifier.1.weight" not in checkpoint.tensors:
         named = with_single_linear(checkpoint.tensors, "classifier.1", under="classifier")
         checkpoint = Checkpoint(named or checkpoint.tensors, checkpoint.extra)
+    if stated.architecture is None and (found := torchvision_layout(checkpoint.shapes)) is not None:
+        return _torchvision(checkpoint, found, name)
     inner = without_common_prefix(checkpoint.tensors)
     try:
         known = _recognise(checkpoint, stated, name)
@@ -140,15 +144,25 @@ def _known(checkpoint: Checkpoint, stated: Stated, name: str) -> tuple[Checkpoin
     return checkpoint, known
 
 
-def _torchvision(checkpoint: Checkpoint, network: str, name: str) -> tuple[Checkpoint, _Network]:
-    """A network of torchvision that was named by the user."""
+def _built_layout(network: str) -> TorchvisionLayout:
+    """Where a network that is not in the table, such as a ResNet, keeps its classifier."""
     head = classifier(network)
+    return TorchvisionLayout(network, head, head)
+
+
+def _torchvision(checkpoint: Checkpoint, layout: TorchvisionLayout, name: str) -> tuple[Checkpoint, _Network]:
+    """A network of torchvision that was named by the user or recognised."""
+    network, head, root = layout
     tensors = checkpoint.tensors
     while f"{head}.weight" not in tensors:
-        inner = with_single_linear(tensors, head) or without_common_prefix(tensors)
+        inner = with_single_linear(tensors, head, under=root) or without_common_prefix(tensors)
         if inner is None:
+            layers = [key for key, value in tensors.items() if key.startswith(f"{root}.") and value.ndim > 1]
             raise ModelError(
-                f"{name}: no classifier {head!r} among the tensors, as torchvision's {network} has one."
+                f"{name}: its classifier {root!r} has several layers ({', '.join(layers[:6])}), and the file does not "
+                "record the activations between them. Export the whole network to ONNX and use that file."
+                if len(layers) > 1
+                else f"{name}: no classifier {head!r} among the tensors, as torchvision's {network} has one."
             )
         tensors = inner
     known = _Network("skinclf/torchvision", {"name": network}, tensors[f"{head}.weight"].shape[0])

@@ -44,8 +44,12 @@ class Checkpoint:
         return {name: tuple(value.shape) for name, value in self.tensors.items()}
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     """Read a checkpoint; its format follows from its first bytes, not from its name.
+
+    Args:
+        path: Path of the file.
+        key: Key of the state dict, for a file that holds several; None chooses as `find_state` does.
 
     Raises:
         UnsafeModelError: The file asks for more than tensors and plain values.
@@ -58,9 +62,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from None
     refuse_pointer(path, head)
     if head.startswith(b"PK"):
-        return _split(_read_archive(path), path)
+        return _split(_read_archive(path), path, key)
     if head[8:9] == b"{":
-        return _split(_read_safetensors(path), path)
+        return _split(_read_safetensors(path), path, key)
     if head[:1] == b"\x80" or head[257:262] == b"ustar":
         raise UnsafeModelError(
             f"{path}: a bare pickle or a checkpoint of PyTorch before 1.6; such files can run code and are "
@@ -124,11 +128,11 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _split(content: Any, path: Path) -> Checkpoint:
+def _split(content: Any, path: Path, key: str | None) -> Checkpoint:
     """The state dict and the rest."""
     if not isinstance(content, Mapping):
         raise ModelError(
             f"{path}: holds a {type(content).__name__}; expected a state dict. "
             "Save model.state_dict(), not the model."
         )
-    return Checkpoint(*find_state(content, path))
+    return Checkpoint(*find_state(content, path, key))

@@ -31,7 +31,10 @@ def sheet() -> Image.Image:
     for column, name in enumerate(columns):
         draw.text((column * CELL[0] + 8, 3), name, font=font, fill=(20, 20, 20))
     first = Explainer(method=METHODS[0], runtime="torch", workers=0)
-    explainers = [first, *(Explainer(first.models, method=m, runtime="torch", workers=0) for m in METHODS[1:])]
+    explainers = [
+        first,
+        *(Explainer(first.models, method=m, runtime="torch", workers=0) for m in METHODS[1:]),
+    ]
     for row, (seed, width, height) in enumerate(PICTURES):
         original = synthetic_lesion(seed, width=width, height=height)
         drawn = [original, *(overlay(original, e.explain(original)) for e in explainers)]

@@ -24,7 +24,7 @@ LARGER = {
         17,
         "the parts of a model's contract; their own order is a contract of the import linter",
     ),
-    "skinclf/inference": (16, "the scorers, the engine under them and the predictor over them"),
+    "skinclf/inference": (18, "the scorers, the engine under them and the predictor over them"),
     "skinclf/decisions": (14, "one module or package for each thing that is fitted"),
     "cli/skinclf_cli/commands": (24, "one module for each command"),
 }

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("skinclf_cli.commands.predict:predict", "Classify images and write one row for each."),
     "explain": ("skinclf_cli.commands.explain:explain", "Draw maps of where a model is sensitive."),
     "serve": ("skinclf_cli.commands.serve:serve", "Serve a model: an HTTP API and a page for images."),
+    "gate": ("skinclf_cli.commands.gate:gate", "Fit the image gate of a model, or check images with it."),
     "merge": ("skinclf_cli.commands.merge:merge", "Join the tables of a run in shards."),
     "tune-threshold": (
         "skinclf_cli.commands.tune_threshold:tune_threshold",

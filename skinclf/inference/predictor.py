@@ -95,9 +95,8 @@ class Predictor:
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
-            gate: Image gate: `off`, `mark` (columns `gate`, `gate_reasons`, `p_familiar`) or `refuse` (no probability
-                for an unfit image either); None: `mark` where the model is a single one that has a gate and no
-                test-time augmentation is used, else `off`. See `skinclf.inference.gate`.
+            gate: Image gate, `off`, `mark` or `refuse`, as for `skinclf.inference.factory.make_scorer`; None: `mark` for
+                one model that has a gate, without test-time augmentation, else `off`.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one

@@ -84,6 +84,7 @@ class Service:
         """
         from skinclf.models.load import load_model
 
+        gate = execution.pop("gate", None)
         runtime = execution.get("runtime", "auto")
         self.settings = settings
         self.models = [
@@ -95,7 +96,10 @@ class Service:
             name in _PLAIN or value is None or value == _DEFAULTS.get(name)
             for name, value in execution.items()
         )
-        scorer = checked[0] if plain else make_scorer(self.models, **execution)
+        if gate is None and plain and self.models[0].spec.gate:
+            gate = "refuse"  # who sends one image sees an answer, and no column beside it
+        plain = plain and gate in {None, "off"}
+        scorer = checked[0] if plain else make_scorer(self.models, gate=gate, **execution)
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
         self.notices = self.thresholds.notices
@@ -200,7 +204,7 @@ def _replayed(
     wanted = {key: value for key, value in execution.items() if key in _PLAIN}
     for model in models:
         name = model.spec.name
-        scorer: Scorer = make_scorer([model], **wanted)
+        scorer: Scorer = make_scorer([model], gate="off", **wanted)
         scorers.append(scorer)
         assert isinstance(scorer, NetworkScorer)
         precision = scorer.info["precision"]

@@ -78,7 +78,7 @@ def gel_bubbles(picture: Array, rng: np.random.Generator) -> Array:
             rng.uniform(0.1, 0.9) * height,
             rng.uniform(0.04, 0.09) * height,
         )
-        draw.ellipse((x - r, y - r, x + r, y + r), outline=(250, 245, 240), width=max(2, round(height / 110)))
+        draw.ellipse((x - r, y - r, x + r, y + r), outline=(250, 245, 240), width=max(2, round(height / 80)))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(height / 600)))
 
 

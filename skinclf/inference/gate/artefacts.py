@@ -72,7 +72,9 @@ def _parts(hat: _Grey) -> Parts:
 def lines(black: Hat) -> float:
     """Length of long, thin, dark parts in units of the shorter side: hair."""
     p = black.parts
-    hair = (p.length > 0.21 * min(black.values.shape)) & (p.area / p.length < 4.5)
+    # Alone, or crossing others: then it fills little of its box, unlike a pigment network.
+    thin = (p.area / p.length < 4.5) | (p.area / (p.length * p.across) < 0.15)
+    hair = thin & (p.length > 0.21 * min(black.values.shape))
     return float(p.length[hair].sum() / min(black.values.shape))
 
 
@@ -82,9 +84,10 @@ def ruler_ticks(hat: Hat) -> float:
     tick = p.where((p.length > 4) & (p.length < 50) & (p.length > 2.2 * p.across) & (p.area / p.length < 6))
     best = 0
     for angle in np.unique(np.round(tick.angle / 0.15) * 0.15):
-        near = np.abs(np.sin(tick.angle - angle)) < 0.15
+        turn = (tick.angle - angle + np.pi / 2) % np.pi - np.pi / 2  # a tick has no head
+        near = np.abs(turn) < 0.15
         if near.sum() > max(4, best):
-            best = max(best, _regular(tick.where(near), float(np.median(tick.angle[near]))))
+            best = max(best, _regular(tick.where(near), float(angle + np.median(turn[near]))))
     return float(best)
 
 
@@ -111,7 +114,7 @@ def _regular(tick: Parts, angle: float) -> int:
 def text_signs(hat: Hat) -> float:
     """Number of strokes of strong contrast in the fullest line of signs of one height: letters."""
     p = hat.parts
-    sign = p.where((p.length > 4) & (p.length < 34) & (p.strength > 34) & (p.area > 6))
+    sign = p.where((p.length > 4) & (p.length < 34) & (p.strength > 28) & (p.area > 6))
     if len(sign.row) < 4:
         return 0.0
     best = 0

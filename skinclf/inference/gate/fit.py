@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ from skinclf.inference.gate.scorer import LoadMeasured
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot
 from skinclf.metrics.intervals import clopper_pearson
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.create import create_runtime
+from skinclf.tables.reference import read_labels
 
 #: Largest p-value at which an image is unfamiliar.
 ALPHA = 0.008
@@ -161,6 +165,31 @@ def fit_gate(
         malignant=None if malignant is None else np.asarray(malignant)[held.rows],
         alpha=alpha,
     )
+
+
+def malignant_images(images: Sequence[str], labels: str | os.PathLike[str], spec: ModelSpec) -> list[bool]:
+    """Whether each image is of a malignant lesion, by a table of reference labels.
+
+    Args:
+        images: Paths; an image is found in the table by its path, its name, or its name without the ending.
+        labels: Table or folder, as for `skinclf.tables.reference.read_labels`.
+        spec: Contract of the model, for its labels.
+
+    Raises:
+        InvalidArgumentError: The table cannot be read, or an image is not in it.
+    """
+    table = read_labels(Path(labels), spec.labels)
+    known = dict(zip(table.ids, table.truth(labels=spec.labels).tolist(), strict=True))
+    result = []
+    for image in images:
+        names = (image, Path(image).name, Path(image).stem)
+        found = next((name for name in names if name in known), None)
+        if found is None:
+            raise InvalidArgumentError(
+                f"{image}: no label in {labels}; every calibration image needs one.", parameter="labels"
+            )
+        result.append(bool(known[found]))
+    return result
 
 
 def fit_measured(

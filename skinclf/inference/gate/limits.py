@@ -29,11 +29,11 @@ LIMITS: Mapping[Reason, Callable[[Mapping[str, float]], bool]] = MappingProxyTyp
         Reason.BRIGHT: lambda m: m["bright_share"] > 0.5,
         Reason.UNEVEN: lambda m: m["uneven"] > 0.45,
         Reason.DARK_CORNERS: lambda m: m["corners"] > 0.02,
-        Reason.HAIR: lambda m: m["hair"] > 0.6,
+        Reason.HAIR: lambda m: m["hair"] > 0.4,
         Reason.RULER: lambda m: m["ruler"] >= 7,
         Reason.INK: lambda m: m["ink"] > 0.005,
-        Reason.GEL_BUBBLES: lambda m: m["bubbles"] > 1.7,
-        Reason.TEXT: lambda m: m["text"] >= 5,
+        Reason.GEL_BUBBLES: lambda m: m["bubbles"] > 1.3,
+        Reason.TEXT: lambda m: m["text"] >= 7,
     }
 )
 

@@ -1,0 +1,173 @@
+"""Fit the image gate of a model on HAM10000, and measure what it costs and what it catches.
+
+    python gate.py MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER --out gate.json
+
+Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
+Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`).
+With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from not_dermoscopy import KINDS, draw_one
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from skinclf._utils.environment import versions
+from skinclf.inference.gate.fit import Measured, fit_measured, measure_images
+from skinclf.inference.gate.gate import Gate
+from skinclf.inference.gate.limits import is_tiny, reasons_of
+from skinclf.inference.gate.reasons import Reason, verdict
+from skinclf.inference.gate.store import write_gate
+from skinclf.metrics.intervals import clopper_pearson
+from skinclf.models.load import load_model
+from skinclf.models.loaded import LoadedModel
+
+MALIGNANT = ("mel", "bcc", "akiec")
+DRAWN = 60
+
+
+def measured(model: LoadedModel, images: list[Path], cache: Path, name: str) -> Measured:
+    path = cache / f"{name}.npz"
+    if path.is_file():
+        with np.load(path) as kept:
+            return Measured(kept["features"], kept["measures"], kept["predicted"], kept["rows"])
+    found = measure_images(model, [str(x) for x in images], workers=2)
+    cache.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path, features=found.features, measures=found.measures, predicted=found.predicted, rows=found.rows
+    )
+    return found
+
+
+def outcome(gate: Gate, found: Measured) -> dict[str, Any]:
+    """Of each image: strangeness, p-value, reasons and verdict."""
+    p = gate.p_familiar(found.features, found.measures, found.predicted)
+    reasons = []
+    for row, value in zip(found.measures, p, strict=True):
+        strange = [Reason.UNFAMILIAR] if value <= np.float32(gate.alpha) else []
+        reasons.append(strange + reasons_of(row))
+    unfit = [verdict(r, tiny=is_tiny(m)) == "unfit" for r, m in zip(reasons, found.measures, strict=True)]
+    strange = gate.strangeness(found.features, found.measures)
+    return {"p": p, "reasons": reasons, "unfit": np.asarray(unfit), "strange": strange}
+
+
+def share(k: int, n: int) -> dict[str, Any]:
+    low, high = clopper_pearson(k, n)
+    return {"k": k, "n": n, "share": k / n, "low": float(low), "high": float(high)}
+
+
+def refused(result: dict[str, Any], chosen: np.ndarray | None = None) -> dict[str, Any]:
+    unfit = result["unfit"] if chosen is None else result["unfit"][chosen]
+    return share(int(unfit.sum()), len(unfit))
+
+
+def counts(result: dict[str, Any]) -> dict[str, Any]:
+    """How many images have each reason, and how many of those are refused."""
+    every = Counter(reason for reasons in result["reasons"] for reason in reasons)
+    held = Counter(
+        r for rs, unfit in zip(result["reasons"], result["unfit"], strict=True) if unfit for r in rs
+    )
+    return {
+        r.value: {**share(every[r], len(result["reasons"])), "refused": held[r]} for r in Reason if every[r]
+    }
+
+
+def drawn(folder: Path) -> list[Path]:
+    paths = []
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for seed in range(DRAWN):
+            path = folder / kind / f"{seed}.png"
+            if not path.is_file():
+                Image.fromarray(draw_one(kind, seed)).save(path)
+            paths.append(path)
+    return paths
+
+
+def evaluate(
+    gate: Gate, model: LoadedModel, args: argparse.Namespace, parts: dict[str, Any]
+) -> dict[str, Any]:
+    cache = args.out.with_suffix("")
+    test, dx = parts["test"]
+    ours = outcome(gate, test)
+    dx = np.asarray(dx)[test.rows]
+    malignant = np.isin(dx, MALIGNANT)
+    report: dict[str, Any] = {
+        "model": model.spec.name,
+        "weights_sha256": model.spec.weights_sha256,
+        "alpha": gate.alpha,
+        "fit": gate.evidence,
+        "test": {
+            "all": refused(ours),
+            "malignant": refused(ours, malignant),
+            "by_class": {code: refused(ours, dx == code) for code in sorted(set(dx))},
+            "reasons": counts(ours),
+            "p_at_most": {str(a): float((ours["p"] <= a).mean()) for a in (0.01, 0.05, 0.1, 0.25, 0.5)},
+        },
+        "versions": versions(),
+    }
+    if args.isic:
+        other = outcome(gate, measured(model, sorted(args.isic.glob("*.jpg")), cache, "isic"))
+        report["other_cameras"] = {"refused": refused(other), "reasons": counts(other)}
+    sets: dict[str, tuple[Measured, np.ndarray]] = {}
+    if args.photographs:
+        found = measured(model, sorted(args.photographs.rglob("*.jpg")), cache, "photographs")
+        sets["photographs"] = (found, np.full(len(found.rows), "photograph"))
+    paths = drawn(cache / "drawn")
+    found = measured(model, paths, cache, "drawings")
+    sets["drawn"] = (found, np.asarray([paths[i].parent.name for i in found.rows]))
+    for name, (found, kinds) in sets.items():
+        theirs = outcome(gate, found)
+        truth = np.repeat([0, 1], [len(ours["strange"]), len(theirs["strange"])])
+        report[name] = {
+            "auroc": float(roc_auc_score(truth, np.concatenate([ours["strange"], theirs["strange"]]))),
+            "auroc_p": float(roc_auc_score(truth, -np.concatenate([ours["p"], theirs["p"]]))),
+            "refused": refused(theirs),
+            "by_kind": {kind: refused(theirs, kinds == kind) for kind in sorted(set(kinds))},
+            "unfamiliar": share(int((theirs["p"] <= np.float32(gate.alpha)).sum()), len(theirs["p"])),
+        }
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--ham", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--isic", type=Path)
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    with args.split.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    model = load_model(args.model)
+    parts: dict[str, Any] = {}
+    for name in ("train", "val", "test"):
+        own = [row for row in rows if row["split"] == name]
+        images = [args.ham / f"{row['image_id']}.jpg" for row in own]
+        found = measured(model, images, args.out.with_suffix(""), name)
+        parts[name] = (found, [row["dx"] for row in own])
+    held, dx = parts["val"]
+    malignant = np.isin(np.asarray(dx)[held.rows], MALIGNANT)
+    gate = fit_measured(model, parts["train"][0], held, malignant=malignant)
+    if args.bundle:
+        write_gate(args.bundle, gate)
+    report = evaluate(gate, model, args, parts)
+    args.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

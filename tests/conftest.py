@@ -24,6 +24,7 @@ pytest_plugins = (
     "support.pictures",
     "support.damaged_files",
     "support.bundles",
+    "support.gates",
     "support.hub_fixtures",
     "support.browser",
 )

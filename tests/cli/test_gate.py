@@ -53,7 +53,7 @@ def test_check_writes_a_table_and_a_page(gated_bundle, images, tmp_path, capsys)
     text = page.read_text()
     assert text.index("noise.png") > 0
     assert "http" not in text
-    assert run(command) == 1
+    assert run(command) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert run([*command, "--overwrite"]) == 3
 

@@ -123,4 +123,7 @@ class Prediction:
             else f"; P(malignant) {p:.3f} {'>=' if self.flagged else '<'} {self.threshold:.3f}"
             f"{', flagged' if self.flagged else ''}"
         )
-        return f"{self.image}: {self.name} ({classes}){verdict}"
+        gate = ""
+        if self.extra.get("gate") == "unfit":
+            gate = f"; unfit by the image gate ({self.extra['gate_reasons'].replace('|', ', ')})"
+        return f"{self.image}: {self.name} ({classes}){verdict}{gate}"

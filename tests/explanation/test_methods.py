@@ -71,7 +71,7 @@ def test_maps_belong_to_the_upright_original(method, orientation, tmp_path):
     assert_inside(found.map, place, margin=2)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("method", ["gradcam", "saliency", "integrated-gradients", "occlusion"])
 def test_any_place_in_any_geometry(method, data, tmp_path_factory):
@@ -92,8 +92,8 @@ def test_any_place_in_any_geometry(method, data, tmp_path_factory):
     save_turned(with_square(rows, cols, top, left, side), orientation, path)
     found = e.explain(path)
     assert found.map.shape == (rows, cols)
-    # One pixel of the input, which a resize smears, and one of the picture.
-    margin = 1 + max(rows / height * geometry.height, cols / width * geometry.width)
+    # One cell of the network (four pixels of its input), one pixel that the resize smears, and one of the picture.
+    margin = 1 + 5 * max(rows / height * geometry.height, cols / width * geometry.width)
     assert_inside(found.map, (rows, cols, top, left, side), margin=margin)
 
 

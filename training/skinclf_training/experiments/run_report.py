@@ -16,7 +16,7 @@ from typing import Any, Literal
 from skinclf._utils.files import replace_file
 from skinclf._utils.notice import NOTICE
 from skinclf.decisions.held_out import PREDICTIONS
-from skinclf.errors import InvalidArgumentError, ModelError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.models.bundle import read_spec
 from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
@@ -228,12 +228,16 @@ def evaluate_part(run: Path, bundle: Path, part: str, *, explain: int = 0) -> Pa
     if explain:
         from skinclf.explanation.explainer import Explainer
 
-        files = image_files(data_folder(run))
         try:
+            files = image_files(data_folder(run))
             identified.write(folder, images=files, explainer=Explainer(bundle), explain=explain)
-        except ModelError as error:  # the figures are worth having without maps
+        except (
+            ModelError,
+            InvalidArgumentError,
+            MismatchError,
+        ) as error:  # figures are worth having without maps
             log.warning("%s: its errors are shown without maps: %s", run, error)
-            identified.write(folder, images=files)
+            identified.write(folder)
     else:
         identified.write(folder)
     return folder / "metrics.json"

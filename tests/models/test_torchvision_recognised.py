@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from skinclf.errors import InvalidArgumentError, ModelError
-from skinclf.models.formats.torchvision_names import digest, named_layout, torchvision_layout
+from skinclf.models.architectures.torchvision_names import digest, named_layout, torchvision_layout
 from skinclf.models.load import load_model
 from skinclf.models.options import ModelOptions
 

@@ -23,11 +23,11 @@ from skinclf.models.architectures.efficientnet import VARIANTS, recognise
 from skinclf.models.architectures.native_size import native_size
 from skinclf.models.architectures.published import DESIGNS
 from skinclf.models.architectures.torchvision import classifier
+from skinclf.models.architectures.torchvision_names import TorchvisionLayout, named_layout, torchvision_layout
 from skinclf.models.formats.class_names import activation_for
 from skinclf.models.formats.state_dicts import without_common_prefix
 from skinclf.models.formats.timm_names import current_name, timm_outputs, with_single_linear, with_timm_head
 from skinclf.models.formats.torch_file import Checkpoint, read_checkpoint
-from skinclf.models.formats.torchvision_names import TorchvisionLayout, named_layout, torchvision_layout
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import ModelSpec
 

@@ -35,7 +35,7 @@ class Annotation(ABC):
         """Refuse a contract that the annotation was not made for.
 
         Raises:
-            MismatchError: It was made for another model, or for the picture alone.
+            MismatchError: The annotation was made for another model, or for the picture alone.
         """
 
 

@@ -20,7 +20,7 @@ def load_given(model: Any, options: ModelOptions, hub: HubOptions, runtime: str)
     """A loaded model from its name, path or itself.
 
     Raises:
-        InvalidArgumentError: It is a scorer, which cannot be a member.
+        InvalidArgumentError: `model` is a scorer, which cannot be a member.
         ModelError: The model cannot be loaded.
     """
     if isinstance(model, LoadedModel):

@@ -59,12 +59,13 @@ def compare(
     store: bool,
     as_json: bool,
 ) -> None:
-    """Compare predictions with metadata with those of the picture alone, by paired intervals.
+    """Compare fused predictions with those of the picture alone.
 
-    All images, then each age band, sex and site; a subgroup that gets worse is named.
+    Differences have paired intervals. All images, then each age band, sex and site; a subgroup that gets worse is named.
 
     \b
-    skinclf metadata compare --predictions test.csv --labels split.csv --split test
+    skinclf metadata compare --predictions test.csv --labels split.csv \\
+        --split test
     """  # noqa: D301 - click's paragraph mark
     from skinclf._utils.json import jsonable, write_json
     from skinclf.evaluation.metadata_gain import compare_metadata, store_comparison

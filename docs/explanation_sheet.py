@@ -17,9 +17,9 @@ from skinclf.explanation.overlay import overlay
 from skinclf.images.synthetic import synthetic_lesion
 
 OUTPUT = Path(__file__).resolve().parent / "pictures" / "explanations.png"
-METHODS = ("gradcam", "smoothgrad", "occlusion")
-#: Seed, width and height of each picture: two usual ones, a wide and a tall one.
-PICTURES = ((3, 400, 300), (11, 400, 300), (5, 400, 180), (8, 200, 300))
+METHODS = ("gradcam", "saliency", "occlusion")
+#: Seed, width and height of each picture: a usual one, a wide one and a tall one.
+PICTURES = ((3, 400, 300), (5, 400, 180), (8, 200, 300))
 CELL, BAR = (400, 300), 24
 
 
@@ -30,11 +30,8 @@ def sheet() -> Image.Image:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
     for column, name in enumerate(columns):
         draw.text((column * CELL[0] + 8, 3), name, font=font, fill=(20, 20, 20))
-    first = Explainer(method=METHODS[0], runtime="torch", workers=0)
-    explainers = [
-        first,
-        *(Explainer(first.models, method=m, runtime="torch", workers=0) for m in METHODS[1:]),
-    ]
+    first = Explainer(method=METHODS[0], workers=0)
+    explainers = [first, *(Explainer(first.models, method=m, workers=0) for m in METHODS[1:])]
     for row, (seed, width, height) in enumerate(PICTURES):
         original = synthetic_lesion(seed, width=width, height=height)
         drawn = [original, *(overlay(original, e.explain(original)) for e in explainers)]

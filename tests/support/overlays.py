@@ -25,7 +25,7 @@ def clean_lesion(seed: int, *, width: int = 600, height: int = 450) -> Array:
     inside = np.clip((1.03 - radius) / 0.06, 0, 1)[..., None]
     picture = skin * (1 - inside) + spot * inside
     picture = picture * (1 + 0.02 * wave + 0.03 * grain)[..., None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
 def _draw(picture: Array) -> tuple[Image.Image, ImageDraw.ImageDraw]:

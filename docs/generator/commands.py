@@ -56,7 +56,7 @@ def _options(command: click.Command, context: click.Context) -> str:
     groups: dict[str, list[str]] = {}
     for param in command.get_params(context):
         record = param.get_help_record(context)
-        if record is not None and record[1] and param.name != "help":
+        if record is not None and record[1] and "--help" not in param.opts:
             row = f"| `{_cell(record[0])}` | {_escaped(record[1])} |\n"
             groups.setdefault(getattr(param, SECTION, _OTHER), []).append(row)
     if other := groups.pop(_OTHER, None):

@@ -66,25 +66,31 @@ def _declared(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
     """Columns with their types, and status words, in the source of a folder."""
     columns: dict[str, str] = {}
     found: set[str] = set()
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict) and node.keys:
-                names = [
-                    k.value for k in node.keys if isinstance(k, ast.Constant) and isinstance(k.value, str)
-                ]
-                kinds = [v.id for v in node.values if isinstance(v, ast.Name) and v.id in _TYPES]
-                if len(names) == len(kinds) == len(node.keys):
-                    columns |= dict(zip(names, kinds, strict=True))
-            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ImageError":
-                parts = (n for argument in node.args[:1] for n in ast.walk(argument))
-                found |= {n.value for n in parts if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    nodes = [
+        node
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    constants = {
+        node.targets[0].id: node.value
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in nodes:
+        if isinstance(node, ast.Dict) and node.keys:
+            keys = [constants.get(k.id, k) if isinstance(k, ast.Name) else k for k in node.keys]
+            names = [k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str)]
+            kinds = [v.id for v in node.values if isinstance(v, ast.Name) and v.id in _TYPES]
+            if len(names) == len(kinds) == len(node.keys):
+                columns |= dict(zip(names, kinds, strict=True))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ImageError":
+            parts = (n for argument in node.args[:1] for n in ast.walk(argument))
+            found |= {n.value for n in parts if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return columns, frozenset(found)
 
 
 def _explained(names: Iterable[str], meanings: Mapping[str, Any], what: str) -> None:
-    names = set(names)
-    problems = [f"no meaning for {n}" for n in sorted(names - meanings.keys())]
-    problems += [f"{n} is gone from the code" for n in sorted(meanings.keys() - names)]
+    problems = [f"no meaning for {n}" for n in sorted(set(names) - meanings.keys())]
     if problems:
         raise SystemExit(f"docs/generator/words.py, {what}: {'; '.join(problems)}.")
 

@@ -68,18 +68,23 @@ def test_a_changed_type_of_a_column_makes_its_page_stale(monkeypatch: pytest.Mon
 
 def test_columns_and_words_are_read_from_the_code(tmp_path: Path) -> None:
     (tmp_path / "room.py").write_text(
-        'columns = {"mood": float}\nnone = {float: "float32"}\n'
+        'MIND = "mind"\ncolumns = {"mood": float, MIND: str}\nnone = {float: "float32"}\n'
         'raise ImageError("melted" if hot else "frozen", f"{name}: no.")\n'
     )
     assert tables.column_types(tmp_path)["mood"] == "float"
+    assert tables.column_types(tmp_path)["mind"] == "str"
     assert {"melted", "frozen", "empty"} <= set(tables.status_words(tmp_path))
     assert "float32" not in tables.column_types(tmp_path).values()
 
 
-def test_a_word_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_word_needs_a_meaning_and_an_old_one_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "status_words", lambda: ["ok", "melted"])
+    with pytest.raises(SystemExit, match="no meaning for melted"):
+        tables.pages()
     monkeypatch.setattr(words, "STATUS", {**words.STATUS, "melted": ("It melted.", "Cool it.")})
-    with pytest.raises(SystemExit, match="melted is gone"):
-        generate.pages()
+    page = tables.pages()["status.md"]
+    assert "| `melted` | It melted. | Cool it. |" in page
+    assert "`truncated`" not in page
 
 
 def test_a_changed_exit_code_makes_its_page_stale(monkeypatch: pytest.MonkeyPatch) -> None:

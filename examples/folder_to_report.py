@@ -1,6 +1,7 @@
-"""From a folder of images and a table of labels to a report: `python examples/folder_to_report.py IMAGES LABELS OUTPUT`.
+"""From a folder of images and a table of labels to a report.
 
-Without arguments it takes the synthetic example images, whose figures mean nothing.
+Run `python examples/folder_to_report.py IMAGES LABELS OUTPUT`. Without arguments it takes the synthetic example images,
+whose figures mean nothing.
 """
 
 from __future__ import annotations

@@ -106,7 +106,16 @@ def read_source(app: Any, page: str, source: list[str]) -> None:
     source[0] = with_site_links(source[0], folder, page)
 
 
+def write_index(app: Any, failed: Exception | None) -> None:
+    """Write `llms.txt`: every page with its title, for programs that read."""
+    if failed is None and app.builder.format == "html":
+        lines = [f"- [{title.astext()}]({page}.html)" for page, title in sorted(app.env.titles.items())]
+        text = "\n".join([f"# {project}", "", "> For research and education, never a diagnosis.", "", *lines])
+        Path(app.outdir, "llms.txt").write_text(text + "\n", encoding="utf-8")
+
+
 def setup(app: Any) -> None:
     """Connect the above; `mermaid` blocks are shown as text."""
     app.add_lexer("mermaid", TextLexer)
+    app.connect("build-finished", write_index)
     app.connect("source-read", read_source)

@@ -66,5 +66,7 @@ def _page() -> str:
         "# JSON schemas\n\nThe files that skinclf writes, as JSON Schema (draft 2020-12). The tests validate\n"
         "real outputs of every kind against them, with no further keys allowed; readers should\n"
         "ignore keys that they do not know.\n\n"
-        f"| schema | file | written by |\n|---|---|---|\n{''.join(rows)}"
+        f"| schema | file | written by |\n|---|---|---|\n{''.join(rows)}\n"
+        "The API of `skinclf serve` is described by [openapi.json](../../skinclf/serve/openapi.json), which\n"
+        "the server also answers at `/openapi.json`.\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,14 @@ def test_pictures_have_a_text_and_pages_a_language(pages: dict[Path, Page]) -> N
         for image in page.images:
             assert image.get("alt"), (path.name, image)
             assert image["alt"] != image.get("src"), (path.name, image)
+
+
+def test_programs_find_every_page(site: Path) -> None:
+    listed = set(re.findall(r"\((.+)\.html\)", (site / "llms.txt").read_text(encoding="utf-8")))
+    made = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    assert listed == {
+        name for name in made if not name.startswith(("_", "genindex", "search", "py-modindex"))
+    }
 
 
 def test_no_page_names_the_machine(site: Path) -> None:

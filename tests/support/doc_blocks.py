@@ -141,10 +141,12 @@ class Reader:
         """Exit code and text of a command; one of skinclf alone runs in this process."""
         command = command.split(" #", maxsplit=1)[0].strip()
         if command.startswith("skinclf ") and not re.search(r"[|<>;&*$`]", command):
-            printed = io.StringIO()
+            raw = io.BytesIO()
+            # Tables on standard output are written as bytes.
+            printed = io.TextIOWrapper(raw, "utf-8", newline="", write_through=True)
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 code = run(shlex.split(command)[1:])
-            return code, printed.getvalue()
+            return code, raw.getvalue().decode()
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
             cwd=self.folder,

@@ -13,7 +13,7 @@ from skinclf.labels import HAM10000
 
 ROOT = Path(__file__).parents[2]
 #: Pages of rooms whose own tests follow them.
-OWN_TESTS = {"serve.md", "gate.md", "dicom.md", "metadata.md", "explain.md"}
+OWN_TESTS = {"serve.md", "gate.md", "dicom.md", "metadata.md", "explain.md", "page.md"}
 PAGES = [
     ROOT / "README.md",
     *sorted(

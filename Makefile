@@ -30,7 +30,7 @@ TESTS := $(VENV)/stamp-test
 ALL := $(VENV)/stamp-all
 
 .DEFAULT_GOAL := help
-.PHONY: predict test test-all test-oldest lint format bench clean help
+.PHONY: predict test test-all test-oldest lint format docs release-check bench clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /|/' | while IFS='|' read -r name text; do \
@@ -62,6 +62,13 @@ lint: $(TESTS) ## Check layout, types, directions of imports and declared depend
 format: $(TESTS) ## Let ruff lay out the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(TESTS) ## Rewrite the reference from the code and build the site: build/site/index.html
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/site
+
+release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promised lines from each
+	$(BIN)/python tools/release_check.py
 
 bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
 	$(PIP) install --quiet $(PIP_ARGS) transformers

@@ -29,7 +29,7 @@ LARGER = {
     "cli/skinclf_cli/commands": (24, "one module for each command"),
 }
 #: Folders of tests that belong to no room of `skinclf`.
-OTHER_TESTS = {"cli", "training", "house", "support", "utils"}
+OTHER_TESTS = {"cli", "docs", "training", "house", "support", "utils"}
 
 
 def entries(folder: Path) -> list[str]:

@@ -1,0 +1,58 @@
+"""Rewrite docs/reference from the code, after a command, column, word, figure or public name has changed.
+
+python docs/generate.py            writes the pages
+python docs/generate.py --check    names the pages that are not of now, and fails
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from generator import api, commands, schemas, tables
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+MARK = "<!-- made by docs/generate.py -->\n"
+
+
+def pages() -> dict[str, str]:
+    """Every generated page, by its name under docs/reference."""
+    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages()}
+    return {n: f"{text.rstrip()}\n\n{MARK}" if n.endswith(".md") else text for n, text in made.items()}
+
+
+def stale(folder: Path = REFERENCE) -> list[str]:
+    """Pages that are missing, differ, or are left over."""
+    made = pages()
+    left = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.md")
+        if path.read_text(encoding="utf-8").endswith(MARK)
+    ]
+    return sorted(
+        {name for name in left if name not in made}
+        | {
+            name
+            for name, text in made.items()
+            if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+        }
+    )
+
+
+def write(folder: Path = REFERENCE) -> None:
+    """Write what differs, and remove what is left over."""
+    made = pages()
+    for name in stale(folder):
+        path = folder / name
+        if name in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made[name], encoding="utf-8")
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        old = stale()
+        sys.exit(f"Not of now: {', '.join(old)}. Run: python docs/generate.py" if old else 0)
+    write()

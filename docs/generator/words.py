@@ -70,6 +70,10 @@ STATUS: Mapping[str, tuple[str, str]] = {
         "The file ends before the image does; a network would see grey.",
         "Copy it again from its source.",
     ),
+    "lfs_pointer": (
+        "The file is a pointer of Git LFS, not the image itself.",
+        "Fetch the images with `git lfs pull`.",
+    ),
     "too_large": ("More pixels than are decoded, or than memory holds.", "Make it smaller before."),
     "zero_size": ("Its width or height is 0.", "Export it again."),
     "unsupported": (

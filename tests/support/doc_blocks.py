@@ -57,7 +57,8 @@ class Block:
     @property
     def commands(self) -> Iterator[tuple[str, str]]:
         """Each command of a `console` block with what it prints, or an empty text."""
-        command, printed = None, []
+        command: str | None = None
+        printed: list[str] = []
         for line in self.body.splitlines():
             if command is not None and command.endswith("\\"):
                 command = command[:-1] + line.strip().removeprefix("> ")

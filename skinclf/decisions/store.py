@@ -24,7 +24,10 @@ EVIDENCE = (
     "confidence",
     "intervals",
     "claim",
+    "date",
 )
+#: What it keeps about the data it was chosen on: names and counts, no hashes.
+DATA = ("predictions", "labels", "images", "lesions")
 
 
 def store_operating_point(bundle: Path, threshold: Threshold, *, name: str | None = None) -> Path:
@@ -46,9 +49,11 @@ def store_operating_point(bundle: Path, threshold: Threshold, *, name: str | Non
     """
     spec = read_spec(bundle)
     name = name or str(threshold.data.get("name") or threshold.source)
+    data = threshold.data.get("data") or {}
     point = {
         "threshold": threshold.value,
         **{key: threshold.data[key] for key in EVIDENCE if key in threshold.data},
+        "data": {key: data[key] for key in DATA if key in data},
     }
     default = spec.default_operating_point or name
     write_spec(

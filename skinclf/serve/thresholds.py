@@ -58,6 +58,7 @@ class OfferedThreshold:
             "n_malignant": _sum(known, "tp", "fn"),
             "unit": known.get("unit"),
             "data": _data(known),
+            "date": known.get("date"),
             "default": self.default,
         }
 
@@ -177,5 +178,6 @@ def _data(known: Mapping[str, Any]) -> str | None:
     data = known.get("data")
     if not isinstance(data, Mapping):
         return None
-    names = [Path(str(data[key])).name for key in ("predictions", "labels") if data.get(key)]
+    found = [Path(str(data[key])).name for key in ("predictions", "labels") if data.get(key)]
+    names = list(dict.fromkeys(found))
     return " with ".join(names) or None

@@ -48,8 +48,7 @@ def make_scorer(
         refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is less
             probable.
         dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`.
-        gate: Image gate, `off`, `mark` or `refuse`; None: `mark` for one model that has a gate, without test-time
-            augmentation, else `off`.
+        gate: Image gate, `off`, `mark` or `refuse`, of one model without test-time augmentation; None is `off`.
 
     Raises:
         InvalidArgumentError: The options exclude one another.

@@ -94,7 +94,7 @@ class Predictor:
             refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
                 less probable.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
-            gate: Image gate, `off`, `mark` or `refuse`; None as for `skinclf.inference.factory.make_scorer`.
+            gate: Image gate, `off`, `mark` or `refuse`; None is `off`.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one

@@ -25,7 +25,7 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
 
     Args:
         models: Loaded models of a scorer.
-        mode: What was asked for; None uses a gate where there is one and it applies.
+        mode: What was asked for; None is `off`.
         tta: Test-time augmentation.
 
     Raises:
@@ -37,17 +37,15 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
         raise InvalidArgumentError(
             f"`gate` is one of {', '.join(get_args(GateMode))}; received {mode!r}.", parameter="gate"
         )
-    if mode == "off":
+    if mode is None or mode == "off":
         return None
     if len(models) > 1 or tta != "none":
-        if mode is None:
-            return None
         raise InvalidArgumentError(
             "The image gate is that of one model on one view; leave out ensembles and `tta`, or use `gate='off'`.",
             parameter="gate",
         )
     gate = read_gate(models[0])
-    if gate is None and mode is not None:
+    if gate is None:
         raise ModelError(
             f"{models[0].spec.name}: this model has no image gate. Fit one (`skinclf.inference.gate.fit_gate`), or "
             "use `gate='off'`.",

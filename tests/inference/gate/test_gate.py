@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 
 def test_familiar_lesions_pass_and_noise_does_not(gated_bundle, images):
-    rows = {Path(row.image).name: row for row in made(gated_bundle).predict(images)}
+    rows = {Path(row.image).name: row for row in made(gated_bundle, gate="mark").predict(images)}
     assert all(rows[f"a{seed}.png"].extra["gate"] in {"ok", "marked"} for seed in NEW)
     assert "hair" in rows["b-hair.png"].extra["gate_reasons"]
     assert rows["c-noise.png"].extra["gate"] == "unfit"
@@ -66,7 +66,8 @@ def test_without_a_gate_nothing_changes(gated_bundle, tiny_bundle, images):
     off = made(gated_bundle, gate="off")
     assert "gate" not in off.columns
     assert "gate" not in off.scorer.fingerprint
-    marked = made(gated_bundle).predict(images[:3])
+    assert made(gated_bundle).scorer.fingerprint == off.scorer.fingerprint
+    marked = made(gated_bundle, gate="mark").predict(images[:3])
     for with_gate, without in zip(marked, off.predict(images[:3]), strict=True):
         assert with_gate.values == without.values
     assert "gate" not in made(tiny_bundle).columns
@@ -88,8 +89,8 @@ def test_ensembles_and_views_have_no_gate(gated_bundle, options):
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_runtimes_agree(gated_bundle, images, runtime):
     pytest.importorskip(runtime)
-    expected = [row for row in made(gated_bundle).predict(images) if row.ok]
-    found = [row for row in made(gated_bundle, runtime=runtime).predict(images) if row.ok]
+    expected = [row for row in made(gated_bundle, gate="mark").predict(images) if row.ok]
+    found = [row for row in made(gated_bundle, runtime=runtime, gate="mark").predict(images) if row.ok]
     for a, b in zip(expected, found, strict=True):
         # One calibration image may change places.
         assert abs(a.extra["p_familiar"] - b.extra["p_familiar"]) <= 1.01 / 61
@@ -136,11 +137,11 @@ def test_tables_have_the_gate_of_refused_images(gated_bundle, images, tmp_path, 
 
 def test_resuming_needs_the_same_gate_and_gives_the_same_bytes(gated_bundle, gated_copy, images, tmp_path):
     whole, part = tmp_path / "whole.csv", tmp_path / "part.csv"
-    write_predictions(made(gated_bundle), images, whole)
+    write_predictions(made(gated_bundle, gate="mark"), images, whole)
     shutil.copy(whole, part)
     shutil.copy(tmp_path / "whole.csv.run.json", tmp_path / "part.csv.run.json")
     part.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:7]))
-    write_predictions(made(gated_bundle), images, Output(path=part, resume=True))
+    write_predictions(made(gated_bundle, gate="mark"), images, Output(path=part, resume=True))
     assert part.read_bytes() == whole.read_bytes()
     for other in (made(gated_bundle, gate="refuse"), made(gated_bundle, gate="off")):
         with pytest.raises(MismatchError, match="gate"):
@@ -148,15 +149,15 @@ def test_resuming_needs_the_same_gate_and_gives_the_same_bytes(gated_bundle, gat
     spec = read_spec(gated_copy)
     write_spec(gated_copy, spec.replace(gate={**spec.gate, "alpha": 0.3}))
     with pytest.raises(MismatchError, match="alpha"):
-        write_predictions(made(gated_copy), images, Output(path=part, resume=True))
+        write_predictions(made(gated_copy, gate="mark"), images, Output(path=part, resume=True))
 
 
 def test_shards_and_workers_give_the_same_rows(gated_bundle, images, tmp_path):
-    write_predictions(made(gated_bundle), images, tmp_path / "whole.csv")
+    write_predictions(made(gated_bundle, gate="mark"), images, tmp_path / "whole.csv")
     expected = read(tmp_path / "whole.csv")
     for index in (1, 2):
         path = tmp_path / f"part-{index}.csv"
-        write_predictions(made(gated_bundle, workers=2), images, path, shard=Shard(index, 2))
+        write_predictions(made(gated_bundle, workers=2, gate="mark"), images, path, shard=Shard(index, 2))
         assert all(row == expected[name] for name, row in read(path).items())
 
 
@@ -166,11 +167,11 @@ def test_a_damaged_gate_is_refused(gated_copy, images):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelError, match="damaged or was replaced"):
-        made(gated_copy)
+        made(gated_copy, gate="mark")
     assert made(gated_copy, gate="off").predict(images[0]).ok
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
-        made(gated_copy)
+        made(gated_copy, gate="mark")
 
 
 def test_a_gate_of_another_model_is_refused(gated_bundle, gated_copy, tiny_bundle):
@@ -180,7 +181,7 @@ def test_a_gate_of_another_model_is_refused(gated_bundle, gated_copy, tiny_bundl
     record = {**spec.gate, "made_from": {**spec.gate["made_from"], "weights_sha256": "0" * 64}}
     write_spec(gated_copy, spec.replace(gate=record))
     with pytest.raises(MismatchError, match="other weights"):
-        made(gated_copy)
+        made(gated_copy, gate="mark")
     changed = spec.replace(preprocess=load_model(tiny_bundle).spec.preprocess.__class__())
     with pytest.raises(MismatchError, match="preprocessing"):
         gate.check(changed)

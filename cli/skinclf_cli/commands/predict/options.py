@@ -279,8 +279,8 @@ decision_options = packed(
     click.option(
         "--gate",
         type=click.Choice(["off", "mark", "refuse"]),
-        help="Image gate: mark images that the model should not answer for, or refuse them. Default: mark where "
-        "the model has a gate.",
+        help="Image gate: mark images that the model should not answer for, or refuse them. Default: off; `serve` "
+        "refuses where its model has a gate.",
     ),
     title="Decisions",
 )

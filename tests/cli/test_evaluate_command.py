@@ -102,4 +102,4 @@ def test_maps_of_confident_errors(
     capsys.readouterr()
     assert run([*base, "--model", str(two_label_bundle)]) == 1
     assert "name as --model the one that made the predictions" in capsys.readouterr().err
-    assert run([*base[:-4], "--explain", "3"]) == 2
+    assert run([*base[:-6], "--explain", "3"]) == 2

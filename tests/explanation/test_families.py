@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.transformers_folder import SWIN, VIT, write
 from torch import nn
 
 from skinclf.explanation.gradients import GradientNetwork
@@ -15,7 +16,8 @@ from skinclf.explanation.target import make_target
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import HAM10000
 from skinclf.models.architectures.build import build_network
-from skinclf.models.loaded import LoadedModel
+from skinclf.models.formats.transformers import import_transformers_folder
+from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
 from skinclf_training.torch.networks.build import architecture
@@ -46,12 +48,17 @@ def assert_a_map(name: str, arguments: dict, size: int) -> None:
         preprocess=Preprocess(height=size, width=size),
         weights_sha256="0" * 64,
     )
-    network = build_network(spec).eval()
+    assert_maps(spec, build_network(spec).eval())
+
+
+def assert_maps(spec: ModelSpec, network: nn.Module) -> None:
+    """The automatic layer gives a map that is not constant."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.2)
     e = GradientNetwork(LoadedModel(spec=spec, network=network))
-    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3)).astype(np.uint8)
+    shape = (spec.preprocess.height, spec.preprocess.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
     found = e.grad_cam(pixels, make_target("malignant", HAM10000, 0), e.layer(None))
     assert min(found.shape) >= 2
     assert np.isfinite(found).all()
@@ -64,8 +71,12 @@ def test_every_architecture_of_the_training_configurations(key):
     assert_a_map(*trained()[key])
 
 
-@pytest.mark.parametrize(
-    "name", ["torchvision/shufflenet_v2_x0_5", "torchvision/squeezenet1_1", "torchvision/mobilenet_v3_small"]
-)
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small", "swin_t"])
 def test_networks_of_torchvision(name):
-    assert_a_map(name, {}, 96)
+    assert_a_map("skinclf/torchvision", {"name": name}, 96)
+
+
+@pytest.mark.parametrize("config", [VIT, SWIN], ids=["vit", "swin"])
+def test_checkpoints_of_transformers(config, tmp_path):
+    loaded = import_transformers_folder(write(tmp_path, config), Stated(), name="m", source="user/m")
+    assert_maps(loaded.spec, loaded.torch_network())

@@ -77,7 +77,7 @@ def png(original: RGBArray, found: Explanation, *, scale: float | None = None) -
     texts.add_text("Description", f"{SENTENCE} {NOTICE}")
     buffer = io.BytesIO()
     Image.fromarray(overlay(original, found, scale=scale)).save(
-        buffer, "PNG", pnginfo=texts, compress_level=3
+        buffer, "PNG", pnginfo=texts, compress_level=1
     )
     return buffer.getvalue()
 

@@ -61,7 +61,8 @@ def compare(
 ) -> None:
     """Compare fused predictions with those of the picture alone.
 
-    Differences have paired intervals. All images, then each age band, sex and site; a subgroup that gets worse is named.
+    Differences have paired intervals. All images, then each age band, sex and site;
+    a subgroup that gets worse is named.
 
     \b
     skinclf metadata compare --predictions test.csv --labels split.csv \\

@@ -81,15 +81,17 @@ class Explanation:
         x = values.sum(axis=0) @ (np.arange(cols) + 0.5) / total / cols
         return float(x * self.geometry.cols), float(y * self.geometry.rows)
 
-    def level(self, share: float) -> float:
-        """Value that encloses a share of the mass in the smallest area.
 
-        Args:
-            share: Share of the mass, between 0 and 1.
-        """
-        values = np.sort(self.shown, axis=None)[::-1].astype(np.float64)
-        total = np.cumsum(values)
-        return float(values[int(np.searchsorted(total, share * total[-1]))])
+def enclosing_level(shown: Float32, share: float) -> float:
+    """Value that encloses a share of a map's mass in the smallest area.
+
+    Args:
+        shown: Shown values of a map, none negative, shape (h, w).
+        share: Share of the mass, between 0 and 1.
+    """
+    values = np.sort(shown, axis=None)[::-1].astype(np.float64)
+    total = np.cumsum(values)
+    return float(values[int(np.searchsorted(total, share * total[-1]))])
 
 
 def check_map(values: npt.NDArray[np.floating], name: str, method: str) -> None:

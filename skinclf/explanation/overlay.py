@@ -1,7 +1,8 @@
 """The overlay: a map drawn on the upright original, in its size.
 
 The colour map is perceptually even and readable in grey; its strength grows with the map, so that pale places stay as
-they were photographed. Lines enclose 50 % and 80 % of its total. Diagonal lines cover what the network
+they were photographed. Lines enclose 50 % and 80 % of its total; those of a map of single pixels, of the map
+smoothed by one fortieth of its side, since they would be noise otherwise. Diagonal lines cover what the network
 did not see. A strip at the lower edge names target, value, scale and total, with the sentence on what a map is not.
 """
 
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from skinclf._utils.arrays import Float32
 from skinclf._utils.notice import NOTICE
-from skinclf.explanation.explanation import Explanation
+from skinclf.explanation.explanation import Explanation, enclosing_level
 from skinclf.explanation.geometry import sample
 from skinclf.images.decode import RGBArray
 
@@ -28,6 +30,8 @@ COLOURS = "cividis"
 SHARES = (0.5, 0.8)
 _BAND = 256  # rows that are blended at once, so that a large photo needs little memory
 _STRENGTH = 0.75
+#: Least side of a map of single pixels; those of layers and of patches are smaller.
+_PIXELS = 64
 #: Largest share of the picture's height that the strip may cover.
 _STRIP = 0.4
 
@@ -50,7 +54,8 @@ def overlay(
     top = found.maximum if scale is None else scale
     picture = np.array(original, np.uint8)
     rows, cols = picture.shape[:2]
-    levels = [found.level(share) for share in SHARES]
+    smooth = _smoothed(found.shown)
+    levels = [enclosing_level(smooth, share) for share in SHARES]
     inside = np.zeros((len(SHARES), rows, cols), np.bool_)
     x = (np.arange(cols) + 0.5) / cols
     shown = found.shown
@@ -63,7 +68,7 @@ def overlay(
         band = picture[start : start + _BAND]
         band[:] = np.round(band * (1 - alpha) + colours * alpha).astype(np.uint8)
         for i, level in enumerate(levels):
-            inside[i, start : start + _BAND] = values >= level
+            inside[i, start : start + _BAND] = (values if smooth is shown else sample(smooth, y, x)) >= level
     width = max(1, round(min(rows, cols) / 300))
     for region, dark in zip(inside, (False, True), strict=True):
         _outline(picture, region, width, dark=dark)
@@ -95,6 +100,16 @@ def legend(found: Explanation, top: float) -> list[str]:
     if unseen > 0.0005:
         second += f"; hatched: not seen by the model ({unseen:.0%})"
     return [first, second, f"{SENTENCE} {NOTICE}"]
+
+
+def _smoothed(shown: Float32) -> Float32:
+    """The map that lines are drawn of: itself, unless it has single pixels."""
+    side = min(shown.shape)
+    if side < _PIXELS:
+        return shown
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(shown, side / 40), np.float32)
 
 
 @lru_cache(maxsize=1)

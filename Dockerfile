@@ -9,7 +9,7 @@
 
 FROM python:3.13-slim AS build
 ARG PIP_ARGS=""
-ARG EXTRAS="serve,explain"
+ARG EXTRAS="serve"
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY skinclf skinclf

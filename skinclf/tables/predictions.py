@@ -38,6 +38,8 @@ __all__ = [
 
 #: Column of P(malignant) from the picture alone, beside the probabilities of a run with metadata.
 P_IMAGE = "p_image_malignant"
+#: Columns that begin as those of the classes do, and are none.
+NO_CLASS = frozenset({P_IMAGE, "p_familiar"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def read_predictions(path: Path | str) -> PredictionTable:
     id_column = find(columns, ("image", *ID_NAMES))
     if id_column is None:
         raise InvalidArgumentError(f"{source}: no column names the image; found {', '.join(columns)}.")
-    by_code = {name[2:]: name for name in columns if name.startswith("p_") and name != P_IMAGE}
+    by_code = {name[2:]: name for name in columns if name.startswith("p_") and name not in NO_CLASS}
     total = find(columns, ("probability_malignant",))
     if not by_code and total is None:
         by_code = one_hot_columns(columns, None)

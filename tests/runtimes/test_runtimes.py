@@ -208,10 +208,10 @@ def test_a_runtime_says_why_it_was_taken(tiny_bundle: Path, monkeypatch: pytest.
 
     make = create._make
 
-    def refuses(name: str, *arguments: object) -> Runtime:
+    def refuses(name: str, *arguments: object, **options: object) -> Runtime:
         if name == "openvino":
             raise ModelError("an operation is unknown to it")
-        return make(name, *arguments)  # type: ignore[arg-type]
+        return make(name, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(create, "_make", refuses)
     runtime = create_runtime(model, device="cpu")

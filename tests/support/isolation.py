@@ -9,15 +9,22 @@ from typing import Any
 
 import pytest
 
+_LOGGER = logging.getLogger("skinclf")
+#: As they were before any test; a fixture of a module may have run commands before the first test of its own.
+_LEVEL, _HANDLERS = _LOGGER.level, _LOGGER.handlers[:]
+
 
 @pytest.fixture(autouse=True)
 def _log_as_found() -> Iterator[None]:
-    """A command sets the level and the handlers of the library's log; the next test finds them as they were."""
-    logger = logging.getLogger("skinclf")
-    level, handlers = logger.level, logger.handlers[:]
+    """A command sets the level and the handlers of the library's log; every test finds them as they were at first."""
+    _reset_log()
     yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
+    _reset_log()
+
+
+def _reset_log() -> None:
+    _LOGGER.setLevel(_LEVEL)
+    _LOGGER.handlers[:] = _HANDLERS
 
 
 @pytest.fixture(autouse=True)

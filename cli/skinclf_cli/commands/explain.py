@@ -162,7 +162,8 @@ def explain(
     skinclf explain lesion.jpg --output maps/
     skinclf explain --image-dir imgs/ --output maps/ --target mel-nv
     skinclf explain --image-dir imgs/ --output maps/ --method gradcam,occlusion
-    skinclf explain --image-dir imgs/ --output checks/ --check randomisation,faithfulness
+    skinclf explain --image-dir imgs/ --output checks/ \\
+        --check randomisation,faithfulness
     skinclf explain --list-layers --model bundle/
     """  # noqa: D301 - click's paragraph mark
     make = Make(maps, choice, options, hub, execution)

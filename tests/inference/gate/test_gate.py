@@ -21,6 +21,7 @@ from skinclf.jobs.run import write_predictions
 from skinclf.jobs.shards import Shard
 from skinclf.models.bundle import read_spec, write_spec
 from skinclf.models.load import load_model
+from skinclf.tables.predictions import read_predictions
 
 NEW = range(140, 152)
 
@@ -222,3 +223,9 @@ def test_a_stored_gate_is_the_fitted_one(gated_copy):
     assert gate is not None
     assert (gated_copy / "gate.safetensors").stat().st_size < 3_000_000
     assert write_gate(gated_copy, gate) == gate.sha256
+
+
+def test_a_table_with_the_gate_is_read_with_its_classes_alone(gated_bundle, images, tmp_path):
+    path = tmp_path / "marked.csv"
+    write_predictions(made(gated_bundle, gate="mark"), images, path)
+    assert read_predictions(path).codes == load_model(gated_bundle).spec.labels.codes

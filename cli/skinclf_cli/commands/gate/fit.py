@@ -48,7 +48,8 @@ def fit(
     """Fit the image gate of the model NAME on its training images, and store it in the bundle.
 
     \b
-    skinclf gate fit bundle/ --images train.txt --calibration val.txt --labels labels.csv
+    skinclf gate fit bundle/ --images train.txt --calibration val.txt \\
+        --labels labels.csv
     """  # noqa: D301 - click's paragraph mark
     from skinclf.inference.gate.fit import fit_gate, malignant_images
     from skinclf.inference.gate.store import write_gate

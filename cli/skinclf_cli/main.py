@@ -46,6 +46,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "skinclf_cli.commands.evaluate:evaluate",
         "Compute metrics and a report from predictions.",
     ),
+    "robustness": (
+        "skinclf_cli.commands.robustness:robustness",
+        "Measure what another camera would do.",
+    ),
     "ensemble": ("skinclf_cli.commands.ensemble:ensemble", "Choose weights for an ensemble of models."),
     "models": ("skinclf_cli.commands.models:models", "List, show, verify, convert and quantise models."),
     "download": ("skinclf_cli.commands.download:download", "Download a model into a folder for offline use."),

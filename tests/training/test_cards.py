@@ -158,6 +158,47 @@ def test_checks_of_maps_stand_in_the_card_of_their_model(evaluated, metrics, tmp
         make_card(bundle, beside)
 
 
+SHIFTED = {
+    "kind": "skinclf-robustness",
+    "schema": 1,
+    "threshold": 0.25,
+    "split": "test",
+    "images": 40,
+    "malignant": 9,
+    "confidence": 0.95,
+    "summary": "The largest loss is that of gamma-1.4.",
+    "shifts": [
+        {"shift": "none", "sensitivity": 0.9, "specificity": 0.8, "roc_auc": 0.93, "differences": {}},
+        {
+            "shift": "gamma-1.4",
+            "sensitivity": 0.85,
+            "specificity": 0.75,
+            "roc_auc": 0.91,
+            "differences": {
+                name: {"value": -0.05, "low": -0.1, "high": 0.01}
+                for name in ("sensitivity", "specificity", "roc_auc")
+            },
+        },
+    ],
+}
+
+
+def test_shifted_images_stand_in_the_card_of_their_model(evaluated, metrics, tmp_path):
+    beside = tmp_path / "metrics.json"
+    beside.write_bytes((evaluated / "metrics.json").read_bytes())
+    path = tmp_path / "robustness.json"
+    path.write_text(json.dumps(SHIFTED | {"model": metrics["model"]}))
+    card = make_card(evaluated / "bundle", beside)
+    assert "## Another camera" in card.text
+    assert "| gamma-1.4 | 0.850 (-0.100 to 0.010) | 0.750" in card.text
+    assert "at the frozen threshold 0.2500" in card.text
+    card.write(tmp_path / "out")
+    assert (tmp_path / "out" / "robustness.json").read_bytes() == path.read_bytes()
+    path.write_text(json.dumps(SHIFTED | {"model": {**metrics["model"], "weights_sha256": "f" * 64}}))
+    with pytest.raises(MismatchError, match="other weights"):
+        make_card(evaluated / "bundle", beside)
+
+
 def test_no_number_comes_from_elsewhere(evaluated, metrics):
     """With every figure of the evaluation replaced by 0.77 or 77, no other figure is left in the results."""
 

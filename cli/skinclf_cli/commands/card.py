@@ -33,6 +33,12 @@ from skinclf_cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, about_op
     help="File explanation.json that `skinclf explain --check` wrote for this bundle. Default: the one beside "
     "--metrics, if there is one.",
 )
+@click.option(
+    "--robustness",
+    type=EXISTING_FILE,
+    help="File that `skinclf robustness` wrote for this bundle. Default: robustness.json beside --metrics, if there is "
+    "one.",
+)
 @about_option
 def card(
     *,
@@ -41,6 +47,7 @@ def card(
     output: Path,
     repo_id: str | None,
     checks: Path | None,
+    robustness: Path | None,
     about: Path | None,
 ) -> None:
     """Write the model card of BUNDLE, with figures from its evaluation.
@@ -54,7 +61,9 @@ def card(
     from skinclf.evaluation.report import write_report
     from skinclf_training.publishing.card import METRICS, make_card
 
-    written = make_card(bundle, metrics, about=about, repo_id=repo_id, checks=checks).write(output)
+    written = make_card(
+        bundle, metrics, about=about, repo_id=repo_id, checks=checks, robustness=robustness
+    ).write(output)
     if repo_id is None:
         with tempfile.TemporaryDirectory() as folder:
             write_report(read_json(output / METRICS), Path(folder))

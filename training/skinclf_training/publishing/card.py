@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,9 @@ from skinclf._utils.files import replace_file, writing
 from skinclf._utils.json import read_json
 from skinclf._utils.public import without_paths
 from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.evaluation.robustness.files import FILE as ROBUSTNESS
+from skinclf.evaluation.robustness.files import read_robustness
+from skinclf.explanation.checks.files import FILE as CHECKS
 from skinclf.explanation.checks.files import read_checks
 from skinclf.explanation.checks.run import check_words
 from skinclf.models.bundle import CARD, read_spec
@@ -27,7 +30,6 @@ from skinclf_training.publishing.card_metadata import check_card, front_matter, 
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
 
 METRICS = "metrics.json"
-CHECKS = "explanation.json"
 #: Alternative text of each figure, by file name.
 FIGURES: Mapping[str, str] = {
     "roc.png": "ROC curves on the test part",
@@ -50,13 +52,13 @@ class Card:
         text: Content of `README.md`.
         figures: PNG data by file name.
         metrics: Content of `metrics.json`.
-        checks: Content of `explanation.json`, or None.
+        beside: Further measurements by file name: `explanation.json`, `robustness.json`.
     """
 
     text: str
     figures: Mapping[str, bytes]
     metrics: bytes
-    checks: bytes | None = None
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
     def write(self, folder: Path) -> list[Path]:
         """Write the card, its figures and its evaluation; the card comes last.
@@ -64,8 +66,7 @@ class Card:
         Raises:
             OutputError: The folder cannot be written.
         """
-        checks = {} if self.checks is None else {CHECKS: self.checks}
-        files = {**self.figures, METRICS: self.metrics, **checks, CARD: self.text.encode()}
+        files = {**self.figures, METRICS: self.metrics, **self.beside, CARD: self.text.encode()}
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
@@ -80,6 +81,7 @@ def make_card(
     about: Path | About | None = None,
     repo_id: str | None = None,
     checks: Path | None = None,
+    robustness: Path | None = None,
 ) -> Card:
     """Fill the template for a bundle and draw the figures.
 
@@ -91,20 +93,24 @@ def make_card(
         repo_id: Repository of the model on the Hub; None names the model as this installation does.
         checks: File `explanation.json` of checks of this bundle's maps; None takes the one beside `metrics`, if there
             is one.
+        robustness: File `robustness.json` of `skinclf.evaluation.robustness.measure.measure_robustness`; None takes the
+            one beside `metrics`, if there is one.
 
     Raises:
         InvalidArgumentError: The evaluation is missing, or no limitations are stated.
-        MismatchError: The evaluation or the checks belong to another model.
+        MismatchError: The evaluation or another measurement belongs to another model.
         ModelError: The bundle is damaged.
     """
     spec, written = read_spec(bundle), read_evaluation(metrics)
     evaluation = without_paths(written)
     check_same_model(evaluation, spec, metrics)
-    if checks is None and (metrics.parent / CHECKS).is_file():
-        checks = metrics.parent / CHECKS
-    checked = None if checks is None else read_checks(checks)
-    if checks is not None and checked is not None:
-        check_same_model(checked, spec, checks)
+    found: dict[str, Mapping[str, Any]] = {}
+    beside = {}
+    for name, given, read in ((CHECKS, checks, read_checks), (ROBUSTNESS, robustness, read_robustness)):
+        path = given or metrics.parent / name
+        if given is not None or path.is_file():
+            found[name], beside[name] = read(path), path.read_bytes()
+            check_same_model(found[name], spec, path)
     if not isinstance(about, About):
         about = find_about(spec) if about is None else read_about(about)
     # An evaluation of an earlier version may name folders of the machine that made it.
@@ -118,14 +124,10 @@ def make_card(
         figures=tuple(figures),
         repo_id=repo_id,
         folder=bundle.resolve().name,
-        checks=checked,
+        checks=found.get(CHECKS),
+        robustness=found.get(ROBUSTNESS),
     )
-    return Card(
-        text=text,
-        figures=figures,
-        metrics=content,
-        checks=None if checks is None else checks.read_bytes(),
-    )
+    return Card(text=text, figures=figures, metrics=content, beside=beside)
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def render_card(
     repo_id: str | None = None,
     folder: str | None = None,
     checks: Mapping[str, Any] | None = None,
+    robustness: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as text: YAML front matter and Markdown.
 
@@ -190,6 +193,7 @@ def render_card(
         folder: Name of the bundle's folder, by which commands load a model that is neither on the Hub nor known by
             name; None takes the name of the model.
         checks: Content of `explanation.json`; None leaves its section out.
+        robustness: Content of `robustness.json`; None leaves its section out.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -231,6 +235,7 @@ def render_card(
         columns={row["column"] for row in metrics["subgroups"]},
         figures={name: FIGURES[name] for name in figures},
         checks=checks,
+        robustness=robustness,
         check_words=[] if checks is None else check_words(checks),
         reference=repo_id or known or folder or spec.name,
         beside=None if repo_id or known else folder,

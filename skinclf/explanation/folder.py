@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import numpy as np
@@ -19,6 +20,16 @@ from skinclf.inference.prediction import Prediction
 from skinclf.inference.schema import number
 from skinclf.jobs.formats import Row, check_columns, csv_bytes, printable, read_csv
 
+#: Columns of what the log-odds of malignancy are made of, with metadata, by key of `MetadataTerms.contributions`.
+PARTS: Mapping[str, str] = MappingProxyType(
+    {
+        "image_log_odds": "image",
+        "age_log_odds": "age",
+        "sex_log_odds": "sex",
+        "site_log_odds": "site",
+        "fused_log_odds": "total",
+    }
+)
 #: Columns of `maps.csv`; a failed input has `image`, `status` and `error` only.
 COLUMNS = (
     "image",
@@ -35,6 +46,7 @@ COLUMNS = (
     "centre_y",
     "seen",
     "inside_mask",
+    *PARTS,
     "map",
     "overlay",
     "status",
@@ -212,13 +224,16 @@ def failed_row(prediction: Prediction) -> bytes:
     )
 
 
-def map_row(found: Explanation, name: str, inside: float | None) -> bytes:
+def map_row(
+    found: Explanation, name: str, inside: float | None, parts: Mapping[str, float] | None = None
+) -> bytes:
     """The row of a map.
 
     Args:
         found: The explanation.
         name: Name of its files.
         inside: Share of the mass inside the image's mask; None without a mask.
+        parts: Contributions of picture and entries to the log-odds of malignancy; None without metadata.
     """
     x, y = found.centre
     numbers = {
@@ -243,7 +258,9 @@ def map_row(found: Explanation, name: str, inside: float | None) -> bytes:
         "status": "ok",
         "error": "",
     }
-    return _encode(texts | {key: number(value) for key, value in numbers.items()})
+    # Not as float32: the parts sum to the total.
+    shares = {column: "" if parts is None else str(round(parts[key], 9)) for column, key in PARTS.items()}
+    return _encode(texts | shares | {key: number(value) for key, value in numbers.items()})
 
 
 def _encode(cells: dict[str, str]) -> bytes:

@@ -14,7 +14,7 @@ from PIL import Image
 from skinclf._utils.files import writing
 from skinclf._utils.notice import NOTICE
 from skinclf.errors import ImageError
-from skinclf.explanation.folder import MapFolder
+from skinclf.explanation.folder import PARTS, MapFolder
 from skinclf.explanation.overlay import SENTENCE
 from skinclf.images.decode import load_image
 
@@ -23,6 +23,11 @@ SIZE = 320
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:WIDTHrem;padding:0 1rem;color:#1a1a1a}"
     "figure{display:grid;grid-template-columns:COLUMNS;gap:.5rem;margin:0 0 2rem}img{width:100%;height:auto}"
+    ".parts{border-collapse:collapse;margin-top:.4rem}.parts th{font-weight:400;text-align:left;padding-right:.8rem}"
+    ".parts td.n{text-align:right;padding-right:.8rem;font-variant-numeric:tabular-nums}"
+    ".parts .bar{position:relative;width:12rem;background:"
+    "linear-gradient(#888,#888) center/1px 100% no-repeat #f0f0f0}.parts .bar i{position:absolute;top:25%;height:50%;"
+    "background:#0d5f8c}.parts .bar i.down{background:#777}"
     "figcaption{grid-column:1/-1}.failed{border-left:4px solid #a33;padding-left:.7rem}code{overflow-wrap:anywhere}"
 )
 
@@ -83,8 +88,8 @@ def _row(cells: Sequence[tuple[dict[str, str], str]]) -> str:
     maps = "".join(_map(row, below) for row, below in good)
     numbers = "<br>".join(_numbers(row) for row, _ in good)
     return (
-        f"<figure>\n{_original(good[0][0]['image'])}{maps}\n<figcaption><code>{name}</code>: {numbers}</figcaption>\n"
-        f"</figure>\n{failed}"
+        f"<figure>\n{_original(good[0][0]['image'])}{maps}\n<figcaption><code>{name}</code>: {numbers}"
+        f"{_parts(good[0][0])}</figcaption>\n</figure>\n{failed}"
     )
 
 
@@ -113,6 +118,24 @@ def _numbers(row: dict[str, str]) -> str:
         f"{float(row['maximum']):.3g}, total {float(row['mass']):.3g}{inside}; the model saw "
         f"{float(row['seen']):.0%} of the picture."
     )
+
+
+def _parts(row: dict[str, str]) -> str:
+    """A bar for the picture and each entry: what it adds to the log-odds of malignancy, or takes from them."""
+    if not row["fused_log_odds"]:
+        return ""
+    values = {key: float(row[column]) for column, key in PARTS.items()}
+    most = max(map(abs, values.values())) or 1.0
+    lines = ""
+    for key, value in values.items():
+        width = 50 * abs(value) / most
+        left = 50 - width if value < 0 else 50
+        bar = f'<i class="{"down" if value < 0 else "up"}" style="left:{left:.1f}%;width:{width:.1f}%"></i>'
+        words = {"image": "picture", "total": "all together"}.get(key, key)
+        lines += (
+            f'<tr><th scope="row">{words}</th><td class="n">{value:+.2f}</td><td class="bar">{bar}</td></tr>'
+        )
+    return f'<table class="parts"><caption>Log-odds of malignancy from</caption>{lines}</table>'
 
 
 def _original(image: str) -> str:

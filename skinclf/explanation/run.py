@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -25,13 +25,31 @@ from skinclf.explanation.overlay import png
 from skinclf.explanation.page import write_common_page, write_page
 from skinclf.images.decode import load_image
 from skinclf.images.discovery import Inputs
+from skinclf.inference.metadata.joined import JoinedMetadata, Metadata, join_for
 from skinclf.inference.prediction import Prediction
 from skinclf.jobs.job import Job, Progress
 from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
 from skinclf.jobs.progress import Stop, Summary
 from skinclf.jobs.resume import keep_rows
+from skinclf.models.metadata_terms import MetadataTerms
 
 Scale: TypeAlias = Literal["image", "common"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What rows and pictures take into account beside the map."""
+
+    scale: Scale
+    masks: Masks | None
+    metadata: JoinedMetadata | None
+
+    def parts(self, explainer: Explainer, prediction: Prediction) -> dict[str, float] | None:
+        """Contributions of picture and entries; None without metadata."""
+        if self.metadata is None or prediction.values is None:
+            return None
+        malignant = explainer.predictor.spec.labels.malignant_indices or ()
+        return self.metadata.contributions(prediction.image, prediction.values, malignant)
 
 
 def write_explanations(
@@ -41,6 +59,8 @@ def write_explanations(
     *,
     scale: Scale = "image",
     masks: str | os.PathLike[str] | None = None,
+    metadata: Metadata | None = None,
+    terms: MetadataTerms | None = None,
     stop: Stop | None = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -55,6 +75,9 @@ def write_explanations(
             which makes them comparable.
         masks: Folder of lesion masks named as the images (`<stem>` or `<stem>_segmentation`), for the column
             `inside_mask`; white is lesion.
+        metadata: Age, sex and site of the images, as for `Predictor.with_metadata`: adds what the picture and each
+            entry contribute to the log-odds of malignancy. Maps are of the picture alone, which is all they can show.
+        terms: Metadata terms of the model; None takes its own.
         stop: Request to end the run after the image in progress.
         progress: Function called with the `Summary` after every image.
 
@@ -64,7 +87,8 @@ def write_explanations(
 
     Raises:
         InvalidArgumentError: The folder holds something else, or maps and neither `resume` nor `overwrite` is set.
-        MismatchError: The maps to resume were made by another run, or from other inputs.
+        MismatchError: The maps to resume were made by another run, or from other inputs; or the terms belong to
+            another model.
         ModelError: The pass with gradients gives other probabilities than the runtime.
         OutputError: A file cannot be written.
         SkinclfError: The input folder is gone, or the runtime fails.
@@ -73,15 +97,20 @@ def write_explanations(
         raise InvalidArgumentError(f"`scale` is 'image' or 'common'; received {scale!r}.", parameter="scale")
     folder = output if isinstance(output, MapFolder) else MapFolder(path=Path(output))
     if not isinstance(explainer, Explainer):
-        how: dict[str, Any] = {"scale": scale, "masks": masks, "stop": stop, "progress": progress}
+        how: dict[str, Any] = {"scale": scale, "masks": masks, "metadata": metadata, "terms": terms}
+        how |= {"stop": stop, "progress": progress}
         return _side_by_side(explainer, inputs, folder, **how)
     folder.check()
     found_masks = None if masks is None else Masks.of(Path(masks))
+    joined = None
+    if metadata is not None:
+        inputs = inputs.listed() if isinstance(inputs, Inputs) else list(inputs)
+        joined = _joined(explainer, metadata, inputs, terms)
     job = Job(explainer.predictor, inputs, stop=stop, progress=progress)
     old = read_manifest(folder.manifest) if folder.resume and folder.manifest.exists() else None
     if old is not None and explainer.predictor.batch_size is None:
         job.batch_size = int(old["identity"]["batch_size"])
-    manifest = _manifest(explainer, job, scale, found_masks)
+    manifest = _manifest(explainer, job, scale, found_masks, joined)
     if old is not None:
         check_identity(old["identity"], manifest["identity"], what=str(folder.path))
     elif folder.overwrite:
@@ -89,7 +118,7 @@ def write_explanations(
     write_manifest(folder.manifest, {**manifest, **job.report(complete=False)})
     with closing(AppendFile(folder.table)) as table:
         try:
-            _append(explainer, job, folder, table, scale=scale, masks=found_masks)
+            _append(explainer, job, folder, table, _Beside(scale, found_masks, joined))
         except BaseException:
             with suppress(OutputError):
                 write_manifest(folder.manifest, {**manifest, **job.report(complete=False)})
@@ -123,9 +152,7 @@ def _side_by_side(
     return max(summaries, key=lambda summary: summary.failed)
 
 
-def _append(
-    explainer: Explainer, job: Job, folder: MapFolder, table: AppendFile, *, scale: Scale, masks: Masks | None
-) -> None:
+def _append(explainer: Explainer, job: Job, folder: MapFolder, table: AppendFile, beside: _Beside) -> None:
     """Append the rows that the table lacks, each after its files."""
     rows, names, done, taken = MapRows(), job.names(), 0, Names()
     if table.size:
@@ -142,9 +169,7 @@ def _append(
                 continue
             if job.stopped:
                 return
-            status, row = _explain(
-                explainer, outcome, folder, taken.take(outcome.image), scale=scale, masks=masks
-            )
+            status, row = _explain(explainer, outcome, folder, taken.take(outcome.image), beside)
             with job.counting([status]):
                 table.append(row)
 
@@ -154,9 +179,7 @@ def _explain(
     prediction: Prediction,
     folder: MapFolder,
     name: str,
-    *,
-    scale: Scale,
-    masks: Masks | None,
+    beside: _Beside,
 ) -> tuple[Prediction, bytes]:
     """Write the files of one image; its outcome, and its row."""
     if not prediction.ok:
@@ -164,14 +187,14 @@ def _explain(
     try:
         original = load_image(prediction.image)
         found = explainer.explain(prediction.image, prediction, original=original)
-        inside = None if masks is None else masks.share_inside(found)
+        inside = None if beside.masks is None else beside.masks.share_inside(found)
     except ImageError as error:
         failed = replace(prediction, values=None, status=error.code, error=str(error))
         return failed, failed_row(failed)
     folder.write_map(name, found.map)
-    if scale == "image":
+    if beside.scale == "image":
         folder.write(f"{name}.png", png(original, found))
-    return prediction, map_row(found, name, inside)
+    return prediction, map_row(found, name, inside, beside.parts(explainer, prediction))
 
 
 def _draw_on_one_scale(explainer: Explainer, folder: MapFolder) -> None:
@@ -184,7 +207,30 @@ def _draw_on_one_scale(explainer: Explainer, folder: MapFolder) -> None:
             folder.write(row["overlay"], png(original, found, scale=top))
 
 
-def _manifest(explainer: Explainer, job: Job, scale: Scale, masks: Masks | None) -> dict[str, Any]:
+def _joined(
+    explainer: Explainer,
+    metadata: Metadata,
+    names: Iterable[str | os.PathLike[str]],
+    terms: MetadataTerms | None,
+) -> JoinedMetadata:
+    """Metadata joined with the images, for a model that it belongs to.
+
+    Raises:
+        InvalidArgumentError: The metadata cannot be joined, or the labels have no malignant class.
+    """
+    labels = explainer.predictor.spec.labels
+    if not 0 < len(labels.malignant_indices or ()) < len(labels):
+        raise InvalidArgumentError(
+            "`metadata` says what picture and entries contribute to the log-odds of malignancy; the labels "
+            f"{', '.join(labels.codes)} do not say which of them are malignant. State `malignant`.",
+            parameter="metadata",
+        )
+    return join_for(explainer.predictor.spec, metadata, names, terms)[1]
+
+
+def _manifest(
+    explainer: Explainer, job: Job, scale: Scale, masks: Masks | None, joined: JoinedMetadata | None
+) -> dict[str, Any]:
     predictor = explainer.predictor
     return {
         "notice": NOTICE,
@@ -197,8 +243,10 @@ def _manifest(explainer: Explainer, job: Job, scale: Scale, masks: Masks | None)
             "layer": explainer.layer,
             "scale": scale,
             "masks": None if masks is None else str(masks.folder),
+            "metadata": None if joined is None else joined.identity,
             "batch_size": job.batch_size,
         },
         "run": {**predictor.scorer.info, "workers": predictor.workers},
+        **({} if joined is None else {"metadata": dict(joined.description)}),
         "versions": versions(),
     }

@@ -14,12 +14,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import MismatchError, ModelError
@@ -154,7 +154,7 @@ class MetadataTerms:
         return result
 
     def contributions(
-        self, probabilities: npt.ArrayLike, patient: Patient, malignant: Sequence[int]
+        self, probabilities: npt.ArrayLike, entries: Patient | Places, malignant: Sequence[int]
     ) -> dict[str, float]:
         """Log-odds of malignancy that come from the picture and from each entry.
 
@@ -163,28 +163,38 @@ class MetadataTerms:
 
         Args:
             probabilities: Calibrated probabilities of the picture, shape (K,).
-            patient: Entries of the image.
+            entries: Entries of the image, or their row of `places`, shape (3,).
             malignant: Indices of the malignant classes.
 
         Returns:
             `image`, `age`, `sex`, `site`, `total`; an absent entry has exactly 0.
+
+        Raises:
+            ModelError: All classes are malignant, or none is.
         """
-        logs, places = _logs(np.asarray(probabilities, np.float32)[None]), self.places([patient])
-
-        def log_odds(known: frozenset[int]) -> float:
-            kept = np.where([i in known for i in range(3)], places, _ABSENT).astype(np.int16)
-            values = log_softmax(logs + self.offsets(kept), axis=1)[0]
-            inside = np.isin(np.arange(values.size), list(malignant))
-            return float(np.logaddexp.reduce(values[inside]) - np.logaddexp.reduce(values[~inside]))
-
-        present = [i for i in range(3) if places[0, i] != _ABSENT]
+        if not 0 < len(malignant) < len(self.codes):
+            raise ModelError(
+                "Contributions are shares of the log-odds of malignancy, so some classes are malignant and others "
+                f"are not; malignant are {len(malignant)} of {len(self.codes)}."
+            )
+        logs = _logs(np.asarray(probabilities, np.float32)[None])
+        places = self.places([entries])[0] if isinstance(entries, Patient) else np.asarray(entries, np.int16)
+        present = [i for i in range(len(ENTRIES)) if places[i] != _ABSENT]
+        inside = np.isin(np.arange(len(self.codes)), list(malignant))
+        subsets = [frozenset(s) for n in range(len(present) + 1) for s in combinations(present, n)]
+        kept = [[places[i] if i in known else _ABSENT for i in range(len(ENTRIES))] for known in subsets]
+        values = logs + self.offsets(np.asarray(kept, np.int16))
+        odds = np.logaddexp.reduce(values[:, inside], axis=1) - np.logaddexp.reduce(
+            values[:, ~inside], axis=1
+        )
+        of = dict(zip(subsets, odds.tolist(), strict=True))
         parts = dict.fromkeys(ENTRIES, 0.0)
         orders = list(permutations(present))
         for order in orders:
             for step, entry in enumerate(order):
-                gain = log_odds(frozenset(order[: step + 1])) - log_odds(frozenset(order[:step]))
+                gain = of[frozenset(order[: step + 1])] - of[frozenset(order[:step])]
                 parts[ENTRIES[entry]] += gain / len(orders)
-        image = log_odds(frozenset())
+        image = of[frozenset()]
         return {"image": image, **parts, "total": image + sum(parts.values())}
 
     def to_dict(self) -> dict[str, Any]:

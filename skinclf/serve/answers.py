@@ -87,6 +87,7 @@ def predictions_response(
     facts: Mapping[str, Any],
     *,
     cells: bool,
+    contributions: Sequence[Mapping[str, float] | None] | None = None,
 ) -> Response:
     """Predictions in one of three formats.
 
@@ -96,6 +97,7 @@ def predictions_response(
         predictions: Rows in the order of the files.
         facts: What JSON carries beside the rows: model, threshold, notice.
         cells: Whether JSON rows carry their CSV cells too.
+        contributions: Shares in the log-odds of malignancy that JSON rows carry; None for none.
     """
     table, lines = CsvFormat(schema), JsonlFormat(schema)
     if kind == "csv":
@@ -107,4 +109,6 @@ def predictions_response(
     if cells:
         rows = [row | {"cells": table.cells(p)} for row, p in zip(rows, predictions, strict=True)]
         columns = {"columns": list(schema.columns)}
+    if contributions is not None:
+        rows = [row | {"contributions": parts} for row, parts in zip(rows, contributions, strict=True)]
     return json_response({"predictions": rows, **columns, **facts})

@@ -25,7 +25,9 @@ from skinclf.images.named_bytes import NamedBytes
 from skinclf.serve.answers import RequestError, accepted, json_response, predictions_response
 from skinclf.serve.batcher import BusyError, Outcome
 from skinclf.serve.body import Bodies
+from skinclf.serve.evidence import Evidence
 from skinclf.serve.guard import Guard
+from skinclf.serve.patients import patients_of, without_gate
 from skinclf.serve.service import Service
 
 logger = logging.getLogger("skinclf")
@@ -134,7 +136,9 @@ class _Api:
 
     async def thresholds(self, _request: Request) -> Response:
         offered = [entry.to_dict() for entry in self._service.thresholds.offered]
-        return json_response({"thresholds": offered, "notice": NOTICE})
+        fused = self._service.fused
+        beside = None if fused is None else [entry.to_dict() for entry in fused.thresholds.offered]
+        return json_response({"thresholds": offered, "with_metadata": beside, "notice": NOTICE})
 
     async def metrics(self, _request: Request) -> Response:
         text = self._service.metrics.text(in_hand=self._service.batcher.in_hand)
@@ -142,32 +146,48 @@ class _Api:
 
     async def predictions(self, request: Request) -> Response:
         service, query = self._service, request.query_params
-        threshold = service.thresholds.find(query.get("threshold"))
-        cells, strict = _cells(query.get("include")), _flag(query.get("strict"), "strict")
+        include, strict = _include(query.get("include")), _flag(query.get("strict"), "strict")
+        ungated = self._ungated(query.get("gate"))
         kind = accepted(request.headers.get("accept"), ("json", "csv", "jsonl"))
         most = service.settings.max_files
-        async with self._bodies.images(request.scope, request.receive, most=most) as images:
+        texts: dict[str, str] = {}
+        async with self._bodies.images(request.scope, request.receive, most=most, texts=texts) as images:
             names = [image.name for image in images]
+            patients = patients_of(texts.get("metadata"), query, len(names))
+            thresholds = service.offered(with_metadata=patients is not None)
+            threshold = thresholds.find(query.get("threshold"))
             outcomes = await self._scored(request, images)
-        predictions = service.predictions(names, outcomes, threshold)
+        if ungated:
+            outcomes = [without_gate(outcome) for outcome in outcomes]
+        predictions = service.predictions(names, outcomes, threshold, patients)
         if strict and not all(prediction.ok for prediction in predictions):
             number, failed = next((i, p) for i, p in enumerate(predictions) if not p.ok)
             raise RequestError(
                 422, failed.status, f"Image {number + 1} of {len(predictions)} failed: {failed.error}"
             )
         facts = {"model": service.model, "threshold": threshold.to_dict(), "notice": NOTICE}
-        return predictions_response(kind, service.schema, predictions, facts, cells=cells)
+        schema, parts = service.schema, None
+        if patients is not None and service.fused is not None:
+            schema = service.fused.schema
+            facts["metadata"] = {"terms": service.fused.terms.fingerprint}
+            if "contributions" in include:
+                parts = service.fused.contributions(outcomes, patients)
+        cells = "cells" in include
+        return predictions_response(kind, schema, predictions, facts, cells=cells, contributions=parts)
 
     async def explanations(self, request: Request) -> Response:
         service, query = self._service, request.query_params
         if service.explanations is None:
             raise RequestError(404, "no_explanations", "This server offers no explanations.")
         kind = accepted(request.headers.get("accept"), ("png", "json"))
+        ungated = self._ungated(query.get("gate"))
         target = query.get("target")
         if target is not None:
             check_target(target, service.spec.labels)
         async with self._bodies.images(request.scope, request.receive, most=1) as images:
             outcomes = await self._scored(request, images)
+            if ungated:
+                outcomes = [without_gate(outcome) for outcome in outcomes]
             (prediction,) = service.predictions([images[0].name], outcomes, service.thresholds.default)
             if not prediction.ok:
                 raise RequestError(422, prediction.status, prediction.error)
@@ -177,8 +197,26 @@ class _Api:
             except ImageError as error:
                 raise RequestError(422, error.code, str(error)) from None
         if kind == "json":
-            return json_response(overlay.to_dict())
+            # Checks are of one model; an ensemble's maps are none of its members'.
+            known = service.evidence[0] if len(service.evidence) == 1 else Evidence()
+            return json_response(
+                overlay.to_dict() | {"checks": known.checks_of(overlay.method, overlay.target)}
+            )
         return Response(overlay.png, media_type="image/png")
+
+    def _ungated(self, text: str | None) -> bool:
+        """Whether a request asks for images that the gate refuses, and may."""
+        if text in {None, "refuse"}:
+            return False
+        if text != "mark":
+            raise InvalidArgumentError("`gate` is mark or refuse.", parameter="gate")
+        if self._service.gate != "refuse":
+            return False
+        if not self._service.settings.allow_ungated:
+            raise RequestError(
+                403, "gate_refuses", "This server gives no probability of images that its gate refuses."
+            )
+        return True
 
     async def _scored(self, request: Request, images: list[NamedBytes]) -> list[Outcome]:
         ticket = self._service.batcher.submit(images, seconds=self._service.settings.timeout)
@@ -229,10 +267,13 @@ def _flag(text: str | None, name: str) -> bool:
     raise InvalidArgumentError(f"`{name}` is 0 or 1.", parameter=name)
 
 
-def _cells(text: str | None) -> bool:
-    if text in {None, "", "cells"}:
-        return text == "cells"
-    raise InvalidArgumentError("`include` is cells.", parameter="include")
+def _include(text: str | None) -> frozenset[str]:
+    found = frozenset(filter(None, (text or "").split(",")))
+    if found <= {"cells", "contributions"}:
+        return found
+    raise InvalidArgumentError(
+        "`include` is cells, contributions, or both with a comma.", parameter="include"
+    )
 
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]

@@ -47,13 +47,16 @@ class Bodies:
         self._held = 0
 
     @asynccontextmanager
-    async def images(self, scope: Scope, receive: Receive, *, most: int) -> AsyncIterator[list[NamedBytes]]:
+    async def images(
+        self, scope: Scope, receive: Receive, *, most: int, texts: dict[str, str] | None = None
+    ) -> AsyncIterator[list[NamedBytes]]:
         """The images of a request, as long as the context lasts.
 
         Args:
             scope: ASGI scope.
             receive: ASGI receive function.
             most: Files that are accepted.
+            texts: Gets the field `metadata` of a form; None refuses that field.
 
         Raises:
             RequestError: The body is too large, too slow, malformed or of an unknown type.
@@ -70,7 +73,7 @@ class Bodies:
         try:
             try:
                 async with asyncio.timeout(self._settings.timeout):
-                    found = await _read(headers, _counted(receive, limit, self._too_large), most)
+                    found = await _read(headers, _counted(receive, limit, self._too_large), most, texts)
             except TimeoutError:
                 raise RequestError(
                     408,
@@ -116,13 +119,15 @@ async def _counted(receive: Receive, limit: int, too_large: Any) -> AsyncGenerat
             return
 
 
-async def _read(headers: Headers, chunks: AsyncGenerator[bytes, None], most: int) -> list[NamedBytes]:
+async def _read(
+    headers: Headers, chunks: AsyncGenerator[bytes, None], most: int, texts: dict[str, str] | None
+) -> list[NamedBytes]:
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         raise RequestError(415, "unsupported_encoding", "Bodies are not compressed; send the image as it is.")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _multipart(headers, chunks, most)
+        return await _multipart(headers, chunks, most, texts)
     if kind.startswith("image/") or kind in _RAW:
         data = b"".join([chunk async for chunk in chunks])
         return [NamedBytes(data, "image-0")]
@@ -134,32 +139,41 @@ async def _read(headers: Headers, chunks: AsyncGenerator[bytes, None], most: int
     )
 
 
-async def _multipart(headers: Headers, chunks: AsyncGenerator[bytes, None], most: int) -> list[NamedBytes]:
-    parser = _InMemory(headers, chunks, max_files=most, max_fields=0, max_part_size=0)
+async def _multipart(
+    headers: Headers, chunks: AsyncGenerator[bytes, None], most: int, texts: dict[str, str] | None
+) -> list[NamedBytes]:
+    fields, size = (0, 0) if texts is None else (1, _PER_FILE // 4 * (most + 1))
+    parser = _InMemory(headers, chunks, max_files=most, max_fields=fields, max_part_size=size)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise RequestError(413, "too_many_files", f"At most {most} files in one request.") from None
         if error.message.startswith(("Too many fields", "Part exceeded")):
-            raise RequestError(
-                422, "unknown_field", "A multipart body holds files of the field `files` and nothing else."
-            ) from None
+            raise _unknown_field(texts) from None
         raise RequestError(400, "bad_multipart", "The multipart body is malformed.") from None
     try:
         if not parser.ended:
             raise RequestError(400, "bad_multipart", "The multipart body ends before its last boundary.")
         found: list[NamedBytes] = []
         for field, part in form.multi_items():
+            if field == "metadata" and isinstance(part, str) and texts is not None:
+                texts[field] = part
+                continue
             if field != "files" or not isinstance(part, UploadFile):
-                raise RequestError(
-                    422,
-                    "unknown_field",
-                    "A multipart body holds files of the field `files` and nothing else.",
-                )
+                raise _unknown_field(texts)
             found.append(NamedBytes(await part.read(), part.filename or f"image-{len(found)}"))
     finally:
         await form.close()
     if not found:
         raise RequestError(422, "no_files", _NO_FILE)
     return found
+
+
+def _unknown_field(texts: dict[str, str] | None) -> RequestError:
+    more = (
+        "" if texts is None else f" and one field `metadata` of at most {_PER_FILE // 4} bytes for each file,"
+    )
+    return RequestError(
+        422, "unknown_field", f"A multipart body holds files of the field `files`{more} and nothing else."
+    )

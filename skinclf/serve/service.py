@@ -11,10 +11,9 @@ from typing import Any
 from skinclf._utils.notice import NOTICE
 from skinclf._version import __version__
 from skinclf.conversion.verify import replay
-from skinclf.errors import ImageError, ModelError
+from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.named_bytes import NamedBytes
 from skinclf.inference.decode_limits import DecodeLimits
-from skinclf.inference.engine import Batch
 from skinclf.inference.factory import make_scorer
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
@@ -24,10 +23,13 @@ from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.serve.batcher import Batcher, Outcome
+from skinclf.serve.evidence import Evidence
 from skinclf.serve.explanations import Explanations
 from skinclf.serve.metrics import Metrics
+from skinclf.serve.patients import Fused, batch_of, offer
 from skinclf.serve.settings import ServeSettings
 from skinclf.serve.thresholds import OfferedThreshold, Thresholds
+from skinclf.tables.patient_metadata import Patient
 
 logger = logging.getLogger("skinclf")
 #: Keys of a model's training record that are told.
@@ -56,6 +58,9 @@ class Service:
     Attributes:
         predictor: Predictor with the default threshold.
         thresholds: Thresholds that requests may name.
+        fused: The model with age, sex and site; None where it has no terms for them.
+        evidence: What was measured of each model and lies beside it.
+        gate: What the image gate does, `off`, `mark` or `refuse`.
         notices: Sentences for the user of the server.
         checks: Golden samples that were replayed at the start, in words.
     """
@@ -99,10 +104,20 @@ class Service:
         if gate is None and plain and self.models[0].spec.gate:
             gate = "refuse"  # who sends one image sees an answer, and no column beside it
         plain = plain and gate in {None, "off"}
+        self.gate = gate or "off"
+        if settings.allow_ungated and self.gate != "refuse":
+            raise InvalidArgumentError(
+                f"`allow_ungated` is for a gate that refuses; the gate of this server is {self.gate}.",
+                parameter="allow_ungated",
+            )
         scorer = checked[0] if plain else make_scorer(self.models, gate=gate, **execution)
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
-        self.notices = self.thresholds.notices
+        self.evidence = [Evidence.of(model) for model in self.models]
+        told = [notice for found in self.evidence for notice in found.notices]
+        self.notices = (*self.thresholds.notices, *told)
+        self._base = predictor
+        self.fused = offer(predictor, threshold, force=force)
         self.predictor = self.thresholds.applied(self.thresholds.default, predictor)
         self.schema = Schema(predictor.spec.labels, 0, predictor.columns)
         self.metrics = Metrics()
@@ -130,18 +145,39 @@ class Service:
         """The contract of the model, or of the ensemble."""
         return self.predictor.spec
 
+    def offered(self, *, with_metadata: bool) -> Thresholds | Fused:
+        """What finds the threshold of a request, for the picture alone or with metadata.
+
+        Raises:
+            InvalidArgumentError: Metadata was given, and the model has no terms for it.
+        """
+        if not with_metadata:
+            return self.thresholds
+        if self.fused is None:
+            raise InvalidArgumentError(
+                "This server takes no metadata: its model has no terms for age, sex and site, or it gives label sets "
+                "of the picture alone.",
+                parameter="metadata",
+            )
+        return self.fused
+
     def predictions(
-        self, names: Sequence[str], outcomes: Sequence[Outcome], threshold: OfferedThreshold
+        self,
+        names: Sequence[str],
+        outcomes: Sequence[Outcome],
+        threshold: OfferedThreshold,
+        patients: Sequence[Patient] | None = None,
     ) -> list[Prediction]:
-        """Predictions of one request at a threshold."""
-        predictor = self.predictor
-        if threshold != self.thresholds.default:
-            predictor = self.thresholds.applied(threshold, predictor)
-        made: list[Prediction] = []
-        for name, outcome in zip(names, outcomes, strict=True):
-            failed = isinstance(outcome, ImageError)
-            batch = Batch([name], [outcome if failed else None], None if failed else outcome)  # type: ignore[arg-type, list-item]
-            made += predictor.predictions(batch)
+        """Predictions of one request at a threshold, with the entries of its images where it has some."""
+        if patients is not None and self.fused is not None:
+            made = self.fused.predictions(names, outcomes, threshold, patients)
+        else:
+            predictor = self.predictor
+            if threshold != self.thresholds.default:
+                predictor = self.thresholds.applied(threshold, self._base)
+            made = []
+            for name, outcome in zip(names, outcomes, strict=True):
+                made += predictor.predictions(batch_of(name, outcome))
         for prediction in made:
             self.metrics.image(prediction.status)
         return made
@@ -164,9 +200,15 @@ class Service:
         """The answer of `/v1/models`."""
         info = self.predictor.scorer.info
         return {
-            "models": [_described(model.spec, info) for model in self.models],
+            "models": [
+                _described(model.spec, info) | found.to_dict()
+                for model, found in zip(self.models, self.evidence, strict=True)
+            ],
             "columns": list(self.schema.columns),
             "explanations": self.explanations is not None,
+            "metadata": None if self.fused is None else self.fused.vocabulary,
+            "metadata_columns": None if self.fused is None else list(self.fused.schema.columns),
+            "gate": {"mode": self.gate, "allow_ungated": self.settings.allow_ungated},
             "limits": {"max_files": self.settings.max_files, "max_upload": self.settings.max_upload},
             "notice": NOTICE,
             "version": __version__,

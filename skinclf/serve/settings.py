@@ -30,6 +30,7 @@ class ServeSettings:
         allow_host: Further host names in the header `Host` that are answered.
         metrics: Whether `/metrics` is there.
         explanations: Whether overlays are offered.
+        allow_ungated: Whether a request may ask for the probability of an image that the gate refuses.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +45,7 @@ class ServeSettings:
     allow_host: tuple[str, ...] = ()
     metrics: bool = False
     explanations: bool = True
+    allow_ungated: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("max_upload", 1024), ("max_queue", 1), ("max_wait", 0)):

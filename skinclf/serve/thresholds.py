@@ -6,7 +6,7 @@ Each has what is known about it, and says so where nothing is: a bare number has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class OfferedThreshold:
         name: Name of the operating point, or `value`.
         value: Threshold on P(malignant), a float32 value.
         evidence: What was recorded about it, with the keys of a threshold file; empty for a number.
-        decision: Rule for the predicted class that comes with it.
+        decision: Rule for the predicted class that applies with it; None for the most probable class, or of two labels
+            with one malignant the decision at the threshold.
         default: Whether it is used where a request names none.
     """
 
@@ -59,6 +60,9 @@ class OfferedThreshold:
             "unit": known.get("unit"),
             "data": _data(known),
             "date": known.get("date"),
+            "decision": None
+            if self.decision is None
+            else {**self.decision.to_dict(), "words": str(self.decision)},
             "default": self.default,
         }
 
@@ -71,13 +75,16 @@ class Thresholds:
         text: Threshold in use where a request names none: a file, an operating point or a number; None takes the
             predictor's own.
         force: Whether a file that was made for another model is accepted.
+        default: Whether one of them is used where a request names none.
 
     Attributes:
         offered: The thresholds in ascending order of value.
         notices: Sentences for the user of the server.
     """
 
-    def __init__(self, predictor: Predictor, text: str | None = None, *, force: bool = False) -> None:
+    def __init__(
+        self, predictor: Predictor, text: str | None = None, *, force: bool = False, default: bool = True
+    ) -> None:
         spec = predictor.spec
         self._decision = predictor.decision
         made = {name: _point(name, point) for name, point in spec.operating_points.items()}
@@ -91,10 +98,10 @@ class Thresholds:
             chosen = made.get(text) or _of_file(found)
             if chosen.name not in made:
                 made |= _table(found)
-        made[chosen.name] = OfferedThreshold(
-            chosen.name, chosen.value, chosen.evidence, chosen.decision, default=True
-        )
-        self.offered = tuple(sorted(made.values(), key=lambda entry: (entry.value, entry.name)))
+        if default:
+            made[chosen.name] = replace(chosen, default=True)
+        ruled = [replace(entry, decision=entry.decision or self._decision) for entry in made.values()]
+        self.offered = tuple(sorted(ruled, key=lambda entry: (entry.value, entry.name)))
 
     @property
     def default(self) -> OfferedThreshold:
@@ -122,7 +129,8 @@ class Thresholds:
                 f"Unknown threshold; expected a number between 0 and 1 or one of {names}.",
                 parameter="threshold",
             )
-        return _number(value, self.default.decision)
+        stated = [entry.decision for entry in self.offered if entry.default]
+        return _number(value, stated[0] if stated else self._decision)
 
     def applied(self, entry: OfferedThreshold, predictor: Predictor) -> Predictor:
         """The predictor with a threshold, and with the rule among classes that belongs to it."""

@@ -43,6 +43,22 @@ def test_a_damaged_image_costs_its_row_and_exit_code_3(image_dir, tiny_bundle, t
     assert run([*command, "--runtime", "torch", "--target", "predicted", "--resume"]) == 3
 
 
+def test_metadata_adds_what_each_entry_contributes(image_dir, tmp_path, capsys):
+    from skinclf.images.discovery import scan_directory
+
+    image = Path(next(iter(scan_directory(image_dir))))
+    table = tmp_path / "patients.csv"
+    table.write_text(f"image,age,sex\n{image.name},70,\n", encoding="utf-8")
+    command = ["explain", str(image), "-o", str(tmp_path / "maps"), "--metadata", str(table)]
+    assert run(command) == 0, capsys.readouterr().err
+    (row,) = rows_of(tmp_path / "maps")
+    assert float(row["age_log_odds"]) > 0
+    assert (row["sex_log_odds"], row["site_log_odds"]) == ("0.0", "0.0")
+    assert run(["explain", str(image), "-o", str(tmp_path / "b"), "--metadata-terms", str(table)]) == 2
+    assert "--metadata TABLE" in capsys.readouterr().err
+    assert run([*command[:-3], str(tmp_path / "c"), "--check", "faithfulness", "--metadata", str(table)]) == 2
+
+
 def test_layers_are_listed_without_images(tiny_bundle, capsys):
     assert run(["explain", "--list-layers", "--model", str(tiny_bundle), "--runtime", "torch"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ import pytest
 from PIL import Image
 from support.colour_square import red_model, with_square
 
-from skinclf.errors import InvalidArgumentError, MismatchError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.explanation import Explainer, MapFolder, write_explanations
+from skinclf.explanation.folder import PARTS
 from skinclf.jobs.progress import Stop
+from skinclf.labels import LabelSet
+from skinclf.models.metadata_terms import MetadataTerms
 
 SQUARE = (80, 160, 30, 70, 18)
 
@@ -174,6 +178,65 @@ def test_resuming_under_another_question_is_refused(images, tmp_path):
             write_explanations(explainer(**other), names(images), MapFolder(path=folder, resume=True))
     with pytest.raises(MismatchError, match="inputs changed"):
         write_explanations(explainer(), names(images)[1:], MapFolder(path=folder, resume=True))
+
+
+def with_terms(**options) -> Explainer:
+    model = red_model(fit="crop")
+    terms = MetadataTerms(
+        codes=model.spec.labels.codes,
+        exponent=0.5,
+        age_from=(0.0, 50.0),
+        age=((0.4, -1.0), (-0.2, 1.0)),
+        sex={"male": (-0.1, 0.5)},
+        site={"torso": (0.3, -1.0)},
+        model=model.spec.identity.to_dict(),
+    )
+    model = replace(model, spec=model.spec.replace(metadata=terms))
+    return Explainer(model, runtime="torch", workers=0, batch_size=4, **options)
+
+
+def test_shares_of_picture_and_entries_stand_beside_the_map(images, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image,age,sex,site\na0.png,70,male,back\na1.png,,,\na2.png,70,,\n", encoding="utf-8")
+    folder, plain = tmp_path / "maps", tmp_path / "plain"
+    write_explanations(with_terms(), names(images), folder, metadata=str(table))
+    write_explanations(with_terms(), names(images), plain)
+    rows, before = rows_of(folder), rows_of(plain)
+    for row, old in zip(rows, before, strict=True):
+        assert {k: v for k, v in row.items() if k not in PARTS} == {
+            k: v for k, v in old.items() if k not in PARTS
+        }
+        assert not any(old[name] for name in PARTS)
+        if row["status"] != "ok":
+            assert not any(row[name] for name in PARTS)
+            continue
+        image, age, sex, site, total = (float(row[name]) for name in PARTS)
+        assert image == pytest.approx(float(row["log_odds"]), abs=1e-5)
+        assert image + age + sex + site == pytest.approx(total, abs=1e-6)
+    (full, blank, one) = (next(r for r in rows if r["image"].endswith(f"a{i}.png")) for i in range(3))
+    fused = with_terms().predictor.predict(full["image"], metadata={"age": 70, "sex": "m", "site": "back"})
+    p = fused.probability_malignant
+    assert float(full["fused_log_odds"]) == pytest.approx(np.log(p / (1 - p)), abs=1e-5)
+    assert [blank[f"{name}_log_odds"] for name in ("age", "sex", "site")] == ["0.0"] * 3
+    assert [one["sex_log_odds"], one["site_log_odds"]] == ["0.0"] * 2
+    assert float(one["age_log_odds"]) == pytest.approx(0.6, abs=1e-6)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count('class="parts"') == 8
+    assert 'class="parts"' not in (plain / "index.html").read_text(encoding="utf-8")
+    with pytest.raises(MismatchError, match=r"metadata\.sha256 was"):
+        write_explanations(with_terms(), names(images), MapFolder(path=folder, resume=True))
+
+
+def test_shares_need_terms_and_a_malignant_class(images, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image,age\na0.png,70\n", encoding="utf-8")
+    with pytest.raises(ModelError, match="has no terms for metadata"):
+        write_explanations(explainer(), names(images), tmp_path / "maps", metadata=str(table))
+    made = with_terms()
+    silent = LabelSet("quiet", tuple(replace(label, malignant=None) for label in made.predictor.spec.labels))
+    made.predictor._spec = made.predictor.spec.replace(labels=silent)
+    with pytest.raises(InvalidArgumentError, match="do not say which of them are malignant"):
+        write_explanations(made, names(images), tmp_path / "maps", metadata=str(table))
 
 
 def test_files_of_others_are_never_replaced(images, tmp_path):

@@ -85,9 +85,44 @@ def test_parts_of_the_log_odds_sum_to_the_fused_ones():
     fused = TERMS.fuse(p[None], TERMS.places([patient]))[0]
     assert parts["total"] == pytest.approx(logit(fused[list(MALIGNANT)].sum(dtype=np.float64)), abs=1e-4)
     assert parts["image"] + parts["age"] + parts["sex"] + parts["site"] == pytest.approx(parts["total"])
+    logs = np.log(p.astype(np.float64)) + TERMS.offsets(TERMS.places([patient]))[0]
+    inside = np.isin(np.arange(7), MALIGNANT)
+    exact = np.log(np.exp(logs[inside]).sum()) - np.log(np.exp(logs[~inside]).sum())
+    assert parts["total"] == pytest.approx(exact, abs=1e-6)
+    assert TERMS.contributions(p, TERMS.places([patient])[0], MALIGNANT) == parts
     blank = TERMS.contributions(p, Patient(65.0), MALIGNANT)
     assert (blank["sex"], blank["site"]) == (0.0, 0.0)
     assert blank["age"] > 0
+    nothing = TERMS.contributions(p, Patient(), MALIGNANT)
+    assert (nothing["age"], nothing["sex"], nothing["site"]) == (0.0, 0.0, 0.0)
+    assert (
+        nothing["total"]
+        == nothing["image"]
+        == pytest.approx(logit(p[inside].sum(dtype=np.float64)), abs=1e-6)
+    )
+
+
+def test_the_share_of_an_entry_does_not_depend_on_the_order_of_entries():
+    """With two entries the Shapley value is the mean of adding it first and adding it last."""
+    p = some_probabilities(1)[0]
+    uneven = replace(
+        TERMS, age=((2.0, -1.0, 0, 0, 1.0, 0, 0),) * 2, sex={"male": (-1.0, 0, 1.0, 0, 2.0, 0, 0)}
+    )
+
+    def total(patient):
+        return uneven.contributions(p, patient, MALIGNANT)["total"]
+
+    parts = uneven.contributions(p, Patient(65.0, "male"), MALIGNANT)
+    first = total(Patient(65.0)) - total(Patient())
+    last = total(Patient(65.0, "male")) - total(Patient(None, "male"))
+    assert parts["age"] == pytest.approx((first + last) / 2, abs=1e-9)
+    assert first != pytest.approx(last, abs=1e-6)
+
+
+@pytest.mark.parametrize("malignant", [(), tuple(range(7))])
+def test_without_malignancy_there_is_nothing_to_share(malignant):
+    with pytest.raises(ModelError, match="some classes are malignant and others"):
+        TERMS.contributions(some_probabilities(1)[0], Patient(65.0), malignant)
 
 
 def test_terms_survive_json_and_the_configuration(tmp_path):

@@ -209,6 +209,29 @@ def test_the_description_holds_for_real_answers(server: Running):
         ),
         ("post", "/v1/explanations", server.request("POST", "/v1/explanations", LESIONS[0], raw)),
     ]
+    check_description(described, answers)
+    schema = {"$ref": "#/components/schemas/Predictions", "components": described["components"]}
+    assert not jsonschema.Draft202012Validator(schema).is_valid(server.get("/v1/models").json())
+
+
+def test_the_description_holds_for_answers_of_the_built_in_model():
+    """It has metadata terms, a gate, figures by subgroup and checks of its maps."""
+    raw = {"Content-Type": "image/jpeg", "Accept": "application/json"}
+    with running(processes=False, allow_ungated=True) as server:
+        described = server.get("/openapi.json").json()
+        answers = [("get", path, server.get(path)) for path in ("/v1/models", "/v1/thresholds")]
+        for path in (
+            "/v1/predictions?age=60&include=contributions,cells",
+            "/v1/predictions?gate=mark&sex=male&site=back&include=contributions",
+            "/v1/explanations?gate=mark",
+        ):
+            answer = server.request("POST", path, LESIONS[0], raw)
+            answers += [("post", path.partition("?")[0], answer)]
+    assert [answer.status for _, _, answer in answers] == [200] * 5
+    check_description(described, answers)
+
+
+def check_description(described: dict[str, Any], answers: list[tuple[str, str, Answer]]) -> None:
     for method, path, answer in answers:
         stated = described["paths"][path][method]["responses"][str(answer.status)]
         if "$ref" in stated:
@@ -217,8 +240,6 @@ def test_the_description_holds_for_real_answers(server: Running):
         jsonschema.Draft202012Validator({**schema, "components": described["components"]}).validate(
             answer.json()
         )
-    schema = {"$ref": "#/components/schemas/Predictions", "components": described["components"]}
-    assert not jsonschema.Draft202012Validator(schema).is_valid(server.get("/v1/models").json())
 
 
 def test_every_route_is_described(server: Running):

@@ -11,18 +11,23 @@ from typing import Any
 
 import pytest
 from support.command_lines import command_lines, parse
+from support.metadata import fake_terms
 from support.pictures import encode
 from support.server import Running, running
 
 from skinclf.images.synthetic import synthetic_lesion
+from skinclf.models.bundle import read_spec, write_spec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000/"
 
 
 @pytest.fixture(scope="module")
-def server(tiny_bundle: Path) -> Iterator[Running]:
-    with running(tiny_bundle, processes=False) as started:
+def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("docs") / "tiny"))
+    spec = read_spec(folder)
+    write_spec(folder, spec.replace(metadata=fake_terms(spec)))
+    with running(folder, processes=False) as started:
         yield started
 
 
@@ -55,7 +60,7 @@ def test_curl_gets_what_the_page_says(server: Running, folder: Path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     lines = [line[2:] for line in TEXT.splitlines() if line.startswith("$ curl ")]
-    assert len(lines) == 4
+    assert len(lines) == 6
     said = [
         subprocess.run(
             ["sh", "-c", line.replace(ADDRESS, server.url)], capture_output=True, check=True, timeout=120
@@ -65,4 +70,6 @@ def test_curl_gets_what_the_page_says(server: Running, folder: Path):
     assert b'"image": "b.png"' in said[0]
     assert said[1].startswith(b"image,probability_malignant,")
     assert b'"threshold": 0.3' in said[2]
+    assert b'"contributions": {"image": ' in said[4]
+    assert b'"metadata_shift": 1.2' in said[5]
     assert (folder / "map.png").read_bytes().startswith(b"\x89PNG")

@@ -21,6 +21,7 @@ from skinclf_cli.errors import DONE, INTERRUPTED, PARTLY_FAILED
 from skinclf_cli.interrupts import resume_command, stopping
 from skinclf_cli.options import (
     EXISTING,
+    EXISTING_FILE,
     EXISTING_FOLDER,
     FOLDER,
     hub_options,
@@ -48,6 +49,8 @@ class MapOptions:
     list_layers: bool
     scale: Literal["image", "common"]
     masks: Path | None
+    metadata: Path | None
+    metadata_terms: Path | None
     resume: bool
     overwrite: bool
 
@@ -103,6 +106,19 @@ map_options = packed(
         "--masks",
         type=EXISTING_FOLDER,
         help="Folder of lesion masks, for the share of each map inside its lesion, and for --check masks.",
+    ),
+    click.option(
+        "--metadata",
+        type=EXISTING_FILE,
+        metavar="TABLE",
+        help="Table of age, sex and site by image; adds what the picture and each entry contribute to the log-odds of "
+        "malignancy. Maps are of the picture alone.",
+    ),
+    click.option(
+        "--metadata-terms",
+        type=EXISTING_FILE,
+        metavar="FILE",
+        help="File of `skinclf metadata fit` with what age, sex and site add. Default: that of the model.",
     ),
     click.option("--resume", is_flag=True, help="Complete an interrupted run, or start one."),
     click.option("--overwrite", is_flag=True, help="Replace the maps of an earlier run."),
@@ -166,6 +182,8 @@ def explain(
         --check randomisation,faithfulness
     skinclf explain --list-layers --model bundle/
     """  # noqa: D301 - click's paragraph mark
+    if maps.metadata_terms is not None and maps.metadata is None:
+        raise click.UsageError("--metadata-terms needs --metadata TABLE.")
     make = Make(maps, choice, options, hub, execution)
     if maps.list_layers:
         for line in make.explainers(("gradcam",) if maps.methods == ("auto",) else maps.methods)[0].layers:
@@ -175,9 +193,14 @@ def explain(
         raise click.UsageError("Give --output, the folder of the maps or of the checks.")
     inputs = source.inputs()
     if any(checks.check):
+        if maps.metadata is not None:
+            raise click.UsageError(
+                "--check measures maps, which are of the picture alone; leave out --metadata."
+            )
         return _check(make, checks, inputs, maps.output, as_json=as_json)
     from skinclf.explanation.folder import MapFolder
     from skinclf.explanation.run import write_explanations
+    from skinclf.inference.metadata.fused import read_terms
     from skinclf.jobs.progress import Stop
 
     folder = MapFolder(path=maps.output, resume=maps.resume, overwrite=maps.overwrite)
@@ -189,6 +212,9 @@ def explain(
     stop = Stop()
     with stopping(stop), run_bar(inputs) as show:
         how: Any = {"scale": maps.scale, "masks": maps.masks, "stop": stop, "progress": show}
+        if maps.metadata is not None:
+            how["metadata"] = str(maps.metadata)
+            how["terms"] = None if maps.metadata_terms is None else read_terms(maps.metadata_terms)
         given: Any = explainers if len(explainers) > 1 else explainers[0]
         summary = write_explanations(given, inputs, folder, **how)
     if as_json:

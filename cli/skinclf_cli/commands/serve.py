@@ -43,6 +43,7 @@ class ServerOptions:
     timeout: float
     grace: float
     explanations: bool
+    allow_ungated: bool
     metrics: bool
     show: bool
 
@@ -51,7 +52,9 @@ class ServerOptions:
         from skinclf.serve.settings import ServeSettings, read_token
 
         names = ("host", "port", "no_token", "allow_host", "max_upload", "max_queue", "max_wait", "timeout")
-        values: dict[str, Any] = {name: getattr(self, name) for name in (*names, "grace", "metrics")}
+        values: dict[str, Any] = {
+            name: getattr(self, name) for name in (*names, "grace", "metrics", "allow_ungated")
+        }
         token = None if self.token_file is None else read_token(self.token_file)
         return ServeSettings(token=token, explanations=self.explanations, **values)
 
@@ -126,6 +129,11 @@ server_options = packed(
         help="Time for requests in hand when the server is stopped.",
     ),
     click.option("--explanations/--no-explanations", default=True, help="Offer overlays. Default: yes."),
+    click.option(
+        "--allow-ungated",
+        is_flag=True,
+        help="Let requests ask for the probability of an image that the gate refuses; the page then offers to show it.",
+    ),
     click.option("--metrics", is_flag=True, help="Serve counters at /metrics, in the Prometheus format."),
     click.option("--open", "show", is_flag=True, help="Open the page in a browser."),
     title="Server",
@@ -200,5 +208,6 @@ def serve(
         weights=choice.weights,
         conformal=sets,
         refer_below=decision.refer_below,
+        gate=decision.gate,
     )
     return DONE

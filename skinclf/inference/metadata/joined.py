@@ -51,6 +51,26 @@ class JoinedMetadata:
         """Columns of the predictions table that stand beside the fused probabilities."""
         return {P_IMAGE: float, SHIFT: float}
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers that come of it: the terms, and a hash of the entries."""
+        return {"terms": self.terms.fingerprint, "sha256": self.description["sha256"]}
+
+    def contributions(
+        self, name: str, probabilities: Sequence[float], malignant: Sequence[int]
+    ) -> dict[str, float]:
+        """What picture and entries of one image contribute; see `MetadataTerms.contributions`.
+
+        Args:
+            name: Name of the image.
+            probabilities: Calibrated probabilities of the picture alone, in label order.
+            malignant: Indices of the malignant classes.
+
+        Raises:
+            ModelError: All classes are malignant, or none is.
+        """
+        return self.terms.contributions(probabilities, self.places[self.rows[name]], malignant)
+
     def fuse(self, names: Sequence[str], scored: ScoredBatch, spec: ModelSpec) -> ScoredBatch:
         """The batch with fused probabilities, those of the picture beside them.
 

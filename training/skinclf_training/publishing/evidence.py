@@ -1,0 +1,72 @@
+"""What the page of `skinclf serve` shows of a built-in model, written beside its weights from the files of its card.
+
+Usage: python -m skinclf_training.publishing.evidence
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from skinclf._utils.files import replace_file
+from skinclf.models.load import load_model
+from skinclf.models.registry import list_models
+from skinclf_training.publishing.card import CHECKS, METRICS, check_same_model, read_evaluation
+from skinclf_training.publishing.card_text import cards_dir
+
+log = logging.getLogger("skinclf")
+#: Parts of `metrics.json` that are kept; curves and errors are in the card.
+_KEPT = (
+    "schema",
+    "kind",
+    "skinclf_version",
+    "created",
+    "notice",
+    "name",
+    "model",
+    "settings",
+    "threshold",
+    "subgroups",
+)
+_DATA = ("labels_file", "split", "n", "lesions", "fingerprint")
+
+
+def shown_part(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an evaluation that the page shows, under their own names."""
+    return {
+        **{key: metrics[key] for key in _KEPT},
+        "data": {key: metrics["data"][key] for key in _DATA},
+    }
+
+
+def write_all() -> list[Path]:
+    """Write both files of every built-in model whose card has them.
+
+    Raises:
+        MismatchError: A card is of another model.
+    """
+    written = []
+    for known in list_models():
+        if known.folder is None:
+            continue
+        card, spec = cards_dir() / known.name, load_model(known.name).spec
+        for name in (METRICS, CHECKS):
+            if not (card / name).is_file():
+                continue
+            content = (
+                read_evaluation(card / name) if name == METRICS else json.loads((card / name).read_text())
+            )
+            check_same_model(content, spec, card / name)
+            kept = shown_part(content) if name == METRICS else content
+            path = Path(known.folder) / name
+            replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
+            log.info("%s: %s bytes", path, f"{path.stat().st_size:,}")
+            written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    write_all()

@@ -26,6 +26,7 @@ LARGER = {
     ),
     "skinclf/inference": (18, "the scorers, the engine under them and the predictor over them"),
     "skinclf/decisions": (14, "one module or package for each thing that is fitted"),
+    "skinclf/evaluation": (14, "one module or package for each thing that is measured"),
     "cli/skinclf_cli/commands": (24, "one module for each command"),
 }
 #: Folders of tests that belong to no room of `skinclf`.

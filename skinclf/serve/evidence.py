@@ -7,7 +7,7 @@ models bring the parts of them that are shown; `skinclf_training.publishing.evid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ class Evidence:
     Attributes:
         subgroups: Figures by subgroup with the data they come from; None where none were measured.
         checks: Checks of maps, with the method and target that they are of; None where none were made.
+        about: Sentences of the model's card: `limitations`, `failure_modes` and `citation`.
         notices: Sentences on files that cannot be shown.
     """
 
     subgroups: Mapping[str, Any] | None = None
     checks: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
     @classmethod
@@ -54,11 +56,14 @@ class Evidence:
             try:
                 content = read(path)
                 _check_model(content, model.spec, path)
-                found[name] = _subgroups(content) if name == METRICS else _checks(content)
+                if name == METRICS:
+                    found["about"], found[name] = _about(content), _subgroups(content)
+                else:
+                    found[name] = _checks(content)
             except (InvalidArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
                 text = str(error) if isinstance(error, InvalidArgumentError) else f"{path}: {error!r}."
                 notices.append(f"Not shown beside the model: {text}")
-        return cls(found.get(METRICS), found.get(CHECKS), tuple(notices))
+        return cls(found.get(METRICS), found.get(CHECKS), found.get("about", {}), tuple(notices))
 
     def checks_of(self, method: str, target: str) -> Mapping[str, Any] | None:
         """Checks of the maps of a method and target; None where they were not made of these."""
@@ -66,9 +71,19 @@ class Evidence:
             return None
         return self.checks
 
+    @property
+    def limits(self) -> list[str]:
+        """Sentences on what the model cannot do, from its card."""
+        return list(self.about.get("limitations", ()))
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: the keys `subgroups` and `map_checks` of a model of `/v1/models`."""
-        return {"subgroups": self.subgroups, "map_checks": self.checks}
+        """JSON form: some keys of a model of `/v1/models`."""
+        return {
+            "failures": list(self.about.get("failure_modes", ())),
+            "citation": self.about.get("citation"),
+            "subgroups": self.subgroups,
+            "map_checks": self.checks,
+        }
 
 
 def _check_model(content: Mapping[str, Any], spec: ModelSpec, path: Path) -> None:
@@ -82,6 +97,16 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     if content.get("kind") != _KIND or content.get("schema") != _SCHEMA:
         raise InvalidArgumentError(f"{path}: no evaluation (schema {_SCHEMA}).")
     return content
+
+
+def _about(content: Mapping[str, Any]) -> dict[str, Any]:
+    about = content.get("about") or {}
+    found: dict[str, Any] = {
+        key: [str(x) for x in about.get(key, ())] for key in ("limitations", "failure_modes")
+    }
+    if about.get("citation"):
+        found["citation"] = str(about["citation"])
+    return found
 
 
 def _subgroups(content: Mapping[str, Any]) -> dict[str, Any] | None:

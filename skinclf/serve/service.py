@@ -35,6 +35,8 @@ logger = logging.getLogger("skinclf")
 #: Keys of a model's training record that are told.
 _PLAIN = frozenset({"device", "runtime", "precision"})
 _DEFAULTS: Mapping[str, Any] = {"tta": "none", "average": "probability"}
+#: Malignant diagnoses that many data sets leave out, by code.
+_OFTEN_MISSING: Mapping[str, str] = {"scc": "squamous cell carcinoma", "mcc": "Merkel cell carcinoma"}
 _TRAINING = ("data", "split_sha256", "seed", "epochs", "selected_by", "init")
 
 
@@ -201,7 +203,7 @@ class Service:
         info = self.predictor.scorer.info
         return {
             "models": [
-                _described(model.spec, info) | found.to_dict()
+                _described(model.spec, info, found) | found.to_dict()
                 for model, found in zip(self.models, self.evidence, strict=True)
             ],
             "columns": list(self.schema.columns),
@@ -275,15 +277,17 @@ def _allowed(spec: ModelSpec, scorer: NetworkScorer, tolerance: float) -> float:
     return max(tolerance, float(record.get("largest_change") or 0.05))
 
 
-def _described(spec: ModelSpec, info: Mapping[str, Any]) -> dict[str, Any]:
+def _described(spec: ModelSpec, info: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
     codes = ", ".join(spec.labels.codes)
     limits = [
         f"It knows {len(spec.labels)} classes ({codes}) and gives every picture one of them, whatever it shows.",
+        *_unknown(spec),
         f"It is meant for {spec.domain}; for other pictures its probabilities mean nothing.",
     ]
     trained = spec.training.get("data")
     if trained:
         limits.append(f"It was trained on {trained}; elsewhere it may be wrong more often.")
+    limits += evidence.limits
     return {
         "name": spec.name,
         "architecture": spec.architecture,
@@ -299,3 +303,12 @@ def _described(spec: ModelSpec, info: Mapping[str, Any]) -> dict[str, Any]:
         "limits": limits,
         "training": {key: spec.training[key] for key in _TRAINING if spec.training.get(key) is not None},
     }
+
+
+def _unknown(spec: ModelSpec) -> list[str]:
+    """Malignant diagnoses that a model of several classes has none for."""
+    known = {code.lower() for code in spec.labels.codes} | {label.name.lower() for label in spec.labels}
+    missing = [name for code, name in _OFTEN_MISSING.items() if not {code, name.lower()} & known]
+    if len(spec.labels) < 3 or not missing:
+        return []
+    return [f"It has no class for {' or '.join(missing)}: such a lesion gets another name."]

@@ -19,7 +19,7 @@ from skinclf.models.class_decision import ClassDecision
 from skinclf.models.load import load_model
 from skinclf.serve.evidence import Evidence
 from skinclf.serve.settings import ServeSettings
-from skinclf_training.publishing.card_text import cards_dir
+from skinclf_training.publishing.card_text import cards_dir, find_about
 from skinclf_training.publishing.evidence import shown_part
 
 NOISE = np.random.default_rng(0).integers(0, 256, (150, 200, 3)).astype(np.uint8)
@@ -78,7 +78,9 @@ def test_the_built_in_models_bring_the_figures_of_their_cards():
         model, card = load_model(name), cards_dir() / name
         assert model.folder is not None
         metrics = json.loads((card / "metrics.json").read_text(encoding="utf-8"))
-        assert json.loads((model.folder / "metrics.json").read_text(encoding="utf-8")) == shown_part(metrics)
+        assert json.loads((model.folder / "metrics.json").read_text(encoding="utf-8")) == shown_part(
+            metrics, find_about(model.spec)
+        )
         checks = json.loads((card / "explanation.json").read_text(encoding="utf-8"))
         assert json.loads((model.folder / "explanation.json").read_text(encoding="utf-8")) == checks
         found = Evidence.of(model)

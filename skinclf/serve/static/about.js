@@ -1,6 +1,7 @@
 // What the model is, what it does not know, and under which licence: everything that the server says of it.
 
 import { byId, facts, fill, make } from "./dom.js";
+import { subgroupTable, verdict } from "./evidence.js";
 
 /** Fills the dialog, the line under the title and the footer once the model is known. */
 export function showAbout(session) {
@@ -46,6 +47,8 @@ function content(session, close) {
     facts([
       ["Version", session.version],
       ["Images in a request", session.limits.max_files],
+      ["Gate", GATES[session.gate.mode]],
+      ["Age, sex and site", session.metadata ? "taken into account where they are stated" : "not taken"],
       ["Maps", session.explanations ? "drawn when an image is opened" : "not available"],
       ["Storage", "none: neither images nor names are kept"],
     ]),
@@ -61,6 +64,11 @@ function described(model) {
     make("h3", {}, model.name),
     make("h4", {}, "Limits"),
     limits.length ? make("ul", { class: "limits" }, limits.map((sentence) => make("li", {}, sentence))) : make("p", {}, "The model states no limits."),
+    model.failures.length ? [make("h4", {}, "Known failures"), make("ul", { class: "limits" }, model.failures.map((sentence) => make("li", {}, sentence)))] : null,
+    make("h4", {}, "Figures by subgroup"),
+    subgroupTable(model.subgroups),
+    make("h4", {}, model.map_checks ? `Maps by ${model.map_checks.method}, target ${model.map_checks.target}` : "Maps"),
+    verdict(model.map_checks, "model-checks"),
     make("h4", {}, "Classes that it knows; any other diagnosis is forced into one of them"),
     make("ul", { class: "labels" }, labels),
     make("h4", {}, "Licence and origin"),
@@ -69,6 +77,7 @@ function described(model) {
       ["Images it is for", model.domain ? text(model.domain) : "not stated"],
       ...Object.entries(model.training ?? {}).map(([name, value]) => [titled(name), text(value)]),
     ]),
+    model.citation ? make("details", {}, make("summary", {}, "Citation of the data"), make("pre", { class: "citation" }, model.citation)) : null,
     make("h4", {}, "Identity"),
     facts([
       ["Architecture", model.architecture],
@@ -78,6 +87,12 @@ function described(model) {
     ]),
   );
 }
+
+const GATES = {
+  off: "off: every picture gets probabilities",
+  mark: "says what it notices about an image, and refuses none",
+  refuse: "images that the model should not answer for get no probability",
+};
 
 const titled = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 

@@ -1,5 +1,7 @@
 // Requests to the server: the token, waiting when it is busy, and errors as one sentence.
 
+import { blank } from "./patient.js";
+
 const TRIES = 6;
 
 /** A request that was refused or could not be sent; `code` is the server's word. */
@@ -29,18 +31,28 @@ export class Api {
     return this.#json("v1/thresholds");
   }
 
-  /** Predicts files, each as {file, name}, in their order. */
-  predict(files, signal) {
+  /**
+   * Predicts entries, each with {file, name} and perhaps {patient}, in their order. With any patient the rows are those
+   * with metadata; `threshold` then names one of theirs, and `ungated` asks for what the gate refuses.
+   */
+  predict(entries, signal, { threshold = null, ungated = false } = {}) {
     const body = new FormData();
-    for (const { file, name } of files) body.append("files", file, name);
-    return this.#json("v1/predictions?include=cells", { method: "POST", body, signal });
+    const known = entries.some(({ patient }) => !blank(patient));
+    const query = new URLSearchParams({ include: known ? "cells,contributions" : "cells" });
+    if (ungated) query.set("gate", "mark");
+    if (known) {
+      if (threshold) query.set("threshold", threshold.name === "value" ? threshold.text : threshold.name);
+      body.append("metadata", JSON.stringify(entries.map(({ patient }) => patient ?? {})));
+    }
+    for (const { file, name } of entries) body.append("files", file, name);
+    return this.#json(`v1/predictions?${query}`, { method: "POST", body, signal });
   }
 
   /** A map of one file, as the server describes it. */
-  explain({ file, name }, signal) {
+  explain({ file, name, ungated }, signal) {
     const body = new FormData();
     body.append("files", file, name);
-    return this.#json("v1/explanations", { method: "POST", body, signal });
+    return this.#json(`v1/explanations${ungated ? "?gate=mark" : ""}`, { method: "POST", body, signal });
   }
 
   async #json(path, options = {}) {

@@ -17,7 +17,7 @@ import { Uploader } from "./upload.js";
 const api = new Api(askToken);
 const session = new Session();
 const uploader = new Uploader(api, session);
-const detail = new Detail(api, session);
+const detail = new Detail(api, session, uploader);
 showAbout(session);
 showThreshold(session);
 showStrip(session);

@@ -1,6 +1,8 @@
 // The dialog of one image: picture, map, sentence, decision with its provenance, all classes.
 
-import { byId, facts, fill, make, probability } from "./dom.js";
+import { byId, facts, fill, make, probability, rate } from "./dom.js";
+import { verdict } from "./evidence.js";
+import { entriesForm, shares } from "./patient.js";
 import { decisionChip, marks, thumbnail } from "./table.js";
 import { provenance } from "./threshold.js";
 
@@ -8,9 +10,11 @@ import { provenance } from "./threshold.js";
 export class Detail {
   #abort = null;
 
-  constructor(api, session) {
+  constructor(api, session, uploader) {
     this.api = api;
     this.session = session;
+    this.uploader = uploader;
+    this.entriesOpen = false;
     this.dialog = byId("detail");
     this.dialog.addEventListener("close", () => {
       this.#abort?.abort();
@@ -18,7 +22,7 @@ export class Detail {
     });
     session.addEventListener("change", () => {
       // An image that was opened before its answer came.
-      if (this.dialog.open && this.entry && this.entry.state !== this.state) this.#again();
+      if (this.dialog.open && this.entry && this.#stateOf(this.entry) !== this.state) this.#again();
     });
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
@@ -36,7 +40,7 @@ export class Detail {
   #show(entry) {
     this.#abort?.abort();
     this.entry = entry;
-    this.state = entry.state;
+    this.state = this.#stateOf(entry);
     const place = this.entries.indexOf(entry);
     const step = (by, text) =>
       make("button", { type: "button", id: `detail-${text.toLowerCase()}`, disabled: !this.entries[place + by], onclick: () => this.#step(by) }, text);
@@ -55,9 +59,47 @@ export class Detail {
         ),
       ),
       make("div", { class: "pictures" }, this.#picture(entry), this.#map(entry)),
-      entry.state === "ok" ? this.#decision(entry) : failure(entry),
+      entry.state === "ok" ? this.#decision(entry) : this.#failure(entry),
+      this.#entries(entry),
       make("p", { class: "small" }, this.session.notice),
     );
+  }
+
+  #stateOf(entry) {
+    return `${entry.state} ${entry.turn} ${this.session.fused}`;
+  }
+
+  /** Classifies an entry again with other facts beside its picture. */
+  #send(entry, facts) {
+    this.uploader.send(this.session.again(entry, facts));
+  }
+
+  #entries(entry) {
+    const { metadata } = this.session;
+    const settled = entry.state === "ok" || entry.state === "unsent" || entry.row?.status === "gated";
+    if (!metadata || !settled) return null;
+    return entriesForm(metadata, entry.patient, {
+      open: this.entriesOpen,
+      toggled: (open) => {
+        this.entriesOpen = open;
+      },
+      apply: (patient) => this.#send(entry, { patient }),
+    });
+  }
+
+  #failure(entry) {
+    const text = entry.row ? entry.row.error : "The server has not answered yet.";
+    const said = make("p", { class: "problem" }, entry.row ? make("strong", {}, `${entry.row.status.replaceAll("_", " ")}. `) : "", text);
+    if (entry.row?.status !== "gated") return said;
+    const { gate_reasons: reasons, p_familiar: familiar } = entry.row;
+    const about = facts([
+      ["Noticed", (reasons || "").split("|").join(", ").replaceAll("_", " ")],
+      ["Familiarity", typeof familiar === "number" ? `${familiar.toPrecision(2)} (share of the model's own images that look as strange)` : null],
+    ]);
+    const more = this.session.gate.allow_ungated
+      ? make("div", { class: "actions" }, make("button", { type: "button", id: "show-anyway", onclick: () => this.#send(entry, { ungated: true }) }, "Show anyway"))
+      : make("p", { class: "small" }, "This server gives no probability of images that its gate refuses.");
+    return make("div", { class: "gated" }, said, about, more);
   }
 
   #again() {
@@ -103,7 +145,7 @@ export class Detail {
 
   #decision(entry) {
     const { row } = entry;
-    const { threshold, model, labels } = this.session;
+    const { threshold, labels } = this.session;
     const { flagged, name } = this.session.decision(entry);
     const shown = new Set(labels.map(({ code }) => `p_${code}`));
     const rest = this.session.columns.filter((column) => !KNOWN.has(column) && !shown.has(column));
@@ -115,6 +157,7 @@ export class Detail {
         {},
         make("h3", {}, "Decision"),
         marks(row),
+        row.gate === "unfit" ? make("p", { class: "problem", id: "ungated" }, "The gate refuses this image: the model should not answer for it. Its numbers are shown because they were asked for.") : null,
         make(
           "p",
           { class: "verdict" },
@@ -122,10 +165,10 @@ export class Detail {
           decisionChip(flagged),
         ),
         make("p", {}, flagged === null ? "" : `${flagged ? "Flagged" : "Not flagged"} at this threshold. `, `Class by the model's rule: ${name}.`),
-        threshold ? facts(provenance(threshold, model)) : null,
+        threshold ? facts([...provenance(threshold, this.session), ...costs(threshold)]) : null,
         facts(rest.map((column) => [column, row[column] === null ? "" : String(row[column] ?? "")])),
       ),
-      make("section", {}, make("h3", {}, "Classes"), classes(row, labels)),
+      make("div", {}, make("section", {}, make("h3", {}, "Classes"), classes(row, labels)), entry.parts ? shares(entry.parts, row) : null),
     );
   }
 }
@@ -134,9 +177,14 @@ const KNOWN = new Set(
   "image probability_malignant predicted_label predicted_class threshold flagged gate_reasons status error".split(" "),
 );
 
-function failure(entry) {
-  const text = entry.row ? entry.row.error : "The server has not answered yet.";
-  return make("p", { class: "problem" }, entry.row ? make("strong", {}, `${entry.row.status.replaceAll("_", " ")}. `) : "", text);
+/** What the threshold cost in the data it was chosen on. */
+function costs({ sensitivity, specificity, flagged_per_1000: flagged }) {
+  const known = (value) => (value ? rate(value) : null);
+  return [
+    ["Sensitivity", known(sensitivity)],
+    ["Specificity", known(specificity)],
+    ["Flagged", flagged === null || flagged === undefined ? null : `${Math.round(flagged)} of 1,000 such images`],
+  ];
 }
 
 function drawn(figure, { name, map }) {
@@ -145,7 +193,7 @@ function drawn(figure, { name, map }) {
   return fill(
     figure,
     make("span", { class: "thumb" }, make("img", { src: map.url, alt: `Map of where the model is sensitive in ${name}`, id: "overlay" })),
-    make("figcaption", {}, make("strong", { id: "sentence" }, map.sentence), make("span", { class: "small" }, ` ${map.method}${layer}, target ${map.target}${peak}.`)),
+    make("figcaption", {}, make("strong", { id: "sentence" }, map.sentence), make("span", { class: "small" }, ` ${map.method}${layer}, target ${map.target}${peak}.`), verdict(map.checks)),
   );
 }
 

@@ -2,7 +2,8 @@
 
 import { attribution } from "./about.js";
 import { facts, make, probability, rate, save } from "./dom.js";
-import { decisionChip, summary } from "./table.js";
+import { blank, words } from "./patient.js";
+import { decisionChip, marks, summary } from "./table.js";
 import { provenance } from "./threshold.js";
 
 const SIDE = 160;
@@ -34,7 +35,7 @@ function charset() {
 }
 
 function body(session, entries, pictures) {
-  const { threshold, model } = session;
+  const { threshold } = session;
   const heads = ["Image", "P(malignant)", "At this threshold", "Class by the model's rule", "Status"].map((text) => make("th", { scope: "col" }, text));
   return [
     make("p", { class: "notice", role: "note" }, session.notice),
@@ -49,7 +50,7 @@ function body(session, entries, pictures) {
             { class: "card" },
             make("h2", {}, "Threshold"),
             facts([
-              ...provenance(threshold, model),
+              ...provenance(threshold, session),
               ["Sensitivity", rate(threshold.sensitivity)],
               ["Specificity", rate(threshold.specificity)],
               ["Flagged of 1,000", threshold.flagged_per_1000 === null ? "not stated" : Math.round(threshold.flagged_per_1000)],
@@ -76,7 +77,7 @@ function row(session, entry, picture) {
     "tr",
     {},
     name,
-    make("td", {}, probability(entry.row.probability_malignant)),
+    make("td", {}, marks(entry.row), probability(entry.row.probability_malignant), blank(entry.patient) ? null : make("span", { class: "small beside" }, ` with ${words(entry.patient)}; picture alone ${probability(entry.row.p_image_malignant)}`)),
     make("td", {}, decisionChip(decision.flagged)),
     make("td", {}, decision.name),
     make("td", {}, entry.row.status),

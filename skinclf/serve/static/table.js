@@ -1,6 +1,7 @@
 // The table: a row for each image, sorted and filtered.
 
 import { byId, count, fill, make, probability } from "./dom.js";
+import { blank, words } from "./patient.js";
 
 const PAGE = 200;
 const WORDS = { waiting: "waiting", sent: "being classified" };
@@ -96,7 +97,8 @@ export class ResultTable {
     const focused = document.activeElement?.closest?.("#rows tr")?.dataset.id;
     const next = new Map();
     const rows = entries.map((entry) => {
-      const key = [entry.state, entry.row && this.session.threshold?.value].join("|");
+      const { threshold } = this.session;
+      const key = [entry.state, entry.turn, entry.row && `${threshold?.name} ${threshold?.value} ${this.session.fused}`].join("|");
       const old = this.#drawn.get(entry.id);
       const row = old?.key === key ? old.row : this.#row(entry);
       next.set(entry.id, { key, row });
@@ -131,7 +133,7 @@ export class ResultTable {
     const { row } = entry;
     const { flagged, name } = this.session.decision(entry);
     return [
-      make("td", { role: "cell", class: "c-p" }, marks(row), make("span", { class: "p" }, probability(row.probability_malignant))),
+      make("td", { role: "cell", class: "c-p" }, marks(row), make("span", { class: "p" }, probability(row.probability_malignant)), beside(entry)),
       make("td", { role: "cell", class: "c-decision" }, decisionChip(flagged), make("span", { class: "small predicted" }, name)),
       make("td", { role: "cell", class: "c-classes" }, bars(row, this.session.labels)),
     ];
@@ -154,7 +156,14 @@ export function thumbnail(entry) {
 /** What the gate noticed stands before the probability. */
 export function marks(row) {
   const words = (row.gate_reasons || "").split("|").filter(Boolean);
-  return words.length ? make("span", { class: "marks" }, `noticed: ${words.join(", ").replaceAll("_", " ")}`) : null;
+  const said = row.status === "ok" && row.gate === "unfit" ? "unfit for this model" : "noticed";
+  return words.length ? make("span", { class: "marks" }, `${said}: ${words.join(", ").replaceAll("_", " ")}`) : null;
+}
+
+/** The number of the picture alone, where age, sex or site changed it. */
+function beside({ row, patient }) {
+  if (blank(patient)) return null;
+  return make("span", { class: "small beside" }, `with ${words(patient)}; picture alone ${probability(row.p_image_malignant)}`);
 }
 
 /** Flagged or not, in words and with a sign of its own. */

@@ -1,5 +1,6 @@
 // The threshold panel: a slider over the stored operating points, what each costs, and where it comes from.
 
+import { rule } from "./decision.js";
 import { byId, facts, fill, make, percent, rate } from "./dom.js";
 
 const GRADES = {
@@ -20,7 +21,7 @@ export const titled = (threshold) =>
   threshold.name === "value" ? threshold.text : `${threshold.name} (${threshold.value.toFixed(3)})`;
 
 /** What stands beside a decision: where the threshold comes from, and the model it belongs to. */
-export function provenance(threshold, model) {
+export function provenance(threshold, { model, labels, fused }) {
   const { n, n_malignant: malignant } = threshold;
   const share = n && malignant !== null && malignant !== undefined ? `, ${malignant.toLocaleString("en")} malignant (${percent(malignant / n)})` : "";
   return [
@@ -31,6 +32,8 @@ export function provenance(threshold, model) {
     ["Chosen on", n ? `${n.toLocaleString("en")} ${threshold.unit ?? "image"}s${share}` : "no data"],
     ["Data", threshold.data ?? (n ? "not stated" : null)],
     ["Date", threshold.date],
+    ["Measured for", fused ? "the picture with age, sex and site" : null],
+    ["Names the class", rule(threshold, labels)],
     ["Model", model?.name],
     ["Weights", model?.weights_sha256?.slice(0, 8)],
     ["Preprocessing", model?.preprocess],
@@ -40,13 +43,20 @@ export function provenance(threshold, model) {
 /** Fills the panel once and follows the session. */
 export function showThreshold(session) {
   const body = byId("threshold-body");
-  session.addEventListener("ready", () => fill(body, panel(session)));
-  session.addEventListener("change", () => session.threshold && update(session));
+  let shown = null;
+  session.addEventListener("change", () => {
+    if (session.model === null) return;
+    if (shown !== session.thresholds) {
+      shown = session.thresholds;
+      fill(body, panel(session));
+    }
+    if (session.threshold) update(session);
+  });
 }
 
 function panel(session) {
   const { thresholds } = session;
-  if (thresholds.length === 0) return make("p", {}, "This model has no threshold.");
+  if (thresholds.length === 0) return make("p", {}, session.fused ? "No threshold was measured with age, sex and site." : "This model has no threshold.");
   const choose = (i) => session.choose(thresholds[i]);
   const slider = make("input", {
     id: "slider",
@@ -59,11 +69,13 @@ function panel(session) {
     oninput: (event) => choose(Number(event.target.value)),
   });
   return [
+    session.fused ? make("p", { class: "small", id: "fused" }, "Measured with age, sex and site. They hold for the whole table, also for images without entries.") : null,
     make("p", { class: "chosen", id: "chosen" }),
     make("label", { for: "slider", class: "slider-label" }, "Operating point"),
     slider,
     make("p", { class: "ends small", id: "slider-ends" }, make("span", {}, "flags more"), make("span", {}, "flags fewer")),
     make("div", { id: "costs", class: "costs" }),
+    make("p", { id: "rule", class: "small" }),
     make("p", { id: "basis", class: "small basis" }),
     make("details", { open: matchMedia(WIDE).matches }, make("summary", {}, "Where it comes from ", make("span", { id: "origin", class: "small" })), make("div", { id: "provenance" })),
     thresholds.length > 1 ? make("details", {}, make("summary", {}, "All operating points"), comparison(session, choose)) : null,
@@ -92,7 +104,8 @@ function comparison(session, choose) {
   );
 }
 
-function update({ threshold, thresholds, model }) {
+function update(session) {
+  const { threshold, thresholds, model, labels } = session;
   const place = thresholds.indexOf(threshold);
   const slider = byId("slider");
   slider.value = place;
@@ -119,7 +132,8 @@ function update({ threshold, thresholds, model }) {
   );
   const origin = [threshold.grade === "none" ? "no evidence" : threshold.grade, threshold.n ? `n ${threshold.n.toLocaleString("en")}` : null, model?.weights_sha256?.slice(0, 8)];
   fill(byId("origin"), origin.filter(Boolean).join(", "));
-  fill(byId("provenance"), facts(provenance(threshold, model)));
+  fill(byId("rule"), "The class of a row is named by ", make("strong", {}, rule(threshold, labels)), ".");
+  fill(byId("provenance"), facts(provenance(threshold, session)));
   for (const row of document.querySelectorAll("#points tr")) {
     const current = Number(row.dataset.point) === place;
     row.classList.toggle("current", current);

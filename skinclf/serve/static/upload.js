@@ -49,7 +49,9 @@ export class Uploader extends EventTarget {
   }
 
   send(entries) {
-    const { portions: next, tooLarge } = portions(entries, this.session.limits);
+    const [plain, ungated] = [false, true].map((asked) => portions(entries.filter((entry) => entry.ungated === asked), this.session.limits));
+    const next = [...plain.portions, ...ungated.portions];
+    const tooLarge = [...plain.tooLarge, ...ungated.tooLarge];
     const most = (this.session.limits.max_upload / 2 ** 20).toFixed(1);
     for (const entry of tooLarge) {
       this.session.fail(entry, "too_large", `${entry.name}: larger than the ${most} MiB that this server accepts.`);
@@ -88,8 +90,9 @@ export class Uploader extends EventTarget {
   async #portion(portion, signal) {
     for (const entry of portion) entry.state = "sent";
     try {
-      const { predictions } = await this.api.predict(portion, signal);
-      portion.forEach((entry, i) => this.session.answer(entry, predictions[i]));
+      const asked = { threshold: this.session.fusedThreshold, ungated: portion[0].ungated };
+      const { predictions, columns } = await this.api.predict(portion, signal, asked);
+      portion.forEach((entry, i) => this.session.answer(entry, predictions[i], columns));
     } catch (error) {
       const stopped = error.name === "AbortError";
       const [code, text] = stopped ? ["cancelled", "cancelled before the answer came."] : [error.code ?? "no_answer", error.message];

@@ -14,7 +14,7 @@ from skinclf._utils.files import replace_file
 from skinclf.models.load import load_model
 from skinclf.models.registry import list_models
 from skinclf_training.publishing.card import CHECKS, METRICS, check_same_model, read_evaluation
-from skinclf_training.publishing.card_text import cards_dir
+from skinclf_training.publishing.card_text import About, cards_dir, find_about
 
 log = logging.getLogger("skinclf")
 #: Parts of `metrics.json` that are kept; curves and errors are in the card.
@@ -33,11 +33,16 @@ _KEPT = (
 _DATA = ("labels_file", "split", "n", "lesions", "fingerprint")
 
 
-def shown_part(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The parts of an evaluation that the page shows, under their own names."""
+def shown_part(metrics: dict[str, Any], about: About) -> dict[str, Any]:
+    """The parts of an evaluation that the page shows, under their own names, and sentences of the card as `about`."""
     return {
         **{key: metrics[key] for key in _KEPT},
         "data": {key: metrics["data"][key] for key in _DATA},
+        "about": {
+            "limitations": list(about.limitations),
+            "failure_modes": list(about.failure_modes),
+            "citation": about.citation,
+        },
     }
 
 
@@ -59,7 +64,7 @@ def write_all() -> list[Path]:
                 read_evaluation(card / name) if name == METRICS else json.loads((card / name).read_text())
             )
             check_same_model(content, spec, card / name)
-            kept = shown_part(content) if name == METRICS else content
+            kept = shown_part(content, find_about(spec)) if name == METRICS else content
             path = Path(known.folder) / name
             replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
             log.info("%s: %s bytes", path, f"{path.stat().st_size:,}")

@@ -252,7 +252,7 @@ class Batcher:
             self._closed.put(batch)
 
     def _next(self, until: float | None) -> _Item | None:
-        """The next image that is wanted; None when a batch that waits until `until` is to be closed, or when stopping."""
+        """The next image that is wanted; None when a batch is to be closed, at `until` or before, or when stopping."""
         with self._changed:
             while True:
                 while self._waiting:

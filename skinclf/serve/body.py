@@ -43,9 +43,7 @@ class Bodies:
         arriving: Context in which the body of a request is read, such as `Batcher.arriving`.
     """
 
-    def __init__(
-        self, settings: ServeSettings, arriving: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, settings: ServeSettings, arriving: Callable[[], AbstractContextManager[None]]) -> None:
         self._settings, self._arriving = settings, arriving
         self._held = 0
 

@@ -106,7 +106,7 @@ class _Quiet:
 class _Api:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._bodies = Bodies(service.settings)
+        self._bodies = Bodies(service.settings, service.batcher.arriving)
         self._static = {
             path.name: (path.read_bytes(), _TYPES[path.suffix])
             for path in sorted((_HERE / "static").iterdir())

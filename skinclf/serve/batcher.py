@@ -1,8 +1,11 @@
 """The micro-batcher: images of many requests share calls of the network, and each request gets its own rows back.
 
-Two threads. The collector takes waiting images, gives each a place in a batch and starts decoding it at once; a batch
-is closed when it is full, or when its first image has waited `max_wait` and the network is free. The network thread
-waits for the batch's decoders, scores it and hands out the rows.
+Two threads. The collector takes waiting images, gives each a place in a batch and starts decoding it at once. The
+network thread waits for the batch's decoders, scores it and hands out the rows.
+
+A batch is closed when it is full, or when the network is free and no other image is on its way: a lone image starts at
+once, and those that come while it is computed are the next batch. Where uploads are being received, an image waits for
+them, at most `max_wait`.
 
 What the numbers are does not depend on who else is in a batch: a runtime that computes images one by one is given the
 images that are there; any other is always given the whole batch, with blank slots, as `skinclf.inference.engine` does.
@@ -15,8 +18,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from skinclf.errors import ImageError, MissingExtraError, SkinclfError
@@ -105,7 +109,7 @@ class Batcher:
     Args:
         scorer: Turns images into probabilities.
         batch_size: Images per call of the network.
-        max_wait: Seconds that an image waits for others.
+        max_wait: Seconds that an image waits for uploads that are being received.
         max_queue: Images that may wait or be in hand.
         workers: Number of decode workers.
         processes: Whether the workers are processes, so that an image cannot harm the server.
@@ -139,6 +143,7 @@ class Batcher:
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
         self._in_hand = 0  # images that were accepted and have no outcome yet
+        self._arriving = 0  # uploads that are being received
         self._scoring = 0  # batches closed and not scored
         self._rate = 0.0  # images a second, smoothed
         self._stopping = False
@@ -159,6 +164,21 @@ class Batcher:
     def in_hand(self) -> int:
         """Images that wait or are being computed."""
         return self._in_hand
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Announce images that are being received, as long as the context lasts."""
+        with self._changed:
+            self._arriving += 1
+        come = False
+        try:
+            yield
+            come = True
+        finally:
+            with self._changed:
+                self._arriving -= 1
+                if not come:  # otherwise the collector wakes when they are submitted, and finds them
+                    self._changed.notify_all()
 
     def submit(self, sources: Sequence[NamedBytes], *, seconds: float) -> Ticket:
         """Accept the images of one request, all or none.
@@ -232,7 +252,7 @@ class Batcher:
             self._closed.put(batch)
 
     def _next(self, until: float | None) -> _Item | None:
-        """The next image that is wanted; None at `until` once the network is free, or when stopping."""
+        """The next image that is wanted; None when a batch is to be closed, at `until` or before, or when stopping."""
         with self._changed:
             while True:
                 while self._waiting:
@@ -243,11 +263,11 @@ class Batcher:
                     self._metrics.dropped += 1
                 if self._stopping or self._broken is not None:
                     return None
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
-                    if self._scoring == 0:
+                left = None  # while the network is busy, nothing is lost by waiting for more
+                if until is not None and self._scoring == 0:
+                    left = until - time.monotonic() if self._arriving else 0.0
+                    if left <= 0:
                         return None
-                    left = None  # the network is busy: nothing is lost by waiting for more
                 self._changed.wait(left)
 
     def _place(self, batch: _Batch, item: _Item) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import Headers, UploadFile
@@ -40,10 +40,11 @@ class Bodies:
 
     Args:
         settings: Limits of the server.
+        arriving: Context in which the body of a request is read, such as `Batcher.arriving`.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ServeSettings, arriving: Callable[[], AbstractContextManager[None]]) -> None:
+        self._settings, self._arriving = settings, arriving
         self._held = 0
 
     @asynccontextmanager
@@ -72,8 +73,9 @@ class Bodies:
         self._held += claimed
         try:
             try:
-                async with asyncio.timeout(self._settings.timeout):
-                    found = await _read(headers, _counted(receive, limit, self._too_large), most, texts)
+                with self._arriving():
+                    async with asyncio.timeout(self._settings.timeout):
+                        found = await _read(headers, _counted(receive, limit, self._too_large), most, texts)
             except TimeoutError:
                 raise RequestError(
                     408,

@@ -22,7 +22,8 @@ class ServeSettings:
         port: Port; 0 takes a free one.
         max_upload: Bytes of one request, all files together.
         max_queue: Images that may wait or be in hand; requests beyond it are answered 503.
-        max_wait: Milliseconds that an image waits for others to share a call of the network with.
+        max_wait: Milliseconds that an image waits for uploads that are being received, to share a call of the network;
+            an image alone does not wait.
         timeout: Seconds for a request's upload, and again for its answer.
         grace: Seconds that requests in hand may take after a signal to stop.
         token: Token that requests of the API must carry, at least 16 characters; None asks for none.

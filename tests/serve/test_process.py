@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.pictures import encode
 from support.server import Running
@@ -51,8 +52,8 @@ def process(
 
 
 def test_a_signal_lets_requests_in_hand_finish_and_leaves_nothing(tiny_bundle: Path, tmp_path: Path):
-    # A long wait for others keeps requests in hand when the signal comes.
-    with process(tiny_bundle, tmp_path, "--max-wait", "700", "--batch-size", "64") as (
+    # An upload under way, and a long wait for it, keep requests in hand when the signal comes.
+    with process(tiny_bundle, tmp_path, "--max-wait", "60000", "--batch-size", "64") as (
         server,
         child,
         temporary,
@@ -64,14 +65,22 @@ def test_a_signal_lets_requests_in_hand_finish_and_leaves_nothing(tiny_bundle: P
             [("jane-doe.jpg", LESION)], "?threshold=jane-doe", headers={"Origin": "null"}
         )
         assert refused.status == 403
+        upload = http.client.HTTPConnection(server.host, server.port, timeout=60)
+        upload.putrequest("POST", "/v1/predictions")
+        upload.putheader("Content-Type", "image/jpeg")
+        upload.putheader("Content-Length", str(len(LESION)))
+        upload.endheaders(LESION[:100])
         with ThreadPoolExecutor(12) as pool:
             waiting = [
                 pool.submit(server.predict, [(name, LESION), ("broken-doe.jpg", b"x")]) for name in names
             ]
             time.sleep(0.4)
+            assert not any(answer.done() for answer in waiting)
             assert list(temporary.rglob("*")) == []
             start = time.monotonic()
             child.send_signal(signal.SIGTERM)
+            upload.send(LESION[100:])
+            assert upload.getresponse().status == 200
             answers = [answer.result() for answer in waiting]
         assert child.wait(30) == 0
         assert time.monotonic() - start < 20
@@ -87,6 +96,16 @@ def test_a_signal_lets_requests_in_hand_finish_and_leaves_nothing(tiny_bundle: P
     assert "golden sample replayed" in text
     assert "doe" not in text
     assert "127.0.0.1" not in text.replace(server.url, "")
+
+
+def test_the_gate_is_the_one_that_was_asked_for(gated_bundle: Path, tmp_path: Path):
+    noise = encode(np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8), "PNG")
+    for mode, status in ((None, "gated"), ("off", "ok")):
+        folder = tmp_path / str(mode)
+        folder.mkdir()
+        with process(gated_bundle, folder, *(() if mode is None else ("--gate", mode))) as (server, *_):
+            (row,) = server.predict([("noise.png", noise)]).json()["predictions"]
+        assert (row["status"], "gate" in row) == (status, mode is None)
 
 
 def test_an_address_in_use_is_one_sentence(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]):

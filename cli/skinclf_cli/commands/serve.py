@@ -110,7 +110,7 @@ server_options = packed(
         default=5.0,
         show_default=True,
         metavar="MS",
-        help="Milliseconds that an image waits for others to share a run of the network.",
+        help="Milliseconds that an image waits for uploads under way, to share a run of the network.",
     ),
     click.option(
         "--timeout",

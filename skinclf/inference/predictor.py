@@ -328,7 +328,7 @@ class Predictor:
             processes=self._processes,
             continued=continued,
             times=times,
-            beside=None if self._metadata is None else self._metadata.beside,  # type: ignore[arg-type]
+            beside=None if self._metadata is None else self._metadata.beside,
         )
 
     def _warn(self) -> None:

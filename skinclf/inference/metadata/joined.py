@@ -67,11 +67,11 @@ class JoinedMetadata:
         """What it adds to that of a scorer, whose own says how its networks take entries."""
         return {} if self.terms is None else {"metadata": self.terms.fingerprint}
 
-    def beside(self, names: Sequence[str], size: int) -> Pixels:
+    def beside(self, keys: Sequence[Any], size: int) -> Pixels:
         """Vectors that networks take beside the images of a batch.
 
         Args:
-            names: Names of the N images.
+            keys: Names of the N images, or tuples that begin with them.
             size: Images of the batch, at least N; the rest is filled with absent entries.
 
         Raises:
@@ -79,6 +79,7 @@ class JoinedMetadata:
         """
         if not self.vectors:
             return ()
+        names = [key if isinstance(key, str) else key[0] for key in keys]
         at, rest = self._at(names), size - len(names)
         return tuple(
             np.concatenate([vectors[at], np.repeat(absent, rest, axis=0)]) if rest else vectors[at]

@@ -199,6 +199,12 @@ model_options = packed(
         metavar="KEY",
         help="Key of the state dict, for a PyTorch checkpoint that holds several, such as ema or models.student.",
     ),
+    click.option(
+        "--metadata-encoding",
+        type=EXISTING_FILE,
+        metavar="FILE",
+        help="JSON file that declares how age, sex and site become the second input of a Keras or ONNX file.",
+    ),
     title="Facts that a model file may lack",
 )
 

@@ -19,6 +19,7 @@ from skinclf.images.synthetic import synthetic_lesion
 from skinclf.models.bundle import write_bundle
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import GOLDEN_PATIENT
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import Golden, ModelSpec
@@ -48,6 +49,8 @@ def convert_model(
 
     The golden sample is computed by the framework that runs the file itself (Keras, ONNX Runtime) when that
     is installed, else by skinclf; `Golden.source` says which. The bundle is written only when skinclf agrees.
+    A network that takes age, sex and site beside the image gets those of
+    `skinclf.models.metadata_encoding.GOLDEN_PATIENT`.
 
     Args:
         model: Anything that `load_model` takes, or a loaded model.
@@ -116,7 +119,9 @@ def _sample(sample: ImageSource | None, spec: ModelSpec) -> tuple[npt.NDArray[An
 
 def _run(loaded: LoadedModel, runtime: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     engine = create_runtime(loaded, runtime=runtime, device="cpu")
-    return np.asarray(probabilities(engine.run(pixels), loaded.spec.activation)[0])
+    encoding = loaded.spec.encoding
+    entries = [] if encoding is None else [encoding.encode([GOLDEN_PATIENT])]
+    return np.asarray(probabilities(engine.run(pixels, *entries), loaded.spec.activation)[0])
 
 
 def _by_its_framework(

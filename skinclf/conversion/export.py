@@ -23,6 +23,7 @@ from skinclf.images.decode import ImageSource, load_image
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
@@ -92,6 +93,7 @@ def export_model(
     loaded = _with_network(
         model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
     )
+    need_picture_alone(loaded.spec.encoding, loaded.spec.name, "export to other libraries")
     exports = exporter(format)
     pixels = _pixels(loaded, samples)
     expected = _expected(loaded, pixels)

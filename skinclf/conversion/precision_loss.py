@@ -13,6 +13,7 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import ModelScorer
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.precision import PrecisionLoss
 from skinclf.models.spec import REDUCED, ModelSpec
 from skinclf.runtimes.create import create_runtime
@@ -59,6 +60,7 @@ def measure_precision(
         raise InvalidArgumentError(
             f"Precision {precision!r}: expected one of {', '.join(REDUCED)}.", parameter="precision"
         )
+    need_picture_alone(model.spec.encoding, model.spec.name, "the measurement of a reduced precision")
     reduced = create_runtime(model, runtime=runtime, device=device, precision=precision)
     exact = create_runtime(model, runtime=reduced.name, device=reduced.device, precision="fp32")
     pairs = zip(

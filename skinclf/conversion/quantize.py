@@ -17,6 +17,7 @@ from skinclf.errors import ImageError, InvalidArgumentError, MissingExtraError, 
 from skinclf.images.decode import load_picture
 from skinclf.models.bundle import read_spec, write_spec
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.precision import PrecisionLoss, with_record
 from skinclf.runtimes.int8 import GRAPH, KEY, NUMBERS, made_from
 
@@ -58,6 +59,7 @@ def quantize_model(
             "measure what is lost."
         )
     nncf = _need_nncf()
+    need_picture_alone(model.spec.encoding, model.spec.name, "int8")
     chosen = choose_images(images, min(calibration, len(images) // 2))
     taken = set(chosen)
     rest = [path for path in images if path not in taken]

@@ -12,6 +12,7 @@ from skinclf.errors import ModelError
 from skinclf.images.decode import load_image
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import GOLDEN_PATIENT
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.probabilities import probabilities
 from skinclf.runtimes.base import Runtime
@@ -107,11 +108,12 @@ def replay(
         ImageError: A golden sample cannot be read.
     """
     spec, checks = model.spec, []
+    beside = [] if spec.encoding is None else [spec.encoding.encode([GOLDEN_PATIENT])]
     for golden in spec.golden if model.folder is not None else ():
         if progress is not None:
             progress(golden.file)
         image = load_image(model.folder / golden.file)  # type: ignore[operator]  # checked above
-        raw = engine.run(np.stack([spec.preprocess.pixels(image)]))
+        raw = engine.run(np.stack([spec.preprocess.pixels(image)]), *beside)
         found = probabilities(raw, spec.activation)[0].astype(np.float64)
         difference = float(np.abs(found - np.asarray(golden.probabilities, np.float32)).max())
         checks.append(Check(golden.file, golden.source, difference, golden.tolerance))

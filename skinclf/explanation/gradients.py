@@ -29,6 +29,7 @@ from skinclf.errors import ModelError
 from skinclf.explanation.layers import Layer, choose_layer, first_tensor, spatial_layers
 from skinclf.explanation.target import Target
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.probabilities import probabilities
 
 #: Largest difference between the probability of this pass and that of the runtime. float32 runtimes differ by about
@@ -52,8 +53,9 @@ class GradientNetwork:
         """Copy the network, on the CPU, with nothing in place.
 
         Raises:
-            ModelError: The model has no torch network.
+            ModelError: The model has no torch network, or takes metadata beside the image.
         """
+        need_picture_alone(model.spec.encoding, model.spec.name, "an explanation by gradients")
         self.spec = model.spec
         self._network = _without_in_place(model.torch_network())
         a, b = model.spec.preprocess.affine()

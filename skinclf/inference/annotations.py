@@ -81,6 +81,7 @@ class AnnotatedScorer(Scorer):
         self.spec = base.spec
         self.prepare = base.prepare
         self.one_by_one = base.one_by_one
+        self.encodings = base.encodings
         self.columns = {**base.columns, **{k: v for a in annotations for k, v in a.columns.items()}}
 
     def check_annotations(self, spec: ModelSpec) -> None:

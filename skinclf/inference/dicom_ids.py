@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skinclf.images.decode import ImageSource
 from skinclf.images.dicom.uids import MAX_LENGTH, UIDS, read_uids
@@ -36,6 +37,7 @@ class DicomIdsScorer(Scorer):
         self.spec = base.spec
         self.prepare: Prepare = _LoadWithUids(base.prepare)
         self.one_by_one = base.one_by_one
+        self.encodings = base.encodings
         self.columns = {**base.columns, **dict.fromkeys(UIDS, str)}
 
     @property
@@ -55,7 +57,14 @@ class DicomIdsScorer(Scorer):
         return self._base.batch_size
 
     def stage(self, batch: Pixels) -> Pixels:
-        return (*self._base.stage(batch[:-1]), batch[-1])
+        own, text = self._split(batch)
+        staged, at = self._base.stage(own), len(self._base.layout)
+        return (*staged[:at], text, *staged[at:])
+
+    def _split(self, batch: Pixels) -> tuple[Pixels, npt.NDArray[Any]]:
+        """What the scorer behind takes, and the UIDs."""
+        at = len(self._base.layout)
+        return (*batch[:at], *batch[at + 1 :]), batch[at]
 
     def annotate(self, scored: ScoredBatch) -> ScoredBatch:
         return self._base.annotate(scored)
@@ -64,7 +73,8 @@ class DicomIdsScorer(Scorer):
         self._base.check_annotations(spec)
 
     def score(self, batch: Pixels) -> ScoredBatch:
-        scored = self._base.score(batch[:-1])
-        rows = [[bytes(line).rstrip(b"\0").decode("ascii") for line in row] for row in batch[-1]]
+        own, text = self._split(batch)
+        scored = self._base.score(own)
+        rows = [[bytes(line).rstrip(b"\0").decode("ascii") for line in row] for row in text]
         uids = {name: np.array([row[i] for row in rows], object) for i, name in enumerate(UIDS)}
         return replace(scored, columns={**scored.columns, **uids})

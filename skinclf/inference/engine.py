@@ -14,12 +14,12 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource
@@ -93,6 +93,7 @@ def stream(
     processes: bool | None = None,
     continued: bool = False,
     times: Times | None = None,
+    beside: Callable[[Sequence[K], int], Pixels] | None = None,
 ) -> Iterator[Batch[K]]:
     """Score inputs lazily, in order.
 
@@ -105,13 +106,15 @@ def stream(
         processes: Whether the workers are processes; None: threads up to `decode_workers.MAX_THREADS`.
         continued: These inputs are part of a larger run, so that even a single one takes a whole batch.
         times: Where waiting is counted.
+        beside: Gives the arrays that go with the images of a batch, from their keys and the size of the batch; see
+            `Scorer.encodings`.
 
     Raises:
         SkinclfError: The network or a worker cannot go on.
     """
     times = times or Times()
     decoder = Decoder(scorer.prepare, scorer.layout, workers=workers, processes=processes)
-    network = Network(scorer, threaded=workers > 0)
+    network = Network(scorer, threaded=workers > 0, beside=beside)
     try:
         yield from _pipeline(inputs, decoder, network, batch_size, times, continued=continued)
     finally:
@@ -177,8 +180,11 @@ class Network:
     So writing, waiting for decoders and, on an accelerator, the copy to it overlap with the network.
     """
 
-    def __init__(self, scorer: Scorer, *, threaded: bool) -> None:
+    def __init__(
+        self, scorer: Scorer, *, threaded: bool, beside: Callable[[Sequence[Any], int], Pixels] | None = None
+    ) -> None:
         self._scorer = scorer
+        self._beside = beside
         self._stager = ThreadPoolExecutor(1, thread_name_prefix="skinclf-stage") if threaded else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="skinclf-network") if threaded else None
         self._limit: int | None = None
@@ -191,6 +197,8 @@ class Network:
         for i in set(range(job.size)).difference(good):
             job.buffer.clear(i)
         batch = tuple(a[: job.size] for a in job.buffer.arrays)
+        if self._beside is not None:
+            batch += self._beside(job.keys, job.size)
         if self._thread is not None and self._stager is not None:
             staged = self._stager.submit(self.stage, batch)
             job.scoring = self._thread.submit(lambda: self.score(staged.result()))

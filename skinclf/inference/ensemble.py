@@ -79,6 +79,7 @@ class EnsembleScorer(Scorer):
         self._share = share / share.sum()
         target = labels or _common(members)
         self._maps = [_matrix(m.spec.labels, target) for m in members]
+        self.encodings = tuple(encoding for m in members for encoding in m.encodings)
         self.prepare = _PrepareAll(tuple(m.prepare for m in members))
         self.spec = _joint_spec(members, target, dict(self._decides()))
 
@@ -122,7 +123,9 @@ class EnsembleScorer(Scorer):
         return min(m.batch_size for m in self._members)
 
     def stage(self, batch: Pixels) -> Pixels:
-        return tuple(pixels for member, own in self._shares(batch) for pixels in member.stage(own))
+        staged = [(member, member.stage(own)) for member, own in self._shares(batch)]
+        prepared = [pixels for member, own in staged for pixels in own[: len(member.layout)]]
+        return (*prepared, *(vectors for member, own in staged for vectors in own[len(member.layout) :]))
 
     def score(self, batch: Pixels) -> ScoredBatch:
         parts = [
@@ -134,11 +137,11 @@ class EnsembleScorer(Scorer):
         return ScoredBatch(mean, {"disagreement": spread(values, mean, self.spec.labels)})
 
     def _shares(self, batch: Pixels) -> Iterator[tuple[Scorer, Pixels]]:
-        start = 0
+        start, at = 0, len(self.layout)
         for member in self._members:
-            width = len(member.layout)
-            yield member, batch[start : start + width]
-            start += width
+            width, beside = len(member.layout), len(member.encodings)
+            yield member, (*batch[start : start + width], *batch[at : at + beside])
+            start, at = start + width, at + beside
 
     def _combined(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         share = self._share[:, None, None]

@@ -163,8 +163,7 @@ class Predictor:
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """Everything that decides the numbers: that of the scorer, and of the metadata terms in use."""
-        fused = {} if self._metadata is None else {"metadata": self._metadata.terms.fingerprint}
-        return {**self._scorer.fingerprint, **fused}
+        return {**self._scorer.fingerprint, **({} if self._metadata is None else self._metadata.fingerprint)}
 
     @property
     def metadata(self) -> JoinedMetadata | None:
@@ -226,12 +225,13 @@ class Predictor:
             MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
         """
         result = copy(self)
-        result._spec, result._metadata = join_for(self._scorer.spec, metadata, names, terms)
+        encodings = self._scorer.encodings
+        result._spec, result._metadata = join_for(self._scorer.spec, metadata, names, terms, encodings)
         self._scorer.check_annotations(result._spec)
         if not self._stated[0]:
             result._threshold = result._spec.threshold
             result._notices = threshold_notices(self._scorer, result._spec)
-        result._decision = self._decision if self._stated[1] else None
+        result._decision = self._decision if self._stated[1] or encodings else None
         return result
 
     @property
@@ -275,7 +275,8 @@ class Predictor:
             return list(self.stream(source))  # type: ignore[arg-type]
         self._warn()
         named = [(name_of(source, 0), source)]
-        (batch,) = stream(named, self._scorer, batch_size=1, workers=0)  # type: ignore[arg-type]
+        beside = None if self._metadata is None else self._metadata.beside
+        (batch,) = stream(named, self._scorer, batch_size=1, workers=0, beside=beside)  # type: ignore[arg-type]
         (result,) = self.predictions(batch)
         if not result.ok:
             raise ImageError(result.status, result.error)
@@ -327,6 +328,7 @@ class Predictor:
             processes=self._processes,
             continued=continued,
             times=times,
+            beside=None if self._metadata is None else self._metadata.beside,
         )
 
     def _warn(self) -> None:
@@ -337,7 +339,7 @@ class Predictor:
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
         scored = batch.scored
-        if scored is not None and self._metadata is not None:
+        if scored is not None and self._metadata is not None and self._metadata.terms is not None:
             scored = self._scorer.annotate(self._metadata.fuse(batch.keys, scored, self.spec))
         return outcomes_of(
             replace(batch, scored=scored),

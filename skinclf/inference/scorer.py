@@ -7,6 +7,7 @@ where the network is, a batch at a time.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource, load_picture
 from skinclf.images.named_bytes import NamedBytes
 from skinclf.images.preprocess import Preprocess
+from skinclf.models.metadata_encoding import MetadataEncoding
 from skinclf.models.precision import reduced_fingerprint, reduced_info
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.base import Runtime, no_embeddings
 
+logger = logging.getLogger("skinclf")
 #: What one image becomes: one array for each slot of the scorer's `layout`.
 Pixels: TypeAlias = tuple[npt.NDArray[Any], ...]
 Prepare: TypeAlias = Callable[[ImageSource], Pixels]
@@ -84,12 +87,14 @@ class Scorer(ABC):
         prepare: Decodes one image, or raises `ImageError`; can be pickled, so that processes may run it.
         columns: Extra columns of the table: name to `float`, `int`, `bool` or `str`.
         one_by_one: Whether images are computed one by one, so that the size of a batch cannot show in the numbers.
+        encodings: Meaning of the vectors that its networks take beside the image, one for each such network.
     """
 
     spec: ModelSpec
     prepare: Prepare
     columns: Mapping[str, type] = MappingProxyType({})
     one_by_one: bool = False
+    encodings: tuple[MetadataEncoding, ...] = ()
 
     @property
     @abstractmethod
@@ -140,8 +145,8 @@ class Scorer(ABC):
         """Probabilities of a batch.
 
         Args:
-            batch: Arrays of `layout`, each with a leading axis of N images, as they are or as `stage` returned them.
-                Only valid during the call.
+            batch: Arrays of `layout`, each with a leading axis of N images, as they are or as `stage` returned them;
+                behind them, where metadata is given, a vector of each of `encodings`. Only valid during the call.
         """
 
 
@@ -167,11 +172,26 @@ class NetworkScorer(Scorer):
         self.spec = spec
         self.runtime = runtime
         self.prepare = prepare
+        self._told = False
+        self.encodings = () if spec.encoding is None else (spec.encoding,)
 
     @property
     def layout(self) -> tuple[Slot, ...]:
         p = self.spec.preprocess
         return (Slot((p.height, p.width, 3), p.pixel_dtype),)
+
+    def split(self, batch: Pixels) -> tuple[Pixels, Pixels]:
+        """The arrays of `layout`, and what stands behind them; without metadata, that of absent entries."""
+        count = len(self.layout)
+        beside = batch[count:]
+        if self.encodings and not beside:
+            if not self._told:
+                logger.warning(
+                    "%s: no metadata was given; age, sex and site count as missing.", self.spec.name
+                )
+                self._told = True
+            beside = tuple(encoding.encode([None] * len(batch[0])) for encoding in self.encodings)
+        return batch[:count], beside
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -223,12 +243,12 @@ class ModelScorer(NetworkScorer):
         return tuple(self.runtime.stage(pixels) for pixels in batch)
 
     def score(self, batch: Pixels) -> ScoredBatch:
-        (pixels,) = batch
+        (pixels,), beside = self.split(batch)
         vectors = None
         if self._embeddings:
-            raw, vectors = self.runtime.embed(pixels)
+            raw, vectors = self.runtime.embed(pixels, *beside)
         else:
-            raw = self.runtime.run(pixels)
+            raw = self.runtime.run(pixels, *beside)
         return ScoredBatch(probabilities(raw, self.spec.activation, self.spec.calibration), {}, vectors)
 
 

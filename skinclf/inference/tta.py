@@ -107,14 +107,21 @@ class TtaScorer(NetworkScorer):
     # Views are made from pixels in the host's memory, so that `stage` stays the default.
 
     def score(self, batch: Pixels) -> ScoredBatch:
-        views = np.stack([self._view(pixels, *view) for pixels in batch for view in self._turns])
+        prepared, beside = self.split(batch)
+        views = np.stack([self._view(pixels, beside, *view) for pixels in prepared for view in self._turns])
         mean = views.mean(axis=0, dtype=np.float64).astype(np.float32)
         return ScoredBatch(mean, {"tta_spread": spread(views, mean, self.spec.labels)})
 
-    def _view(self, pixels: npt.NDArray[Any], turn: int, flip: bool) -> npt.NDArray[np.float32]:  # noqa: FBT001
+    def _view(
+        self,
+        pixels: npt.NDArray[Any],
+        beside: Pixels,
+        turn: int,
+        flip: bool,  # noqa: FBT001
+    ) -> npt.NDArray[np.float32]:
         turned = np.rot90(pixels, turn, axes=(1, 2))
         turned = turned[:, :, ::-1] if flip else turned
-        raw = self.runtime.run(np.ascontiguousarray(turned))
+        raw = self.runtime.run(np.ascontiguousarray(turned), *beside)
         return probabilities(raw, self.spec.activation, self.spec.calibration)
 
 

@@ -14,7 +14,7 @@ BOUND: Mapping[str, str] = MappingProxyType(
         "preprocess": "preprocessing",
         "labels": "label map",
         "calibration": "calibration",
-        "metadata": "metadata terms",
+        "metadata": "metadata terms or encoding",
     }
 )
 

@@ -17,6 +17,7 @@ from skinclf.models.bundle import check_weights, read_spec, read_weights
 from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
+from skinclf.models.metadata_encoding import read_encoding
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.models.stated_preprocess import input_size, read_preprocess
@@ -168,6 +169,12 @@ def _file_hash(place: Place) -> str | None:
 
 def _finish(spec: ModelSpec, place: Place, options: ModelOptions) -> ModelSpec:
     """Apply the malignant classes and the licence, which no foreign format records."""
+    if options.metadata_encoding is not None and spec.encoding is None:
+        raise InvalidArgumentError(
+            f"{place.name}: the model takes the image alone; leave out `metadata_encoding`, which is for Keras and "
+            "ONNX files with a second input.",
+            parameter="metadata_encoding",
+        )
     if options.malignant is not None:
         spec = spec.replace(labels=spec.labels.with_malignant(options.malignant))
     known = place.entry is not None and place.entry.adapter != "auto"
@@ -206,6 +213,7 @@ def _stated(place: Place, options: ModelOptions) -> Stated:
         labels=labels,
         preprocess=preprocess,
         architecture=options.architecture,
+        encoding=None if options.metadata_encoding is None else read_encoding(options.metadata_encoding),
         state_key=options.state_key,
         any_size=named and size is None,
     )
@@ -243,6 +251,10 @@ def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
             own = ",".join(x.code for x in spec.labels if x.malignant)
             _must_agree(place, "malignant", ",".join(x.code for x in labels if x.malignant), own)
         spec = spec.replace(labels=labels)
+    if options.metadata_encoding is not None:
+        given = read_encoding(options.metadata_encoding).to_dict()
+        own_encoding = None if spec.encoding is None else spec.encoding.to_dict()
+        _must_agree(place, "metadata_encoding", json.dumps(given), json.dumps(own_encoding))
     return LoadedModel(
         spec=spec,
         build=partial(_network, place.path, spec),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
+from skinclf.models.metadata_encoding import MetadataEncoding
 from skinclf.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Stated:
         state_key: Key of the state dict in a checkpoint that holds several.
         any_size: Whether `preprocess` was stated by the name of a scaling alone, so that its height and width
             follow the file's input, or the size that the network's publisher trained it at.
+        encoding: Meaning of the second input of a file that takes age, sex and site beside the image.
         runtime: Name of the runtime that is to run the model. A Keras file that skinclf cannot rebuild loads for
             `keras`, which runs the file itself.
     """
@@ -36,7 +38,27 @@ class Stated:
     architecture: str | None = None
     state_key: str | None = None
     any_size: bool = False
+    encoding: MetadataEncoding | None = None
     runtime: str = "auto"
+
+    def need_encoding(self, name: str, width: int | None) -> MetadataEncoding:
+        """Meaning of the second input of a file.
+
+        Args:
+            name: Name of the model, for messages.
+            width: Numbers that the input takes for one image; None where the file does not say.
+
+        Raises:
+            ModelError: None was stated, or one of another width.
+        """
+        if self.encoding is None:
+            raise ModelError(
+                f"{name}: the network takes a vector of {width or 'some'} numbers beside the image. State "
+                "`metadata_encoding`, a JSON file that declares how age, sex and site become that vector.",
+                parameter="metadata_encoding",
+            )
+        self.encoding.check(width, name)
+        return self.encoding
 
     def need_labels(self, name: str) -> LabelSet:
         """Labels in output order.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skinclf.images.preprocess import Preprocess
     from skinclf.labels import LabelSet
+    from skinclf.models.metadata_encoding import MetadataEncoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class ModelOptions:
         architecture: Name of the network for bare weights, such as a timm name.
         state_key: Key of the state dict in a PyTorch checkpoint that holds several, such as `ema` or, for one inside
             another mapping, `models.student`.
+        metadata_encoding: What the second input of a Keras or ONNX file means, for a network that takes age, sex and
+            site beside the image: a `MetadataEncoding`, or the path of a JSON file that declares it (see
+            `skinclf.models.metadata_encoding`).
     """
 
     labels: LabelSet | str | None = None
@@ -39,6 +43,7 @@ class ModelOptions:
     malignant: Sequence[str] | None = None
     architecture: str | None = None
     state_key: str | None = None
+    metadata_encoding: MetadataEncoding | str | Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

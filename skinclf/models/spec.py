@@ -22,6 +22,7 @@ from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
 from skinclf.models.class_decision import ClassDecision
 from skinclf.models.identity import ModelIdentity
+from skinclf.models.metadata_encoding import MetadataEncoding
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.probabilities import Activation, Calibration
 
@@ -77,6 +78,7 @@ class ModelSpec:
         decision: Rule for the predicted class; None predicts the most probable class.
         metadata: Terms that age, sex and site add to the log-probabilities where a user gives them, or None.
         fused: Whether predictions are with `metadata`, see `skinclf.inference.metadata.fused`; never stored.
+        encoding: Vector of age, sex and site that the network takes beside the image, or None.
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
@@ -101,6 +103,7 @@ class ModelSpec:
     decision: ClassDecision | None = None
     metadata: MetadataTerms | None = None
     fused: bool = False
+    encoding: MetadataEncoding | None = None
     golden: tuple[Golden, ...] = ()
     precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gate: Mapping[str, Any] = field(default_factory=dict)
@@ -173,7 +176,8 @@ class ModelSpec:
             "labels": self.labels.fingerprint,
             "calibration": self.calibration.fingerprint if self.calibration else None,
         }
-        return found | ({"metadata": self.metadata.fingerprint} if self.fused and self.metadata else {})
+        taken = self.encoding or (self.metadata if self.fused else None)
+        return found | ({"metadata": taken.fingerprint} if taken else {})
 
     @property
     def identity(self) -> ModelIdentity:
@@ -200,6 +204,7 @@ class ModelSpec:
             "default_operating_point": self.default_operating_point,
             "decision": self.decision.to_dict() if self.decision else None,
             "metadata": self.metadata.to_dict() if self.metadata else None,
+            **({"encoding": self.encoding.to_dict()} if self.encoding else {}),
             "golden": [
                 {
                     "file": g.file,
@@ -294,6 +299,7 @@ class ModelSpec:
                 default_operating_point=own.get("default_operating_point"),
                 decision=ClassDecision.from_dict(own["decision"]) if own.get("decision") else None,
                 metadata=MetadataTerms.from_dict(own["metadata"]) if own.get("metadata") else None,
+                encoding=MetadataEncoding.from_dict(own["encoding"]) if own.get("encoding") else None,
                 golden=golden,
                 precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
                 gate=dict(own.get("gate") or {}),

@@ -37,22 +37,29 @@ class Runtime(ABC):
     one_by_one: ClassVar[bool] = False
 
     @abstractmethod
-    def run(self, pixels: StagedPixels) -> Float32:
+    def run(self, pixels: StagedPixels, entries: StagedPixels | None = None) -> Float32:
         """Raw outputs of one batch.
 
         Args:
             pixels: Output of `Preprocess.pixels`, stacked: shape (N, H, W, 3), RGB, 0 to 255, dtype uint8 (float32
                 for TensorFlow's resize); as it is, or as `stage` returned it.
+            entries: Vectors of `ModelSpec.encoding`, shape (N, `width`), float32, for a network that takes them; as
+                they are, or as `stage` returned them.
 
         Returns:
             Shape (N, `spec.num_outputs`), float32; `skinclf.models.probabilities` turns them into probabilities.
         """
 
-    def embed(self, pixels: StagedPixels) -> tuple[Float32, Float32]:  # noqa: ARG002 - used by the overrides
+    def embed(
+        self,
+        pixels: StagedPixels,  # noqa: ARG002 - used by the overrides
+        entries: StagedPixels | None = None,  # noqa: ARG002
+    ) -> tuple[Float32, Float32]:
         """Raw outputs and embeddings (inputs of the last layer) of one batch, shapes (N, outputs) and (N, D).
 
         Args:
             pixels: As for `run`.
+            entries: As for `run`.
 
         Raises:
             ModelError: The runtime gives no embeddings.

@@ -74,16 +74,27 @@ class KerasRuntime(Runtime):
                 parameter="labels",
             )
 
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def run(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[np.float32]:
         x = self._preprocess.normalize(pixels).transpose(0, 2, 3, 1)
         with self._tf.device(self._place), _whole_float32(self._tf):
-            result = self._model(self._tf.constant(np.ascontiguousarray(x)), training=False)
+            result = self._model(
+                self._given(self._tf.constant(np.ascontiguousarray(x)), entries), training=False
+            )
         if isinstance(result, Mapping):  # one output with a name; the importer has refused several
             (result,) = result.values()
         values = np.asarray(result, np.float64).reshape(len(x), -1)
         if values.shape[1] not in {self._outputs, 1}:
             raise ModelError(f"The Keras model gives {values.shape[1]} outputs; expected {self._outputs}.")
         return self._raw(values).astype(np.float32)
+
+    def _given(self, picture: Any, entries: npt.NDArray[Any] | None) -> Any:
+        """The image, and in the model's own order the vector beside it."""
+        if entries is None:
+            return picture
+        beside = self._tf.constant(np.asarray(entries, np.float32))
+        return [picture if len(x.shape) == 4 else beside for x in self._model.inputs]
 
     def _raw(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Raw outputs (logits, where the spec has an activation) from the values of the file's last layer."""

@@ -72,52 +72,71 @@ class OnnxRuntime(Runtime):
         except Exception as error:
             raise ModelError(f"{model.spec.name}: ONNX Runtime cannot open it: {error}.") from None
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
+        pictures = [x for x in inputs if len(x.shape) == 4] if len(inputs) > 1 else inputs
+        second = [x for x in inputs if x not in pictures]
+        if len(pictures) != 1 or len(second) != (model.spec.encoding is not None):
             raise ModelError(
-                f"{model.spec.name}: expected one input, the ONNX graph has {[x.name for x in inputs]}."
+                f"{model.spec.name}: expected one image and {'a' if model.spec.encoding else 'no'} vector, the ONNX "
+                f"graph has the inputs {[x.name for x in inputs]}."
             )
-        self._input = inputs[0].name
-        shape = inputs[0].shape
+        self._input = pictures[0].name
+        self._second = second[0].name if second else None
+        shape = pictures[0].shape
         self._channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
         self._fixed = shape[0] if isinstance(shape[0], int) else None
         # A graph that ends in one sigmoid gives P(second of two labels).
         one = model.spec.activation == "identity" and len(model.spec.labels) == 2
         self._widths = {model.spec.num_outputs, 1 if one else model.spec.num_outputs}
 
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return self._results(pixels, 1)[0]
+    def run(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self._results(pixels, entries, 1)[0]
 
-    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def embed(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         if not self.gives_embeddings:
             raise no_embeddings(self)
-        raw, vectors = self._results(pixels, 2)
+        raw, vectors = self._results(pixels, entries, 2)
         return raw, vectors
 
-    def _results(self, pixels: npt.NDArray[Any], count: int) -> list[npt.NDArray[np.float32]]:
+    def _results(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None, count: int
+    ) -> list[npt.NDArray[np.float32]]:
         """The first outputs of the graph, one array (N, width) each."""
         x = self._preprocess.normalize(pixels)
         if self._channels_last:
             x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        given = {self._input: x}
+        if self._second is not None and entries is not None:
+            given[self._second] = np.asarray(entries, np.float32)
         if self._fixed is None:
-            return self._raw(x, count)
+            return self._raw(given, count)
         # A graph with a fixed batch gets padded pieces of that size.
         pieces = []
         for start in range(0, len(x), self._fixed):
-            piece = x[start : start + self._fixed]
-            padding = [(0, self._fixed - len(piece))] + [(0, 0)] * 3
-            pieces.append([values[: len(piece)] for values in self._raw(np.pad(piece, padding), count)])
+            size = min(self._fixed, len(x) - start)
+            piece = {key: _filled(values[start : start + size], self._fixed) for key, values in given.items()}
+            pieces.append([values[:size] for values in self._raw(piece, count)])
         return [np.concatenate(values) for values in zip(*pieces, strict=True)]
 
-    def _raw(self, x: npt.NDArray[np.float32], count: int) -> list[npt.NDArray[np.float32]]:
+    def _raw(self, given: dict[str, npt.NDArray[np.float32]], count: int) -> list[npt.NDArray[np.float32]]:
         names = [output.name for output in self._session.get_outputs()]
         wanted = names[:1] if count == 1 else [names[0], names[-1]]
-        values = self._session.run(wanted, {self._input: x})
-        results = [np.asarray(value, np.float32).reshape(len(x), -1) for value in values]
+        values = self._session.run(wanted, given)
+        length = len(given[self._input])
+        results = [np.asarray(value, np.float32).reshape(length, -1) for value in values]
         if results[0].shape[1] not in self._widths:
             raise ModelError(
                 f"The ONNX graph gives {results[0].shape[1]} outputs; the labels ask for {max(self._widths)}."
             )
         return results
+
+
+def _filled(values: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.float32]:
+    """Rows with zeros behind them, up to a length."""
+    return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1))
 
 
 def with_last_inputs(content: str | bytes, name: str) -> bytes:
@@ -200,6 +219,10 @@ def _export(model: LoadedModel) -> bytes:
         raise MissingExtraError("onnx", "Exporting a network to ONNX") from None
     network = model.torch_network().cpu().float().eval()
     size = (1, 3, model.spec.preprocess.height, model.spec.preprocess.width)
+    examples = [torch.zeros(size)]
+    if model.spec.encoding is not None:
+        examples.append(torch.zeros(1, model.spec.encoding.width))
+    names = ["pixels", "entries"][: len(examples)]
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -207,11 +230,11 @@ def _export(model: LoadedModel) -> bytes:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,
-                (torch.zeros(size),),
+                tuple(examples),
                 buffer,  # type: ignore[arg-type]  # the tracing exporter takes streams
-                input_names=["pixels"],
+                input_names=names,
                 output_names=["scores"],
-                dynamic_axes={"pixels": {0: "n"}, "scores": {0: "n"}},
+                dynamic_axes={name: {0: "n"} for name in (*names, "scores")},
                 opset_version=_OPSET,
                 dynamo=False,
             )

@@ -86,7 +86,10 @@ class OpenVinoRuntime(Runtime):
             graph.add_outputs([_last_inputs(graph, model.spec.name)])
         self.gives_embeddings = embeddings
         size = (model.spec.preprocess.height, model.spec.preprocess.width)
-        graph.reshape([1, *size, 3])
+        shapes: dict[int, list[int]] = {0: [1, *size, 3]}
+        if model.spec.encoding is not None:
+            shapes[1] = [1, model.spec.encoding.width]
+        graph.reshape(shapes)
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         self._compiled = core.compile_model(graph, "CPU", hints)
         self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -95,16 +98,22 @@ class OpenVinoRuntime(Runtime):
         self._widths = [int(np.prod(output.shape[1:])) for output in self._compiled.outputs]
         self._dtype = model.spec.preprocess.pixel_dtype
 
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return self._results(pixels, 1)[0]
+    def run(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self._results(pixels, entries, 1)[0]
 
-    def embed(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def embed(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         if not self.gives_embeddings:
             raise no_embeddings(self)
-        raw, vectors = self._results(pixels, 2)
+        raw, vectors = self._results(pixels, entries, 2)
         return raw, vectors
 
-    def _results(self, pixels: npt.NDArray[Any], count: int) -> list[npt.NDArray[np.float32]]:
+    def _results(
+        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None, count: int
+    ) -> list[npt.NDArray[np.float32]]:
         """The first outputs of the graph, one array (N, width) each."""
         results = [np.empty((len(pixels), width), np.float32) for width in self._widths[:count]]
 
@@ -112,11 +121,14 @@ class OpenVinoRuntime(Runtime):
             for number, values in enumerate(results):
                 values[index] = request.get_output_tensor(number).data.reshape(-1)
 
-        pixels = np.ascontiguousarray(pixels, dtype=self._dtype)
+        given = [np.ascontiguousarray(pixels, dtype=self._dtype)]
+        if entries is not None:
+            given.append(np.ascontiguousarray(entries, dtype=np.float32))
         self._queue.set_callback(keep)
         for index in range(len(pixels)):
             # Shared, not copied: the slice is a view that outlives the request (wait_all below).
-            self._queue.start_async({0: pixels[index : index + 1]}, index, share_inputs=True)
+            one = {number: values[index : index + 1] for number, values in enumerate(given)}
+            self._queue.start_async(one, index, share_inputs=True)
         self._queue.wait_all()
         return results
 
@@ -180,7 +192,8 @@ def network_graph(core: Any, model: LoadedModel) -> Any:
         model: A model with a torch network.
 
     Returns:
-        An `openvino.Model`: input (N, H, W, 3) RGB 0 to 255 in the dtype of `Preprocess.pixels`, raw outputs.
+        An `openvino.Model`: input (N, H, W, 3) RGB 0 to 255 in the dtype of `Preprocess.pixels`, for
+        `ModelSpec.encoding` a second one (N, `width`), raw outputs.
 
     Raises:
         ModelError: The network cannot be converted.
@@ -208,15 +221,19 @@ def _convert(model: LoadedModel) -> Any:
     import torch
 
     network = model.torch_network().cpu().float().eval()
-    preprocess = model.spec.preprocess
-    example = torch.zeros(1, 3, preprocess.height, preprocess.width)
+    preprocess, encoding = model.spec.preprocess, model.spec.encoding
+    example: Any = torch.zeros(1, 3, preprocess.height, preprocess.width)
+    shapes: list[tuple[int, ...]] = [(-1, 3, preprocess.height, preprocess.width)]
+    if encoding is not None:
+        example = (example, torch.zeros(1, encoding.width))
+        shapes.append((-1, encoding.width))
     try:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # OpenVINO traces, which torch warns about
             graph = ov.convert_model(
                 network,
                 example_input=example,
-                input=[(-1, 3, preprocess.height, preprocess.width)],
+                input=shapes,
             )
     except Exception as error:
         raise ModelError(
@@ -261,11 +278,11 @@ def _with_scaling(graph: Any, preprocess: Preprocess) -> Any:
     a, b = preprocess.affine()
     steps = PrePostProcessor(graph)
     kind = ov.Type.u8 if preprocess.pixel_dtype is np.uint8 else ov.Type.f32
-    steps.input().tensor().set_element_type(kind).set_layout(ov.Layout("NHWC")).set_color_format(
+    steps.input(0).tensor().set_element_type(kind).set_layout(ov.Layout("NHWC")).set_color_format(
         ColorFormat.RGB
     )
-    steps.input().model().set_layout(ov.Layout("NCHW"))
-    chain = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    steps.input(0).model().set_layout(ov.Layout("NCHW"))
+    chain = steps.input(0).preprocess().convert_element_type(ov.Type.f32)
     if preprocess.color == "bgr":
         chain = chain.convert_color(ColorFormat.BGR)
     # x * a + b as (x - mean) / scale with mean = -b / a and scale = 1 / a.

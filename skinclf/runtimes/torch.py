@@ -75,42 +75,55 @@ class TorchRuntime(Runtime):
         self._copies.synchronize()
         return staged
 
-    def run(self, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
-        return self._outputs(self._network, pixels)
+    def run(
+        self, pixels: npt.NDArray[Any] | torch.Tensor, entries: npt.NDArray[Any] | torch.Tensor | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self._outputs(self._network, pixels, entries)
 
     def embed(
-        self, pixels: npt.NDArray[Any] | torch.Tensor
+        self, pixels: npt.NDArray[Any] | torch.Tensor, entries: npt.NDArray[Any] | torch.Tensor | None = None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Raw outputs and the inputs of the last linear layer, shapes (N, `spec.num_outputs`) and (N, D), float32.
 
         Args:
             pixels: As for `run`.
+            entries: As for `run`.
 
         Raises:
             ModelError: The network has no linear layer.
         """
         with _LastLinear() as last:
-            raw = self._outputs(self._eager, pixels)
+            raw = self._outputs(self._eager, pixels, entries)
         if last.input is None:
             raise ModelError("This network has no linear layer at its end, so it has no embeddings.")
         vectors: npt.NDArray[np.float32] = last.input.to("cpu", torch.float32).flatten(1).numpy()
         return raw, vectors
 
-    def _outputs(self, network: Any, pixels: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[np.float32]:
+    def _outputs(
+        self,
+        network: Any,
+        pixels: npt.NDArray[Any] | torch.Tensor,
+        entries: npt.NDArray[Any] | torch.Tensor | None,
+    ) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
-            if not isinstance(pixels, torch.Tensor):
-                pixels = torch.from_numpy(pixels).to(self._device)
-            elif self._copies is not None:
-                # It was allocated on the copying stream, which must not give its memory away before this one is done.
-                pixels.record_stream(torch.cuda.current_stream(self._device))
+            pixels = self._on_device(pixels)
+            beside = () if entries is None else (self._on_device(entries),)
             # (N, H, W, 3) seen as (N, 3, H, W) is channels_last already: no copy.
             x = pixels.permute(0, 3, 1, 2)
             if self._bgr:
                 x = x.flip(1)
             x = torch.addcmul(self._shift, x.to(torch.float32), self._scale)
-            raw = network(x.contiguous(memory_format=torch.channels_last))
+            raw = network(x.contiguous(memory_format=torch.channels_last), *beside)
         result: npt.NDArray[np.float32] = raw.to("cpu", torch.float32).numpy()
         return result
+
+    def _on_device(self, values: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
+        if not isinstance(values, torch.Tensor):
+            return torch.from_numpy(values).to(self._device)
+        if self._copies is not None:
+            # It was allocated on the copying stream, which must not give its memory away before this one is done.
+            values.record_stream(torch.cuda.current_stream(self._device))
+        return values
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":

@@ -23,6 +23,7 @@ from skinclf.inference.gate.scorer import LoadMeasured
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot
 from skinclf.metrics.intervals import clopper_pearson
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.create import create_runtime
 from skinclf.tables.reference import read_labels
@@ -83,6 +84,7 @@ def measure_images(
         workers: Number of decode workers; None: one per core.
         progress: Function of the number of images that are done.
     """
+    need_picture_alone(model.spec.encoding, model.spec.name, "the image gate")
     made = create_runtime(model, runtime=runtime, device=device, embeddings=True)
     scorer = _Keep(model.spec, made, embeddings=True)
     scorer.prepare = LoadMeasured(model.spec.preprocess)

@@ -17,6 +17,7 @@ from skinclf.inference.gate.mode import GATE_COLUMNS
 from skinclf.inference.gate.picture import LOOKS, NAMES, measure
 from skinclf.inference.gate.reasons import Reason, explanation, verdict
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Scorer, Slot
+from skinclf.models.metadata_encoding import need_picture_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class GatedScorer(Scorer):
 
         Raises:
             MismatchError: The gate was made for another model.
+            ModelError: The model takes metadata beside the image.
         """
+        need_picture_alone(base.spec.encoding, base.spec.name, "the image gate")
         gate.check(base.spec)
         self._base, self._gate = base, gate
         self._refuse, self._embeddings, self._measures = refuse, embeddings, measures

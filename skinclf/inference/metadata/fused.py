@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skinclf._utils.json import read_json
 from skinclf.errors import MismatchError, ModelError
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.spec import ModelSpec
 
@@ -21,6 +22,7 @@ def fused_spec(spec: ModelSpec, terms: MetadataTerms | None = None) -> ModelSpec
         ModelError: The model has no terms, or its classes do not exclude one another.
         MismatchError: The terms were fitted for another model.
     """
+    need_picture_alone(spec.encoding, spec.name, "a fusion with metadata terms")
     found = terms or spec.metadata
     if found is None:
         raise ModelError(

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit, logit
 
-from skinclf.errors import InvalidArgumentError
+from skinclf._utils.arrays import Float32
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.inference.metadata.fused import fused_spec
-from skinclf.inference.scorer import ScoredBatch
+from skinclf.inference.scorer import Pixels, ScoredBatch
+from skinclf.models.metadata_encoding import MetadataEncoding
 from skinclf.models.metadata_terms import MetadataTerms, Places, malignant_log_odds
 from skinclf.models.spec import ModelSpec
 from skinclf.tables.names import listed
@@ -33,23 +37,63 @@ class JoinedMetadata:
     """Entries of the images of a run, ready to be applied.
 
     Attributes:
-        terms: Terms of the model.
-        rows: Row of `places` for each image name.
+        terms: Terms of the model; None for networks that take the entries themselves.
+        rows: Row of `places` and `vectors` for each image name.
         places: Entries of the rows, shape (M, 3).
         description: Columns, file and counts, for the manifest.
         notices: Sentences for the user.
+        vectors: What networks take beside the image, shape (M, `width`) for each of `Scorer.encodings`.
+        absent: The same for an image without entries, shape (1, `width`) each.
     """
 
-    terms: MetadataTerms
+    terms: MetadataTerms | None
     rows: Mapping[str, int]
     places: Places
     description: Mapping[str, Any]
     notices: tuple[str, ...] = ()
+    vectors: tuple[Float32, ...] = ()
+    absent: tuple[Float32, ...] = ()
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Columns of the predictions table that stand beside the fused probabilities."""
-        return {P_IMAGE: float, SHIFT: float}
+        """Columns of the predictions table that stand beside the fused probabilities.
+
+        None for networks that take the entries themselves, which have no number for the picture alone.
+        """
+        return {} if self.terms is None else {P_IMAGE: float, SHIFT: float}
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What it adds to that of a scorer, whose own says how its networks take entries."""
+        return {} if self.terms is None else {"metadata": self.terms.fingerprint}
+
+    def beside(self, keys: Sequence[Any], size: int) -> Pixels:
+        """Vectors that networks take beside the images of a batch.
+
+        Args:
+            keys: Names of the N images, or tuples that begin with them.
+            size: Images of the batch, at least N; the rest is filled with absent entries.
+
+        Raises:
+            InvalidArgumentError: A name that was not joined.
+        """
+        if not self.vectors:
+            return ()
+        names = [key if isinstance(key, str) else key[0] for key in keys]
+        at, rest = self._at(names), size - len(names)
+        return tuple(
+            np.concatenate([vectors[at], np.repeat(absent, rest, axis=0)]) if rest else vectors[at]
+            for vectors, absent in zip(self.vectors, self.absent, strict=True)
+        )
+
+    def _at(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
+        try:
+            return np.fromiter((self.rows[name] for name in names), np.intp, len(names))
+        except KeyError as error:
+            raise InvalidArgumentError(
+                f"{error.args[0]}: not among the images that the metadata was joined with; state all in `names`.",
+                parameter="names",
+            ) from None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -82,13 +126,9 @@ class JoinedMetadata:
         Raises:
             InvalidArgumentError: A name that was not joined.
         """
-        try:
-            at = np.fromiter((self.rows[name] for name in names), np.intp, len(names))
-        except KeyError as error:
-            raise InvalidArgumentError(
-                f"{error.args[0]}: not among the images that the metadata was joined with; state all in `names`.",
-                parameter="names",
-            ) from None
+        if self.terms is None:
+            return scored
+        at = self._at(names)
         if len(scored.probabilities) > len(names):
             scored = scored.take(range(len(names)))
         fused = self.terms.fuse(scored.probabilities, self.places[at])
@@ -111,6 +151,7 @@ def join_for(
     metadata: Metadata | JoinedMetadata,
     names: Iterable[str | os.PathLike[str]],
     terms: MetadataTerms | None = None,
+    encodings: Sequence[MetadataEncoding] = (),
 ) -> tuple[ModelSpec, JoinedMetadata]:
     """The contract of a model's predictions with metadata, and the metadata joined with the images.
 
@@ -119,6 +160,7 @@ def join_for(
         metadata: As for `join_metadata`; joined already, it brings its terms.
         names: Names of all images of the run.
         terms: Terms of the model; None takes its own.
+        encodings: Those of the scorer, whose networks then take the entries themselves.
 
     Raises:
         InvalidArgumentError: The metadata cannot be read or joined.
@@ -126,20 +168,32 @@ def join_for(
         MismatchError: The terms were fitted for another model.
     """
     if isinstance(metadata, JoinedMetadata):
-        return fused_spec(spec, metadata.terms), metadata
+        return (spec if metadata.terms is None else fused_spec(spec, metadata.terms)), metadata
+    if encodings:
+        if terms is not None:
+            raise ModelError(
+                f"{spec.name} takes age, sex and site itself; leave out `metadata_terms`.",
+                parameter="metadata_terms",
+            )
+        return spec, join_metadata(metadata, names, None, encodings=encodings)
     fused = fused_spec(spec, terms)
     return fused, join_metadata(metadata, names, cast("MetadataTerms", fused.metadata))
 
 
 def join_metadata(
-    metadata: Metadata, names: Iterable[str | os.PathLike[str]], terms: MetadataTerms
+    metadata: Metadata,
+    names: Iterable[str | os.PathLike[str]],
+    terms: MetadataTerms | None,
+    *,
+    encodings: Sequence[MetadataEncoding] = (),
 ) -> JoinedMetadata:
     """Join metadata with the images of a run.
 
     Args:
         metadata: Table, its path, or the entries of each image in the order of `names`.
         names: Names of all images of the run, as predictions name them.
-        terms: Terms of the model.
+        terms: Terms of the model; None for networks that take the entries themselves.
+        encodings: How those take them.
 
     Raises:
         InvalidArgumentError: The metadata cannot be read or joined: see `skinclf.tables.patient_metadata`.
@@ -148,7 +202,7 @@ def join_metadata(
     if isinstance(metadata, (str, os.PathLike)):
         metadata = read_patients(os.fspath(metadata))
     if isinstance(metadata, PatientTable):
-        return _of_table(metadata, tuple(dict.fromkeys(listed_names)), terms)
+        return _of_table(metadata, tuple(dict.fromkeys(listed_names)), terms, encodings)
     patients = [Patient.of(one) for one in _several(metadata)]
     if len(patients) != len(listed_names):
         raise InvalidArgumentError(
@@ -162,7 +216,8 @@ def join_metadata(
                 f"`metadata`: two different entries of one image, {name}.", parameter="metadata"
             )
     digest = hashlib.sha256(repr(sorted(found.items(), key=lambda item: item[0])).encode()).hexdigest()
-    return _joined(found, terms, {"file": None, "sha256": digest, "columns": dict.fromkeys(COLUMNS)}, ())
+    about = {"file": None, "sha256": digest, "columns": dict.fromkeys(COLUMNS)}
+    return _joined(found, terms, encodings, about, ())
 
 
 def before_fusion(extra: Mapping[str, Any], p: float, threshold: float) -> tuple[float, float]:
@@ -181,15 +236,20 @@ def before_fusion(extra: Mapping[str, Any], p: float, threshold: float) -> tuple
     return float(extra[P_IMAGE]), float(expit(logit(threshold) - shift))
 
 
-def _of_table(table: PatientTable, names: Sequence[str], terms: MetadataTerms) -> JoinedMetadata:
+def _of_table(
+    table: PatientTable,
+    names: Sequence[str],
+    terms: MetadataTerms | None,
+    encodings: Sequence[MetadataEncoding],
+) -> JoinedMetadata:
     patients = dict(zip(names, table.of_images(names), strict=True))
     without = [name for name, patient in patients.items() if patient is None]
     blank = sum(patient is not None and patient.blank for patient in patients.values())
     notices = list(table.notices)
     if without:
+        kept = "which keep the probabilities of the picture" if terms else "whose entries count as missing"
         notices.append(
-            f"{table.source}: no row for {len(without)} of {len(names)} images, which keep the probabilities of the "
-            f"picture: {listed(without, 3)}."
+            f"{table.source}: no row for {len(without)} of {len(names)} images, {kept}: {listed(without, 3)}."
         )
     about = {
         "file": table.source,
@@ -199,17 +259,33 @@ def _of_table(table: PatientTable, names: Sequence[str], terms: MetadataTerms) -
         "without_row": len(without),
         "all_blank": blank,
     }
-    return _joined(patients, terms, about, tuple(notices))
+    return _joined(patients, terms, encodings, about, tuple(notices))
 
 
 def _joined(
     patients: Mapping[str, Patient | None],
-    terms: MetadataTerms,
+    terms: MetadataTerms | None,
+    encodings: Sequence[MetadataEncoding],
     about: Mapping[str, Any],
     notices: tuple[str, ...],
 ) -> JoinedMetadata:
     rows = {name: i for i, name in enumerate(patients)}
-    return JoinedMetadata(terms, rows, terms.places(list(patients.values())), about, notices)
+    given = list(patients.values())
+    if terms is not None:
+        return JoinedMetadata(terms, rows, terms.places(given), about, notices)
+    words = sum((encoding.without_column(given) for encoding in encodings), Counter[str]())
+    if words:
+        counted = listed([f"{word!r} ({n})" for word, n in words.most_common()])
+        notices = (*notices, f"The model has no column for these words, which count as missing: {counted}.")
+    return JoinedMetadata(
+        None,
+        rows,
+        np.empty((0, 3), np.int16),
+        about,
+        notices,
+        tuple(encoding.encode(given) for encoding in encodings),
+        tuple(encoding.encode([None]) for encoding in encodings),
+    )
 
 
 def _several(metadata: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from skinclf.inference.metadata.fused import fused_spec
 from skinclf.inference.metadata.joined import Metadata, join_metadata
 from skinclf.jobs.ray.dataset import import_ray, load_worker_spec, predict_paths
 from skinclf.jobs.ray.listing import find_images
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 
@@ -94,7 +95,10 @@ def predict_with_ray(
             parameter="metadata",
         )
     spec = None if callable(model) else load_worker_spec(model, options)
-    if spec is not None and metadata is not None:
+    encodings = () if spec is None or spec.encoding is None else (spec.encoding,)
+    if spec is not None and metadata_terms is not None:
+        need_picture_alone(spec.encoding, spec.name, "a fusion with metadata terms")
+    if spec is not None and metadata is not None and not encodings:
         spec = fused_spec(spec, metadata_terms)
     target = PartitionedOutput.open(os.fspath(output))
     target.check(overwrite=overwrite)
@@ -106,7 +110,9 @@ def predict_with_ray(
         ray.init(include_dashboard=False)
     names = list(inputs)
     terms = None if spec is None else spec.metadata
-    joined = None if metadata is None or terms is None else join_metadata(metadata, names, terms)
+    joined = None
+    if metadata is not None and (terms is not None or encodings):
+        joined = join_metadata(metadata, names, None if encodings else terms, encodings=encodings)
     try:
         ds = predict_paths(names, metadata=joined, **options)
         ds.context.enable_progress_bars = not quiet

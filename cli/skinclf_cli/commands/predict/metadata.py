@@ -35,7 +35,7 @@ metadata_options = packed(
         type=EXISTING_FILE,
         metavar="TABLE",
         help="Table of age, sex and site by image, which are taken into account; adds p_image_malignant and "
-        "metadata_shift.",
+        "metadata_shift, except for a model that takes them itself.",
     ),
     click.option(
         "--metadata-terms",

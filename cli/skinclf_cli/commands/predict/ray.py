@@ -100,7 +100,7 @@ def _threshold(
     from skinclf.models.load import load_spec
 
     spec = load_spec(choice.model[0] if choice.model else None, options=options, hub=hub)
-    if patient.metadata is not None:
+    if patient.metadata is not None and spec.encoding is None:
         from skinclf.inference.metadata.fused import fused_spec, read_terms
 
         own = patient.metadata_terms

@@ -106,6 +106,22 @@ class PReLU(nn.Module):
         return torch.where(x > 0, x, self.weight.to(x.dtype) * x)
 
 
+class Entries(nn.Module):
+    """The second input of the network: a vector that belongs to each image."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, entries: Tensor) -> Tensor:
+        """Shape (N, `width`), as it is."""
+        return entries
+
+    def extra_repr(self) -> str:
+        """For `print`."""
+        return str(self.width)
+
+
 class Constant(nn.Module):
     """Arithmetic with a number, or with one number per channel; the numbers belong to the graph."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from skinclf.errors import ModelError
-from skinclf.models.architectures.graph.modules import Constant, Nearest
+from skinclf.models.architectures.graph.modules import Constant, Entries, Nearest
 from skinclf.models.architectures.graph.operations import build_operation
 from skinclf.models.architectures.graph.shapes import ShapeError, output_shape, working_space
 
@@ -31,6 +31,7 @@ class GraphNetwork(nn.Module):
     Attributes:
         layers: Operations by name.
         size: Rows and columns of the input.
+        width: Numbers that the second input has for each image; None where the image is the only input.
         plan: Calls in order: operation, the values it takes, and those that no later call needs.
     """
 
@@ -47,29 +48,42 @@ class GraphNetwork(nn.Module):
             if hasattr(self.layers, name):
                 raise ModelError(f"Graph: {name!r} cannot name a layer.")
             self.layers[name] = build_operation(name, op, arguments)
+        beside = {name: layer.width for name, layer in self.layers.items() if isinstance(layer, Entries)}
+        if len(beside) > 1:
+            raise ModelError(
+                f"Graph: {sorted(beside)} are {len(beside)} inputs beside the image; one is possible."
+            )
+        self.width: int | None = next(iter(beside.values()), None)
+        self._beside = next(iter(beside), None)
         last_use = {value: step for step, (_, inputs) in enumerate(calls) for value in inputs}
         self.plan = [
             (name, inputs, tuple(value for value in dict.fromkeys(inputs) if last_use[value] == step))
             for step, (name, inputs) in enumerate(calls)
         ]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, entries: Tensor | None = None) -> Tensor:
         """Run the graph.
 
         Args:
             x: Shape (N, 3, height, width).
+            entries: Second input, shape (N, `width`), where the network has one.
 
         Returns:
             Shape (N, outputs).
 
         Raises:
-            ModelError: The image size is not the one the graph was laid out for.
+            ModelError: The image size is not the one the graph was laid out for, or the second input is missing.
         """
+        if self._beside is not None and entries is None:
+            raise ModelError(
+                "The network takes age, sex and site beside the image; only the image was given."
+            )
         if not _is_recorded(x) and tuple(x.shape[2:]) != self.size:
             raise ModelError(f"The network takes images of {self.size}; received {tuple(x.shape)}.")
         values: list[Tensor | None] = [x]
         for name, inputs, finished in self.plan:
-            values.append(self.layers[name](*[values[i] for i in inputs]))
+            given = [entries] if name == self._beside else [values[i] for i in inputs]
+            values.append(self.layers[name](*given))
             for i in finished:
                 values[i] = None
         result = values[-1]

@@ -64,6 +64,7 @@ OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "avg_pool": _pool("mean"),
     "global_mean": lambda a: own.GlobalPool("mean", keep=a.flag("keep", False)),
     "global_max": lambda a: own.GlobalPool("max", keep=a.flag("keep", False)),
+    "entries": lambda a: own.Entries(a.integer("width", high=_MAX_CONSTANTS)),
     "pad": lambda a: own.Pad(a.integers("pad", 4, low=-(1 << 16), high=1 << 16)),
     "constant": lambda a: own.Constant(
         a.choice("op", own.ARITHMETIC),

@@ -209,6 +209,7 @@ _RULES: Mapping[type, Callable[[Any, Shape], Shape]] = {
     ops.Pool: _pool,
     ops.Pad: _pad,
     ops.Constant: _constant,
+    ops.Entries: lambda m, _: (m.width,),
     ops.GlobalPool: _global_pool,
     ops.Resize: _resize,
     ops.Nearest: _nearest,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError, UnsafeModelError
 from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras, parse_json
-from skinclf.models.formats.keras.config import Model, parse_model
+from skinclf.models.formats.keras.config import Model, Ref, parse_model
+from skinclf.models.formats.keras.inputs import split_inputs
 from skinclf.models.formats.keras.variables import Variables, find_variables
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import MAX_CONFIG_BYTES, ModelSpec
@@ -69,14 +70,24 @@ def import_keras(
                     "with Keras 2.0 to 2.2 (which read Keras 1 files) and save it again."
                 )
             model = parse_model(config)
-            size = _input_size(model, (preprocess.height, preprocess.width), any_size=stated.any_size)
+            picture, beside = split_inputs(model)
+            encoding = None if beside is None else stated.need_encoding(name, beside.width)
+            size = _input_size(
+                model, picture, (preprocess.height, preprocess.width), any_size=stated.any_size
+            )
             preprocess = replace(preprocess, height=size[0], width=size[1])
             variables = find_variables(archive.tensors, model, same_names=same)
             lowering = Lowering(
                 variables, HANDLERS, keras=_major(version, model), size=size, version=_minor(version)
             )
             try:
-                (output,) = lowering.run(model, lowering.values)
+                first = lowering.values[0]
+                if beside is not None and encoding is not None:
+                    second = beside.emit(lowering, encoding.width)
+                    given = [first if ref == picture else second for ref in model.inputs]
+                else:
+                    given = [first]
+                (output,) = lowering.run(model, given)
             except UnsafeModelError:
                 raise
             except ModelError as error:
@@ -90,6 +101,7 @@ def import_keras(
                     architecture=ARCHITECTURE,
                     labels=labels,
                     preprocess=preprocess,
+                    encoding=encoding,
                     activation=ending(model, len(labels), training),
                     source=source,
                     revision=revision,
@@ -111,6 +123,7 @@ def import_keras(
             architecture=ARCHITECTURE,
             labels=labels,
             preprocess=preprocess,
+            encoding=encoding,
             activation=finished.activation,
             model_args={"graph": finished.graph},
             source=source,
@@ -126,7 +139,9 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise type(error)(f"{name}: {error}", parameter=error.parameter) from None
+        text = str(error)
+        named = text if text.startswith(f"{name}: ") else f"{name}: {text}"
+        raise type(error)(named, parameter=error.parameter) from None
 
 
 def _architecture(archive: KerasArchive, stated: Stated) -> tuple[Any, str | None, Any]:
@@ -186,14 +201,9 @@ def _advised(error: ModelError) -> ModelError:
     return type(error)(text, parameter="runtime")
 
 
-def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple[int, int]:
+def _input_size(model: Model, picture: Ref, size: tuple[int, int], *, any_size: bool) -> tuple[int, int]:
     """Height and width of the input: of the preprocessing, or with `any_size` of the model."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier "
-            "has one of each."
-        )
-    layer = next((x for x in model.layers if x.path[-1] == model.inputs[0].layer), None)
+    layer = next((x for x in model.layers if x.path[-1] == picture.layer), None)
     if layer is None or layer.kind != "InputLayer":
         raise ModelError("the model's input is no InputLayer.")
     shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
@@ -203,7 +213,8 @@ def _input_size(model: Model, size: tuple[int, int], *, any_size: bool) -> tuple
         and len(model.layers) > 1
         and model.layers[1].model is not None
     ):
-        return _input_size(model.layers[1].model, size, any_size=any_size)
+        inner = model.layers[1].model
+        return _input_size(inner, split_inputs(inner)[0], size, any_size=any_size)
     if isinstance(layer.config.get("dtype"), str) and "int" in layer.config["dtype"]:
         raise ModelError(
             f"the model takes {layer.config['dtype']} images; skinclf feeds floating-point ones."

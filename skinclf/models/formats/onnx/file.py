@@ -24,18 +24,23 @@ _PASSING = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Fl
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """Facts of a graph: size of the input and number of outputs (None: any), and the last operator."""
+    """Facts of a graph: size of the input and number of outputs (None: any), and the last operator.
+
+    `beside` is the width of the second input (None: any), where `second` says that there is one.
+    """
 
     height: int | None
     width: int | None
     outputs: int | None
     ending: str
+    second: bool = False
+    beside: int | None = None
 
 
 def import_onnx(
     path: Path, stated: Stated, *, name: str, source: str, revision: str | None = None
 ) -> LoadedModel:
-    """Load an ONNX file with one image input and one output per class.
+    """Load an ONNX file with one output per class that takes an image, and at most one vector beside it.
 
     The file records neither labels nor preprocessing; both must be stated. An
     output that ends in a softmax (or, for two classes, one sigmoid) is taken as probabilities, any other as
@@ -56,12 +61,14 @@ def import_onnx(
     graph, outside = _read(path, name)
     labels = stated.need_labels(name)
     preprocess = stated.need_preprocess(name, size=(graph.height, graph.width))
+    encoding = stated.need_encoding(name, graph.beside) if graph.second else None
     outputs = len(labels) if graph.outputs is None else graph.outputs
     spec = ModelSpec(
         name=name,
         architecture="onnx",
         labels=labels,
         preprocess=preprocess,
+        encoding=encoding,
         activation=_activation(graph.ending, outputs, labels, name),
         source=source,
         revision=revision,
@@ -111,12 +118,14 @@ def _read(path: Path, name: str) -> tuple[_Graph, list[Path]]:
 def _facts(graph: Any, onnx: Any, name: str) -> _Graph:
     constants = {x.name for x in graph.initializer}
     inputs = [x for x in graph.input if x.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
+    pictures = [x for x in inputs if len(_shape(x)) == 4] if len(inputs) == 2 else inputs
+    vectors = [x for x in inputs if x not in pictures]
+    if len(pictures) != 1 or len(vectors) > 1 or len(graph.output) != 1:
         raise ModelError(
             f"{name}: the graph has inputs {[x.name for x in inputs]} and outputs "
-            f"{[x.name for x in graph.output]}; expected one of each."
+            f"{[x.name for x in graph.output]}; expected one output, and an image with at most one vector beside it."
         )
-    shape, kind = _shape(inputs[0]), inputs[0].type.tensor_type.elem_type
+    shape, kind = _shape(pictures[0]), pictures[0].type.tensor_type.elem_type
     if kind != onnx.TensorProto.FLOAT or len(shape) != 4 or 3 not in {shape[1], shape[3]}:
         raise ModelError(
             f"{name}: the input is {onnx.TensorProto.DataType.Name(kind)} of shape {shape}; expected FLOAT "
@@ -127,7 +136,19 @@ def _facts(graph: Any, onnx: Any, name: str) -> _Graph:
     if len(result) > 2 and any(x != 1 for x in result[2:]):
         raise ModelError(f"{name}: the output has shape {result}; expected (N, classes).")
     outputs = result[1] if len(result) > 1 else (1 if len(result) == 1 else None)
-    return _Graph(rows, cols, outputs, _ending(graph))
+    beside = _vector(vectors[0], onnx, name) if vectors else None
+    return _Graph(rows, cols, outputs, _ending(graph), bool(vectors), beside)
+
+
+def _vector(value: Any, onnx: Any, name: str) -> int | None:
+    """Width of the second input."""
+    shape, kind = _shape(value), value.type.tensor_type.elem_type
+    if kind != onnx.TensorProto.FLOAT or len(shape) != 2:
+        raise ModelError(
+            f"{name}: the second input, {value.name}, is {onnx.TensorProto.DataType.Name(kind)} of shape {shape}; "
+            "expected FLOAT of shape (N, numbers)."
+        )
+    return shape[1]
 
 
 def _shape(value: Any) -> list[int | None]:

@@ -18,6 +18,7 @@ from skinclf.models.formats.onnx.folding import fold
 from skinclf.models.formats.onnx.graph import Array, Lowering, Node, Value
 from skinclf.models.formats.onnx.operators import OPERATORS
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_encoding import MetadataEncoding
 
 ARCHITECTURE = "skinclf/onnx-graph"
 
@@ -40,23 +41,27 @@ def onnx_network(loaded: LoadedModel) -> LoadedModel:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{spec.name}: the weights of the ONNX file cannot be read: {reason}") from None
     lowering = Lowering((spec.preprocess.height, spec.preprocess.width), spec.name)
-    graph, activation = lowering.finish(_lower(model.graph, lowering), spec.activation)
+    graph, activation = lowering.finish(_lower(model.graph, lowering, spec.encoding), spec.activation)
     spec = spec.replace(architecture=ARCHITECTURE, model_args={"graph": graph}, activation=activation)
     kept = {key: value for key, value in lowering.tensors.items() if key.split(".")[1] in graph["layers"]}
     tensors = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in kept.items()}
     return replace(loaded, spec=spec, network=restore_network(spec, tensors), artifact=None)
 
 
-def _lower(graph: Any, lowering: Lowering) -> Value:
+def _lower(graph: Any, lowering: Lowering, encoding: MetadataEncoding | None) -> Value:
     """Walk through a graph, node by node, and collect its operations; gives the output."""
     from onnx import helper, numpy_helper
 
     known: dict[str, Value | Array] = {x.name: numpy_helper.to_array(x) for x in graph.initializer}
-    source = next(x for x in graph.input if x.name not in known)
+    sources = [x for x in graph.input if x.name not in known]
+    source = next(x for x in sources if len(x.type.tensor_type.shape.dim) == 4)
     dims = source.type.tensor_type.shape.dim
     image = Value(0, (3, *lowering.size))
     first = image if dims[1].dim_value == 3 else lowering.emit("permute", {"axes": [0, 2, 3, 1]}, [image])
     known[source.name] = first
+    for other in sources:
+        if other is not source and encoding is not None:
+            known[other.name] = lowering.emit("entries", {"width": encoding.width}, [image])
     for item in graph.node:
         inputs = [known[x] if x else None for x in item.input]
         node = Node(item, inputs, helper, lowering.name)

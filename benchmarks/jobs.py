@@ -71,14 +71,14 @@ def builtin(images: str, count: int, kind: str, scaled_decoding: int) -> dict[st
 
 def memory(images: str, count: int, scaled_decoding: int, workers: int) -> dict[str, float]:
     """Peak resident memory in MB of this process, which classifies photographs in `workers` threads."""
-    import resource
-
     from skinclf import Predictor
 
     predictor = Predictor(builtin_model(scaled_decoding), device="cpu", workers=workers)
     failed = sum(not p.ok for p in predictor.stream(make_photographs(Path(images), count)))
     assert not failed
-    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    # Not `getrusage`, whose peak includes that of the parent before this program was started.
+    status = Path("/proc/self/status").read_text()
+    return {"peak_mb": int(status.partition("VmHWM:")[2].split()[0]) / 1024}
 
 
 def _rates(predictor: Predictor, files: list[Path], device: str) -> dict[str, float]:

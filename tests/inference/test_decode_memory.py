@@ -24,8 +24,9 @@ from skinclf.inference.scorer import LoadPixels, Slot
 
 MB = 1024**2
 PREDICT = """
-import resource, sys
+import sys
 from dataclasses import replace
+from pathlib import Path
 from skinclf import Predictor
 from skinclf.models.load import load_model
 
@@ -33,7 +34,8 @@ model = load_model()
 preprocess = replace(model.spec.preprocess, scaled_decoding=0)
 predictor = Predictor(replace(model, spec=replace(model.spec, preprocess=preprocess)), device="cpu", workers=20)
 assert all(prediction.ok for prediction in predictor.stream(sys.argv[1:]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not `getrusage`, whose peak includes that of the parent before this program was started.
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
 
 

@@ -10,15 +10,22 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from skinclf.models.loaded import LoadedModel
     from skinclf.models.options import ModelOptions
 
 HERE = Path(__file__).parent
-NETWORKS = {"resnet50": ("ResNet50", 2), "efficientnet_b0": ("EfficientNetB0", 7)}
+#: timm's name to Keras' name and the number of outputs.
+NETWORKS = {
+    "resnet50": ("ResNet50", 2),
+    "efficientnet_b0": ("EfficientNetB0", 7),
+    "mobilenetv2_100": ("MobileNetV2", 7),
+}
 
 
 def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
@@ -37,6 +44,44 @@ def make_images(folder: Path, count: int, *, distinct: int = 64) -> list[Path]:
         if not path.exists():
             os.link(folder / f"image-{number % distinct:07d}.jpg", path)
     return [folder / f"image-{number:07d}.jpg" for number in range(count)]
+
+
+def make_photographs(
+    folder: Path,
+    count: int,
+    *,
+    width: int = 6000,
+    height: int = 4000,
+    noise: float = 3.0,
+    quality: int = 75,
+    distinct: int = 4,
+    progressive: bool = False,
+) -> list[Path]:
+    """Make `count` JPEGs of a camera's size: `distinct` stand-ins for photographs, and hard links to them.
+
+    A stand-in is a synthetic lesion enlarged by bicubic interpolation, with Gaussian noise of `noise` grey levels in
+    every channel, compressed again: 1.1 MB for 6000 x 4000 at the defaults, 2.2 MB at noise 2 and quality 90. Larger
+    files take longer to decode at any size, because all of their bits are read.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from skinclf.images.synthetic import synthetic_lesion
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"photograph-{number:05d}.jpg" for number in range(count)]
+    for number, path in enumerate(paths[:distinct]):
+        if path.exists():
+            continue
+        lesion = Image.fromarray(synthetic_lesion(1000 + number, width=900, height=600))
+        pixels = np.asarray(lesion.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+        pixels += np.random.default_rng(number).standard_normal(pixels.shape, np.float32) * np.float32(noise)
+        picture = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+        picture.save(path, "JPEG", quality=quality, progressive=progressive)
+    for number, path in enumerate(paths[distinct:], start=distinct):
+        if not path.exists():
+            os.link(paths[number % distinct], path)
+    return paths
 
 
 def make_keras_model(folder: Path, network: str) -> Path:
@@ -66,9 +111,18 @@ def stated(network: str) -> ModelOptions:
     from skinclf.images.preprocess import scaling
     from skinclf.models.options import ModelOptions
 
-    name = "caffe" if network == "resnet50" else "raw"
+    name = {"resnet50": "caffe", "efficientnet_b0": "raw", "mobilenetv2_100": "tf"}[network]
     labels = "malignant" if NETWORKS[network][1] == 2 else "ham10000"
     return ModelOptions(labels=labels, preprocess=scaling(name, library="opencv"))
+
+
+def builtin_model(scaled_decoding: int) -> LoadedModel:
+    """The built-in model, with JPEGs decoded in full (0) or at no less than so many times the resized size (2)."""
+    from skinclf.models.load import load_model
+
+    loaded = load_model()
+    preprocess = replace(loaded.spec.preprocess, scaled_decoding=scaled_decoding)
+    return replace(loaded, spec=replace(loaded.spec, preprocess=preprocess))
 
 
 def cores() -> int:
@@ -93,8 +147,11 @@ def measure(job: str, **arguments: object) -> dict[str, float]:
 
 
 def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Median of every number over repetitions."""
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    """Median of every number over repetitions; a word is that of the first."""
+    return {
+        key: value if isinstance(value, str) else statistics.median(row[key] for row in rows)
+        for key, value in rows[0].items()
+    }
 
 
 def machine() -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 Every way reads the same JPEG files, runs the same network (random weights: only speed is compared) and
 writes one row per image. Start-up (imports, building or loading the network, one warm-up batch) is not counted.
+Where a way is named after another tool, the file handling is that tool's, written out from its public API, and the
+network is the one that all ways run; its own network would be slower (CLIP) or has other classes (chest X-rays).
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +17,8 @@ from pathlib import Path
 from common import cores
 
 SIZE = 224
-BATCH = 32
+#: Images per call of the network, where the tool itself does not say otherwise.
+BATCH = int(os.environ.get("BENCH_BATCH", "32"))
 
 
 def write_rows(names: Sequence[str], scores: Sequence[Sequence[float]], output: Path) -> None:
@@ -30,11 +34,11 @@ def _keras(model_file: Path, network: str) -> tuple[Callable[[object], object], 
     import numpy as np
 
     model = keras.models.load_model(model_file, compile=False)
-    prepare = (
-        keras.applications.resnet50.preprocess_input
-        if network == "resnet50"
-        else keras.applications.efficientnet.preprocess_input
-    )
+    prepare = {
+        "resnet50": keras.applications.resnet50.preprocess_input,
+        "efficientnet_b0": keras.applications.efficientnet.preprocess_input,
+        "mobilenetv2_100": keras.applications.mobilenet_v2.preprocess_input,
+    }[network]
 
     def read(path: Path) -> object:
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
@@ -111,19 +115,99 @@ def torch_dataloader(
     return time.perf_counter() - start
 
 
-def timm_eager(files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu") -> float:
-    """timm's own transform and model, batch 32, eager float32, no workers."""
-    import torch
-    from PIL import Image
+def timm_inference(
+    files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu"
+) -> float:
+    """timm's inference script: its dataset of the folder, its loader with two workers, top 1 into a table of pandas.
 
-    model, transform = _timm(network, classes, device)
-    scores = []
+    The script's batch is 256; here it is that of the others, so that both workers have work.
+    """
+    import pandas as pd
+    import torch
+    from timm.data import create_dataset, create_loader, resolve_model_data_config
+
+    model, _ = _timm(network, classes, device)
+    dataset = create_dataset(name="", root=str(files[0].parent), split="validation")
+    wanted = {str(path) for path in files}
+    dataset.reader.samples = [sample for sample in dataset.reader.samples if sample[0] in wanted]
     with torch.inference_mode():
         model(torch.zeros(BATCH, 3, SIZE, SIZE, device=device))
         start = time.perf_counter()
-        for at in range(0, len(files), BATCH):
-            batch = torch.stack([transform(Image.open(p).convert("RGB")) for p in files[at : at + BATCH]])
-            scores += model(batch.to(device)).softmax(1).tolist()
+        loader = create_loader(
+            dataset,
+            batch_size=BATCH,
+            use_prefetcher=device != "cpu",
+            num_workers=2,
+            device=torch.device(device),
+            **resolve_model_data_config(model),
+        )
+        best = [model(images.to(device)).softmax(-1).topk(1) for images, _ in loader]
+    table = {
+        "filename": dataset.filenames(basename=True),
+        "index": torch.cat([index for _, index in best]).squeeze(1).cpu().numpy(),
+        "prob": torch.cat([value for value, _ in best]).squeeze(1).cpu().numpy(),
+    }
+    pd.DataFrame(table).set_index("filename").to_csv(output)
+    return time.perf_counter() - start
+
+
+def pybioclip(files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu") -> float:
+    """pybioclip's `predict` in batches of 10: a whole batch is opened as RGB, made tensors at full size and resized.
+
+    Tensors first, then torchvision's antialiased `Resize` to a square, then the normalisation of CLIP; the network is
+    compiled by `torch.compile` there, and eager here, where there is no compiler.
+    """
+    import torch
+    from PIL import Image
+    from torchvision import transforms
+
+    model, _ = _timm(network, classes, device)
+    transform = transforms.Compose(
+        [
+            transforms.ToTensor(),
+            transforms.Resize((SIZE, SIZE), antialias=True),
+            transforms.Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ]
+    )
+    size, scores = min(10, BATCH), []
+    with torch.no_grad():
+        model(torch.zeros(size, 3, SIZE, SIZE, device=device))
+        start = time.perf_counter()
+        for at in range(0, len(files), size):
+            pictures = [Image.open(path).convert("RGB") for path in files[at : at + size]]
+            batch = torch.stack([transform(picture).to(device) for picture in pictures])
+            scores += model(batch).softmax(1).tolist()
+    write_rows([p.name for p in files], scores, output)
+    return time.perf_counter() - start
+
+
+def torchxrayvision(
+    files: Sequence[Path], classes: int, network: str, output: Path, device: str = "cpu"
+) -> float:
+    """torchxrayvision's way: one picture at a time, an array scaled to float, cropped to a square, resized, predicted.
+
+    It scales the whole picture to -1024 to 1024 as float32, crops the centre and resizes the array with OpenCV's
+    `INTER_AREA` (its engine `cv2`, the faster of its two); colour is kept here, where an X-ray has one channel.
+    """
+    import cv2
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    model, _ = _timm(network, classes, device)
+    scores = []
+    with torch.no_grad():
+        model(torch.zeros(1, 3, SIZE, SIZE, device=device))
+        start = time.perf_counter()
+        for path in files:
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+            pixels = (2 * (pixels.astype(np.float32) / 255) - 1.0) * 1024
+            side = min(pixels.shape[:2])
+            top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+            square = pixels[top : top + side, left : left + side]
+            small = cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            batch = torch.from_numpy(small).permute(2, 0, 1)[None].to(device)
+            scores += model(batch).softmax(1).tolist()
     write_rows([p.name for p in files], scores, output)
     return time.perf_counter() - start
 

@@ -8,19 +8,35 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import contenders
-from common import NETWORKS, make_images, make_int8_bundle, stated
+from common import NETWORKS, builtin_model, make_images, make_int8_bundle, make_photographs, stated
+
+if TYPE_CHECKING:
+    from skinclf import Predictor
+
+
+def files_of(images: str, count: int, kind: str) -> list[Path]:
+    """Small JPEGs of 600 x 450, or photographs of 6000 x 4000."""
+    make = {"small": make_images, "photographs": make_photographs}[kind]
+    return make(Path(images), count)
 
 
 def other(
-    way: str, images: str, count: int, network: str, model_file: str, device: str = "cpu"
+    way: str,
+    images: str,
+    count: int,
+    network: str,
+    model_file: str,
+    device: str = "cpu",
+    kind: str = "small",
 ) -> dict[str, float]:
     """Images per second, end to end, of a way in `contenders.py`."""
-    files = make_images(Path(images), count)
+    files = files_of(images, count, kind)
     keras = way.startswith("keras")
     given = Path(model_file) if keras else NETWORKS[network][1]
     on = () if keras else (device,)
@@ -32,14 +48,8 @@ def other(
 def skinclf(
     images: str, count: int, network: str, model_file: str, runtime: str, precision: str, device: str = "cpu"
 ) -> dict[str, float]:
-    """skinclf on the same Keras file, folder to CSV by the engine of `skinclf predict`; then the limits.
-
-    Decode alone on all workers, the network alone, and what both can give together: on a CPU they share the
-    cores, on a GPU the slower one decides.
-    """
-    import numpy as np
-
-    from skinclf import Predictor, write_predictions
+    """skinclf on the same Keras file, folder to CSV by the engine of `skinclf predict`; then the limits."""
+    from skinclf import Predictor
 
     files = make_images(Path(images), count)
     how = {"runtime": runtime, "precision": precision, "device": device}
@@ -47,8 +57,43 @@ def skinclf(
         predictor = Predictor(make_int8_bundle(Path(model_file).parent, network, files), **how)
     else:
         predictor = Predictor(model_file, options=stated(network), **how)
+    return _rates(predictor, files, device)
+
+
+def builtin(images: str, count: int, kind: str, scaled_decoding: int) -> dict[str, float]:
+    """The built-in model by `--runtime auto`, with JPEGs in full (0) or scaled (2), folder to CSV; then the limits."""
+    from skinclf import Predictor
+
+    return _rates(
+        Predictor(builtin_model(scaled_decoding), device="cpu"), files_of(images, count, kind), "cpu"
+    )
+
+
+def memory(images: str, count: int, scaled_decoding: int, workers: int) -> dict[str, float]:
+    """Peak resident memory in MB of this process, which classifies photographs in `workers` threads."""
+    from skinclf import Predictor
+
+    predictor = Predictor(builtin_model(scaled_decoding), device="cpu", workers=workers)
+    failed = sum(not p.ok for p in predictor.stream(make_photographs(Path(images), count)))
+    assert not failed
+    # Not `getrusage`, whose peak includes that of the parent before this program was started.
+    status = Path("/proc/self/status").read_text()
+    return {"peak_mb": int(status.partition("VmHWM:")[2].split()[0]) / 1024}
+
+
+def _rates(predictor: Predictor, files: list[Path], device: str) -> dict[str, float]:
+    """Images per second of a run, and its limit.
+
+    Decode alone on all workers, the network alone, and what both can give together: on a CPU they share the
+    cores, on a GPU the slower one decides.
+    """
+    import numpy as np
+
+    from skinclf import write_predictions
+
+    count = len(files)
     size = predictor.batch_size or predictor.scorer.batch_size
-    for _ in predictor.stream(files[: 2 * size]):
+    for _ in predictor.stream(files[: min(2 * size, count)]):
         pass
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -59,20 +104,29 @@ def skinclf(
 
     prepare = predictor.scorer.prepare
     with ThreadPoolExecutor(predictor.workers) as pool:
-        pixels = np.stack([x for (x,) in pool.map(prepare, (files * size)[:size])])
+        pixels = np.stack([x for (x,) in pool.map(prepare, files[: predictor.workers])])
+        pixels = pixels[np.arange(size) % len(pixels)]
         start = time.perf_counter()
         for _ in pool.map(prepare, files):
             pass
         decode = count / (time.perf_counter() - start)
     run = predictor.scorer.runtime.run
     run(pixels)
-    rounds = max(1, count // size)
+    rounds = max(4, count // size)
     start = time.perf_counter()
     for _ in range(rounds):
         run(pixels)
     model = rounds * size / (time.perf_counter() - start)
     limit = 1 / (1 / decode + 1 / model) if device == "cpu" else min(decode, model)
-    return {"images_per_s": rate, "decode": decode, "model": model, "limit": limit}
+    info = predictor.scorer.info
+    return {
+        "images_per_s": rate,
+        "decode": decode,
+        "network": model,
+        "limit": limit,
+        "runtime": info["runtime"],
+        "precision": info["precision"],
+    }
 
 
 if __name__ == "__main__":

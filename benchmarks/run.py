@@ -1,5 +1,8 @@
 """Speed, scale, resuming and start-up (`make bench`): ratios within one run, with a description of the machine.
 
+`python benchmarks/run.py plan --json docs/measured/speed.json` makes the figures of README and docs/speed.md in about
+eight minutes on two cores; `python docs/generate.py` then writes tables and picture from that file.
+
 Not a test: it asserts nothing. Repetitions are interleaved (A B C A B C ...), medians are shown, as tables for
 docs/speed.md.
 """
@@ -11,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import compare
 from common import (
     NETWORKS,
     machine,
@@ -25,7 +30,8 @@ from common import (
     medians,
 )
 
-WAYS = ("keras_per_image", "keras_batch", "torch_dataloader", "timm_eager", "transformers_pipeline")
+WAYS = tuple(compare.WAYS)
+SMALL_NETWORKS = ("resnet50", "efficientnet_b0")
 MODES = ("torch:fp32", "onnxruntime:fp32", "openvino:fp32", "torch:bf16", "openvino:bf16", "openvino:int8")
 GPU_MODES = ("torch:fp32", "torch:bf16", "torch:fp16", "torch-compile:fp16")
 #: Of `skinclf predict` as a command, in a process that says at its end how much memory it had at most.
@@ -49,7 +55,7 @@ def bench(ctx: click.Context, work: Path) -> None:
 
 
 @bench.command()
-@click.option("--network", type=click.Choice(list(NETWORKS)), multiple=True, default=list(NETWORKS))
+@click.option("--network", type=click.Choice(list(NETWORKS)), multiple=True, default=SMALL_NETWORKS)
 @click.option("--count", default=256, show_default=True, help="Images per measurement; more on a GPU.")
 @click.option("--repeat", default=3, show_default=True)
 @click.option("--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all.")
@@ -94,10 +100,62 @@ def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
         rate = row["images_per_s"]
         line = [name, f"{rate:.1f}", *(f"{rate / rates[b]['images_per_s']:.2f}" for b in bases)]
         if "limit" in row:
-            parts = (f"{row[key]:.1f}" for key in ("decode", "model", "limit"))
+            parts = (f"{row[key]:.1f}" for key in ("decode", "network", "limit"))
             line += [f"{rate / row['limit']:.0%}", *parts]
         rows.append([*line, *[""] * (len(header) - len(line))])
     click.echo(f"{title}\n\n{markdown(header, rows)}\n")
+
+
+_JSON = click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), default=None)
+_REPEAT = click.option("--repeat", default=3, show_default=True, help="Rounds.")
+_WAY = click.option(
+    "--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all."
+)
+
+
+@bench.command()
+@_JSON
+@_REPEAT
+@_WAY
+@click.pass_obj
+def plan(work: Path, output: Path | None, repeat: int, way: tuple[str, ...]) -> None:
+    """All figures of README and docs/speed.md: small files, photographs, memory, in about eight minutes."""
+    _compare(work, (*compare.SMALL, compare.PHOTOGRAPHS), output, repeat, way, peaks=True)
+
+
+@bench.command()
+@_JSON
+@_REPEAT
+@_WAY
+@click.pass_obj
+def photographs(work: Path, output: Path | None, repeat: int, way: tuple[str, ...]) -> None:
+    """Built-in model on JPEGs of 6000 x 4000, scaled and in full, beside other ways; memory with 20 in flight.
+
+    The photographs are stand-ins that the benchmark makes: synthetic lesions enlarged with noise and compressed again.
+    """
+    _compare(work, (compare.PHOTOGRAPHS,), output, repeat, way, peaks=True)
+
+
+def _compare(
+    work: Path,
+    cases: Sequence[compare.Comparison],
+    output: Path | None,
+    repeat: int,
+    way: Sequence[str],
+    *,
+    peaks: bool,
+) -> None:
+    start, results = time.perf_counter(), []
+    ways = [name for name in way if name != "none"]
+    for case in cases:
+        results.append(compare.compare(case, work, repeat=repeat, ways=ways))
+        click.echo(compare.show(results[-1]))
+    rows = compare.memory(work) if peaks else []
+    lines = [[str(r["workers"]), "2" if r["scaled_decoding"] else "in full", str(r["peak_mb"])] for r in rows]
+    click.echo(markdown(["decode threads, 20 photographs", "scaled decoding", "peak MB"], lines) + "\n")
+    content = compare.report(results, start=start, peaks=rows)
+    click.echo(f"{content['seconds']} seconds, load before {content['load_before']}")
+    compare.write(output, content)
 
 
 @bench.command()

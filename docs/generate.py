@@ -1,5 +1,8 @@
 """Rewrite docs/reference from the code, after a command, column, word, figure or public name has changed.
 
+The measured tables of README and docs/speed.md are rewritten too, after `benchmarks/run.py plan --json
+docs/measured/speed.json`.
+
 python docs/generate.py            writes the pages
 python docs/generate.py --check    names the pages that are not of now, and fails
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from generator import api, commands, schemas, tables
+from generator import api, commands, measured, schemas, tables
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 MARK = "<!-- made by docs/generate.py -->\n"
@@ -53,6 +56,7 @@ def write(folder: Path = REFERENCE) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        old = stale()
+        old = [*stale(), *measured.stale()]
         sys.exit(f"Not of now: {', '.join(old)}. Run: python docs/generate.py" if old else 0)
     write()
+    measured.write()

@@ -19,7 +19,9 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -75,6 +77,23 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
+#: Function that is told how many bytes the pixels of a picture take, before they are decoded.
+_ADMISSION: ContextVar[Callable[[int], None] | None] = ContextVar("_ADMISSION", default=None)
+
+
+@contextmanager
+def admission(ask: Callable[[int], None]) -> Iterator[None]:
+    """Let a function know, or delay, what this thread decodes inside.
+
+    Args:
+        ask: Function that is called with the number of bytes that a picture takes while it is decoded, and returns
+            when there is room.
+    """
+    token = _ADMISSION.set(ask)
+    try:
+        yield
+    finally:
+        _ADMISSION.reset(token)
 
 
 def is_address(name: str) -> bool:
@@ -207,10 +226,11 @@ def _decode_file(file: IO[bytes], name: str, draft: tuple[int, int] | Reduction 
         file.seek(0)
         image = _open(file, name)
     with image:
+        whole = image.width * image.height
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             _check_size(image, name, MAX_JPEG_PIXELS)
             _reduce(image, draft)
-        return _decode(image, name)
+        return _decode(image, name, whole=whole)
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
@@ -268,9 +288,13 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
+def _decode(image: Image.Image, name: str, *, whole: int = 0) -> Image.Image:
     _check_size(image, name, MAX_PIXELS)
     width, height = image.size
+    ask = _ADMISSION.get()
+    if ask is not None:
+        # Pillow holds RGB in four bytes; libjpeg holds a progressive file whole, as three planes of 16 bits.
+        ask(4 * width * height + (6 * whole if image.info.get("progressive") else 0))
     try:
         image.load()
         method = _UPRIGHT.get(_orientation(image))

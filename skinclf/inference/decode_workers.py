@@ -3,6 +3,9 @@
 Threads by default: Pillow releases Python's lock while it decodes and resizes. A seventh of the work (0.4 of
 2.8 ms for a 600x450 JPEG) still holds it, so beyond `MAX_THREADS` workers processes take over after the first
 images. Processes are spawned, share the buffers with this process, and an image that kills one costs a row.
+
+Large pictures wait for room (`decode_limits.DecodeMemory`), in whichever way they are decoded: a photograph of
+6000 x 4000 takes 96 MB, and a machine of many cores would hold as many of them as it has workers.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skinclf.errors import ImageError, SkinclfError
-from skinclf.images.decode import ImageSource
-from skinclf.inference.decode_limits import DecodeLimits
+from skinclf.images.decode import ImageSource, admission
+from skinclf.inference.decode_limits import SMALL, DecodeLimits, DecodeMemory, Share
 from skinclf.inference.scorer import Pixels, Prepare, Slot, failure
 
 logger = logging.getLogger("skinclf")
@@ -130,6 +133,7 @@ class Decoder:
         self.processes = bool(workers) and (workers > MAX_THREADS if processes is None else processes)
         self._prepare, self._layout, self._limits = prepare, layout, limits
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode") if workers else None
+        self._memory = DecodeMemory()
         self._local = threading.local()
         self._here_first = 4 * workers if processes is None else 0
         self._children: list[_Child] = []
@@ -155,7 +159,8 @@ class Decoder:
         return done
 
     def _here(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
-        return fill(self._prepare, source, buffer.at(index))
+        with self._memory.share() as share, admission(share.ask):
+            return fill(self._prepare, source, buffer.at(index))
 
     def _remote(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
         """Let this thread's process decode an image; a process that dies is replaced, once per image."""
@@ -166,7 +171,8 @@ class Decoder:
                 child = self._local.child = _Child(self._prepare, self._layout, self._limits)
                 self._children.append(child)
             try:
-                return child.decode(source, buffer, index)
+                with self._memory.share() as share:
+                    return child.decode(source, buffer, index, share)
             except (EOFError, OSError):
                 code = child.stop()
                 self._children.remove(child)
@@ -213,8 +219,8 @@ class _Child:
                 "the `if __name__ == '__main__':` guard; or use threads (`processes=False`)."
             )
 
-    def decode(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
-        """Let the process decode one image.
+    def decode(self, source: ImageSource, buffer: Buffer, index: int, share: Share) -> ImageError | None:
+        """Let the process decode one image; it asks for the memory of a large one.
 
         Raises:
             EOFError: The process died.
@@ -222,7 +228,11 @@ class _Child:
         """
         name = buffer.memory.name if buffer.memory else ""
         self._pipe.send((source, name, len(buffer.arrays[0]), index))
-        reply: BaseException | None = self._pipe.recv()
+        reply: BaseException | int | None = self._pipe.recv()
+        while isinstance(reply, int):
+            share.ask(reply)
+            self._pipe.send(True)
+            reply = self._pipe.recv()
         if reply is None or isinstance(reply, ImageError):
             return reply
         raise reply
@@ -241,6 +251,12 @@ def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits:
     """The body of a decode process: until the pipe closes, decode what it names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     known: dict[str, Buffer] = {}
+
+    def ask(count: int) -> None:
+        if count > SMALL:
+            pipe.send(count)
+            pipe.recv()
+
     if limits is not None:
         limits.limit_memory()
     pipe.send("ready")
@@ -258,7 +274,8 @@ def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits:
             limits.limit_time()
         reply: BaseException | None
         try:
-            reply = fill(prepare, source, known[name].at(index))
+            with admission(ask):
+                reply = fill(prepare, source, known[name].at(index))
         except Exception as error:
             reply = error
         del source

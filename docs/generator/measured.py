@@ -1,0 +1,205 @@
+"""Tables and a picture of measured speed, from the file that `benchmarks/run.py plan --json` wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "measured" / "speed.json"
+PICTURE = ROOT / "docs" / "pictures" / "speed.svg"
+#: Documents with blocks that are made here.
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+_BLOCK = re.compile(r"(<!-- made by docs/generate\.py: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_OURS = {"skinclf": "skinclf", "skinclf_full": "skinclf, JPEGs decoded in full"}
+_WAYS = {
+    **_OURS,
+    "keras_batch": "Keras, batches, OpenCV",
+    "keras_per_image": "Keras, one by one, OpenCV",
+    "torch_dataloader": "torch with a `DataLoader`",
+    "timm_inference": "timm's inference script",
+    "transformers_pipeline": "transformers' pipeline",
+    "pybioclip": "as pybioclip reads files",
+    "torchxrayvision": "as torchxrayvision reads files",
+}
+#: What another way than the fastest other one is compared with: files of 600 x 450, then photographs.
+_BASES = ("keras_batch", "skinclf_full")
+
+
+def stale() -> list[str]:
+    """Names of documents and pictures that are not those of the results."""
+    return sorted(
+        path.relative_to(ROOT).as_posix()
+        for path, text in files().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    )
+
+
+def write() -> None:
+    """Write what differs."""
+    for name in stale():
+        path = ROOT / name
+        path.write_text(files()[path], encoding="utf-8")
+
+
+def files() -> dict[Path, str]:
+    """Every document with its blocks, and the picture, as the results say; without results the blocks are empty."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None
+    made: dict[Path, str] = {}
+    for path in DOCUMENTS:
+        start, *rest = _BLOCK.split(path.read_text(encoding="utf-8"))
+        parts = [start]
+        for mark, name, end, after in zip(*(rest[i::4] for i in range(4)), strict=True):
+            parts += [mark, block(name, results, path), end, after]
+        made[path] = "".join(parts)
+    if results is not None:
+        made[PICTURE] = picture(results)
+    return made
+
+
+def block(name: str, results: Mapping[str, Any] | None, page: Path) -> str:
+    """Text of one block.
+
+    Args:
+        name: Name in the mark.
+        results: Content of the results file; None before anything was measured.
+        page: Document that the block stands in.
+
+    Raises:
+        SystemExit: No block has this name.
+    """
+    makers = {"speed in short": _short, "speed": _tables, "memory": _memory}
+    if name not in makers:
+        raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {', '.join(makers)}.")
+    return "" if results is None else makers[name](results, page)
+
+
+def _short(results: Mapping[str, Any], page: Path) -> str:
+    rows = []
+    for found in results["comparisons"]:
+        ways = found["ways"]
+        ours, rate = ways["skinclf"], ways["skinclf"]["images_per_s"]
+        best = fastest_other(ways)
+        cells = [_job(found), f"{rate:.1f}"]
+        if best is None:
+            cells += ["", ""]
+        else:
+            other = ways[best]["images_per_s"]
+            cells += [f"{other:.1f} ({_WAYS[best].replace('`', '')})", f"{rate / other:.1f}"]
+        full = ways.get("skinclf_full")
+        cells.append("" if full is None else f"{rate / full['images_per_s']:.1f}")
+        cells.append(f"{rate / ours['limit']:.0%}")
+        rows.append(cells)
+    header = (
+        "files and network",
+        "skinclf, images/s",
+        "fastest other way",
+        "times",
+        "times full decoding",
+        "of the machine's limit",
+    )
+    return f"{_machine(results)}\n\n{_table(header, rows)}\n![Images per second]({_picture_from(page)})\n"
+
+
+def _tables(results: Mapping[str, Any], page: Path) -> str:
+    parts = [
+        _machine(results),
+        f"\nOne run of `python {results['command']}`, {results['seconds']} seconds.\n",
+    ]
+    for found in results["comparisons"]:
+        ways = found["ways"]
+        bases = [base for base in dict.fromkeys((*_BASES, fastest_other(ways))) if base in ways]
+        header = (
+            "way",
+            "images/s",
+            *(f"times {_WAYS[b]}" for b in bases),
+            "of the limit",
+            "decode",
+            "network",
+        )
+        rows = []
+        for name, row in sorted(ways.items(), key=lambda item: -item[1]["images_per_s"]):
+            rate = row["images_per_s"]
+            cells = [f"{_WAYS[name]}", f"{rate:.1f}"]
+            cells += [f"{rate / ways[base]['images_per_s']:.2f}" for base in bases]
+            limited = "limit" in row
+            cells += [
+                f"{rate / row['limit']:.0%}" if limited else "",
+                *(f"{row[key]:.1f}" if limited else "" for key in ("decode", "network")),
+            ]
+            rows.append(cells)
+        parts.append(f"\n{_job(found)}, {found['megabytes']:.2f} MB each:\n\n{_table(header, rows)}")
+    parts.append(f"\n![Images per second]({_picture_from(page)})\n")
+    return "".join(parts)
+
+
+def _memory(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    rows = [
+        [str(row["workers"]), "in full" if not row["scaled_decoding"] else "scaled", f"{row['peak_mb']:,}"]
+        for row in results["memory"]
+    ]
+    return _table(
+        ("decode threads, 20 photographs of 6000 x 4000", "decoded", "peak of the process, MB"), rows
+    )
+
+
+def fastest_other(ways: Mapping[str, Any]) -> str | None:
+    """Name of the fastest way that is not skinclf; None where there is none."""
+    others = [name for name in ways if name not in _OURS]
+    return max(others, key=lambda name: ways[name]["images_per_s"]) if others else None
+
+
+def _job(found: Mapping[str, Any]) -> str:
+    model = "built-in MobileNetV2, scaled decoding" if found["model"] == "built-in" else found["network"]
+    return f"{found['width']} x {found['height']} JPEGs, {model}"
+
+
+def _machine(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    load = results["load_before"]
+    text = f"{machine['processor']}, {machine['cores']} cores, OpenVINO {machine.get('openvino', 'missing')}, float32"
+    if load is not None and load >= 1:
+        text += f"; other programs ran beside it (load {load}), so that only ratios mean something"
+    return f"{text}."
+
+
+def _picture_from(page: Path) -> str:
+    folder = page.resolve().parent
+    return PICTURE.relative_to(folder if PICTURE.is_relative_to(folder) else ROOT).as_posix()
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def picture(results: Mapping[str, Any]) -> str:
+    """Bars of images per second for every way, one group for each comparison, as SVG."""
+    label, width, line, x = 230, 330, 20, 16
+    y, parts = 12, []
+    for found in results["comparisons"]:
+        ways = sorted(found["ways"].items(), key=lambda item: -item[1]["images_per_s"])
+        top = ways[0][1]["images_per_s"]
+        y += 22
+        parts.append(f'<text x="{x}" y="{y}" font-weight="bold">{escape(_job(found))}</text>')
+        y += 8
+        for name, row in ways:
+            rate, colour = row["images_per_s"], "#0b6e4f" if name in _OURS else "#9aa5b1"
+            length = max(1.0, width * rate / top)
+            words = escape(_WAYS[name].replace("`", ""))
+            parts.append(
+                f'<text x="{x + label - 8}" y="{y + 14}" text-anchor="end">{words}</text>'
+                f'<rect x="{x + label}" y="{y + 3}" width="{length:.1f}" height="{line - 6}" fill="{colour}"/>'
+                f'<text x="{x + label + length + 6:.1f}" y="{y + 14}">{rate:.1f}</text>'
+            )
+            y += line
+    total = x + label + width + 70
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {y + 16}" width="{total}" height="{y + 16}" '
+        'font-family="sans-serif" font-size="12" fill="#1b1f24" role="img" aria-label="Images per second of every way">'
+    )
+    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>', *parts, "</svg>"]) + "\n"

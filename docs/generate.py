@@ -1,4 +1,4 @@
-"""Rewrite docs/reference from the code, after a command, column, word, figure or public name has changed.
+"""Rewrite docs/reference and the blocks of README.md, after a command, column, word, figure or name has changed.
 
 The measured tables of README and docs/speed.md are rewritten too, after `benchmarks/run.py plan --json
 docs/measured/speed.json`.
@@ -12,16 +12,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from generator import api, commands, measured, schemas, tables
+from generator import api, commands, measured, readme, schemas, tables
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 MARK = "<!-- made by docs/generate.py -->\n"
+#: Written by hand but for its blocks.
+README = "../../README.md"
 
 
 def pages() -> dict[str, str]:
     """Every generated page, by its name under docs/reference."""
-    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages()}
-    return {n: f"{text.rstrip()}\n\n{MARK}" if n.endswith(".md") else text for n, text in made.items()}
+    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages(), **readme.pages()}
+    return {
+        n: f"{text.rstrip()}\n\n{MARK}" if n.endswith(".md") and n != README else text
+        for n, text in made.items()
+    }
 
 
 def stale(folder: Path = REFERENCE) -> list[str]:

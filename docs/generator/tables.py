@@ -165,7 +165,7 @@ def _models() -> str:
     )
 
 
-_ROWS = (
+FIGURES = (
     ("ROC-AUC, malignant", "binary", "roc_auc"),
     ("PR-AUC, malignant", "binary", "pr_auc"),
     ("sensitivity at the default threshold", "operating_point", "image", "sensitivity"),
@@ -179,7 +179,7 @@ _ROWS = (
 
 def _figures(metrics: Mapping[str, Any]) -> str:
     data, rows = metrics["data"], []
-    for title, *path in _ROWS:
+    for title, *path in FIGURES:
         value: Any = metrics
         for key in path:
             value = value[key]

@@ -91,6 +91,12 @@ def test_bare_command_without_torch_in_a_fresh_process(here):
     assert (here / "threshold_analysis.png").stat().st_size > 10_000
 
 
+def test_a_second_threshold_has_a_picture_of_its_own(bundle, here):
+    for name in ("threshold", "own"):
+        assert run([*GOAL, "--model", str(bundle), "--output", f"{name}.json"]) == 0
+    assert {path.name for path in here.glob("*.png")} == {"threshold_analysis.png", "own_analysis.png"}
+
+
 def test_no_torch_for_a_bundle(bundle, here):
     code = (
         "import sys; from skinclf_cli.main import run; code = run(sys.argv[1:]); "

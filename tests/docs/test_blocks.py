@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from support.doc_blocks import Block, Reader, blocks, matches
 from skinclf.labels import HAM10000
 
 ROOT = Path(__file__).parents[2]
-#: Pages of rooms whose own tests follow them.
-OWN_TESTS = {"serve.md", "gate.md", "dicom.md", "metadata.md", "explain.md", "page.md"}
+#: Pages whose own tests follow them: tests/serve/test_serve_docs.py.
+OWN_TESTS = {"serve.md"}
 PAGES = [
     ROOT / "README.md",
     *sorted(
@@ -32,18 +33,41 @@ FROM_NOTHING = {"README.md", "docs/tutorial/index.md"}
 RUN = [name for name, found in FOUND.items() if any(not block.reason for block in found)]
 
 
+#: What a page needs beside the base.
+NEEDS = {
+    "docs/training.md": ("yaml", "cv2"),
+    "docs/weights.md": ("onnx", "onnxruntime"),
+    "docs/dicom.md": ("pydicom", "highdicom"),
+}
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the tutorial's first Python block makes: images in `imgs/`, what they show in `labels.csv`."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Reader(folder).follow(next(b for b in FOUND["docs/tutorial/index.md"] if b.language == "python"))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
-def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs_from_top_to_bottom(
+    name: str, tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in NEEDS.get(name, ("yaml",) if name.startswith("docs/coming-from/") else ()):
+        pytest.importorskip(module, reason=f"{name} needs an extra")
     folder = tmp_path / "reader"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "100")
-    if name not in FROM_NOTHING:
+    if name.startswith("docs/coming-from/"):
         prepare(folder)
-    if name.startswith("docs/coming-from/") and (system := Path(name).stem) != "index":
-        pytest.importorskip("yaml", reason="preparing data needs the extra `train`")
-        their_files.write(system, folder)
+    elif name not in FROM_NOTHING:
+        (folder / "imgs").symlink_to(tutorial / "imgs")
+        shutil.copy(tutorial / "labels.csv", folder)
+    their_files.write(Path(name).stem, folder)
     reader = Reader(folder)
     for block in FOUND[name]:
         if not block.reason:
@@ -51,7 +75,7 @@ def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: 
 
 
 def prepare(folder: Path) -> None:
-    """What the other pages find: images in `imgs/`, and what they show in `labels.csv`."""
+    """What those find who come from another system: the example images, and what they show."""
     (folder / "imgs").symlink_to(ROOT / "examples" / "images")
     rows = [f"synthetic-{n + 1:02d},L{n // 2},{HAM10000.codes[n // 2 % 7]}" for n in range(12)]
     (folder / "labels.csv").write_text("\n".join(["image,lesion_id,dx", *rows]) + "\n")

@@ -99,12 +99,13 @@ def test_a_changed_figure_makes_its_page_stale(monkeypatch: pytest.MonkeyPatch, 
     metrics = json.loads(path.read_text())
     metrics["binary"]["roc_auc"]["value"] += 0.01
     path.write_text(json.dumps(metrics))
+    shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.setattr(tables, "ROOT", tmp_path)
-    assert generate.stale() == ["models.md"]
+    assert generate.stale() == ["../../README.md", "models.md"]
 
 
 def test_left_over_pages_are_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "reference"
+    folder = tmp_path / "docs" / "reference"
     generate.write(folder)
     (folder / "cli" / "gone.md").write_text(f"# gone\n\n{generate.MARK}")
     (folder / "own.md").write_text("# own\n")

@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line[2:].split(" #")[0].strip() for line in TEXT.splitlines() if line.startswith("$ ")]
 SKINCLF = sorted({c[c.index("skinclf ") :] for c in COMMANDS if re.search(r"(^|\| )skinclf ", c)})
-METRICS = json.loads((ROOT / "model_cards/ham10000-mobilenetv2/metrics.json").read_text())
 
 
 @pytest.mark.parametrize("command", SKINCLF)
@@ -76,29 +75,20 @@ def test_make_targets_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "places"),
+    ("row", "place"),
     [
-        ("ROC-AUC, malignant", [("binary", "roc_auc")]),
-        ("PR-AUC, malignant", [("binary", "pr_auc")]),
-        ("Balanced accuracy, seven classes", [("multiclass", "balanced_accuracy")]),
-        ("Macro ROC-AUC, seven classes", [("multiclass", "roc_auc_macro")]),
-        ("Accuracy", [("multiclass", "accuracy")]),
-        ("Expected calibration error, top label", [("multiclass", "ece_top_label")]),
-        (
-            "Sensitivity / specificity at the default threshold",
-            [("operating_point", "image", "sensitivity"), ("operating_point", "image", "specificity")],
-        ),
+        ("ROC-AUC, malignant", ("binary", "roc_auc")),
+        ("specificity at the default threshold", ("operating_point", "image", "specificity")),
+        ("balanced accuracy, all classes", ("multiclass", "balanced_accuracy")),
     ],
 )
-def test_figures_are_those_of_the_evaluation(row: str, places: list[tuple[str, ...]]) -> None:
+def test_figures_are_those_of_the_evaluations(row: str, place: tuple[str, ...]) -> None:
+    """All rows are made from the files; tests/docs asks whether they are of now."""
     line = next(x for x in TEXT.splitlines() if x.startswith(f"| {row} |"))
     expected: list[str] = []
-    estimates = []
-    for place in places:
-        value = METRICS
+    for name in ("ham10000-mobilenetv2", "ham10000-efficientnetb0"):
+        value = json.loads((ROOT / "model_cards" / name / "metrics.json").read_text())
         for key in place:
             value = value[key]
-        estimates.append(value)
-    expected += [f"{e['value']:.3f}" for e in estimates]
-    expected += [f"{e[side]:.3f}" for e in estimates for side in ("low", "high")]
+        expected += [f"{value[part]:.3f}" for part in ("value", "low", "high")]
     assert re.findall(r"\d\.\d{3}", line) == expected

@@ -1,4 +1,4 @@
-"""Files as the five published systems write them, small: what the pages "Coming from ..." start from."""
+"""Files that pages start from, small: those of five published systems for "Coming from ...", and tables of users."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ HAM = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 _EACH = 12
 
 
-def write(system: str, folder: Path) -> None:
-    """Write the files of a system into a folder that has its images in `imgs/`."""
-    _WRITERS[system](folder)
+def write(page: str, folder: Path) -> None:
+    """Write what the page of a system, or another page, starts from, into a folder with images in `imgs/`."""
+    if page in _WRITERS:
+        _WRITERS[page](folder)
 
 
 def _table(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -173,10 +174,56 @@ def _dermalyze(folder: Path) -> None:
     )
 
 
+def _training(folder: Path) -> None:
+    """Tables and images that docs/training.md names: HAM10000, a split of one's own, ISIC 2017."""
+    names = [f"ISIC_{n:07d}" for n in range(_EACH * len(HAM))]
+    pictures(folder / "images", names)
+    labels = [HAM[n // _EACH] for n in range(len(names))]
+    lesions = [f"HAM_{n // 2:07d}" for n in range(len(names))]
+    head = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
+    rows = list(zip(lesions, names, labels, strict=True))
+    table = [[*row, "histo", 50, "male", "back"] for row in rows]
+    _table(folder / "HAM10000_metadata.csv", head, table)
+    parts = [("train", "train", "val", "test")[n // 2 % 4] for n in range(len(names))]
+    theirs = [[*row, part] for row, part in zip(rows, parts, strict=True)]
+    _table(folder / "their_split.csv", [*head[:3], "split"], theirs)
+    further = [f"ISIC_{n:07d}" for n in range(100, 100 + 3 * _EACH)]
+    pictures(folder / "isic2017", further)
+    kinds = [[name, ("mel", "bkl", "nv")[n % 3]] for n, name in enumerate(further)]
+    _table(folder / "isic2017_labels.csv", ["image_id", "label"], kinds)
+
+
+def _weights(folder: Path) -> None:
+    """A Keras file with two classes, as docs/weights.md names it."""
+    keras_file(folder / "old.h5", 1)
+
+
+def _clinic(folder: Path) -> None:
+    """DICOM files of a clinic, and a table of its patients, for images in `imgs/`."""
+    from skinclf.images.synthetic import synthetic_lesion
+    from support.dicom_files import encoded, of_array
+
+    (folder / "export").mkdir()
+    for n in range(2):
+        array = synthetic_lesion(n, width=160, height=120)
+        (folder / "export" / f"lesion-{n}.dcm").write_bytes(encoded(of_array(array)))
+
+
+def _patients(folder: Path) -> None:
+    """Age, sex and site for images in `imgs/`."""
+    names = sorted(path.stem for path in (folder / "imgs").glob("*.jpg"))
+    rows = [[name, 30 + n, ("female", "male")[n % 2], "back"] for n, name in enumerate(names)]
+    _table(folder / "patients.csv", ["image", "age", "sex", "site"], rows)
+
+
 _WRITERS: Mapping[str, Callable[[Path], None]] = {
     "skinsight": _skinsight,
     "devatreya": _devatreya,
     "skin-condition-assistant": _assistant,
     "melanoma-analyzer": _analyzer,
     "dermalyze": _dermalyze,
+    "training": _training,
+    "weights": _weights,
+    "dicom": _clinic,
+    "metadata": _patients,
 }

@@ -40,7 +40,10 @@ from skinclf_cli.types import OutputFile
     help="Threshold file to write; - for stdout.",
 )
 @click.option(
-    "--plot/--no-plot", default=True, show_default=True, help="Draw threshold_analysis.png beside the file."
+    "--plot/--no-plot",
+    default=True,
+    show_default=True,
+    help="Draw threshold_analysis.png beside threshold.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the content of the file to stdout.")
 def tune_threshold(
@@ -114,7 +117,7 @@ def tune_threshold(
     if plot and not to_stdout:
         from skinclf.evaluation.report.threshold_figure import draw_threshold
 
-        picture = output.with_name("threshold_analysis.png")
+        picture = output.with_name(f"{output.stem}_analysis.png")
         draw_threshold(picture, result)
         written.append(str(picture))
     if written:

@@ -1,0 +1,59 @@
+"""Blocks of README.md that are made from files: figures of the built-in models."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from generator import tables
+from skinclf.models.registry import BUILTIN, DEFAULT, list_models
+
+#: A block between two comments; what stands in it is made.
+_BLOCK = re.compile(
+    r"(?P<head><!-- (?P<name>\w+): made by docs/generate\.py -->\n).*?(?P<tail><!-- end -->)", re.DOTALL
+)
+
+
+def pages() -> dict[str, str]:
+    """README.md with its blocks of now."""
+    text = (tables.ROOT / "README.md").read_text(encoding="utf-8")
+    makers = {"figures": _figures}
+    return {
+        "../../README.md": _BLOCK.sub(lambda m: f"{m['head']}{makers[m['name']]()}{m['tail']}", text),
+    }
+
+
+def _figures() -> str:
+    """One row for each figure, one column for each built-in model, the default first."""
+    names = sorted((m.name for m in list_models() if m.repo_id is None), key=lambda n: n != DEFAULT)
+    metrics = {
+        name: json.loads((tables.ROOT / "model_cards" / name / "metrics.json").read_text(encoding="utf-8"))
+        for name in names
+    }
+    head = [f"`{name}`{' (default)' if name == DEFAULT else ''}" for name in names]
+    rows = [[title, *(_cell(metrics[name], path) for name in names)] for title, *path in tables.FIGURES]
+    sizes = [f"{(BUILTIN / name / 'model.safetensors').stat().st_size / 1e6:.1f} MB" for name in names]
+    lines = [["", *head], ["---"] * (1 + len(names)), *rows, ["size of the weights", *sizes]]
+    table = "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+    data, settings = metrics[DEFAULT]["data"], metrics[DEFAULT]["settings"]
+    rare = min(metrics[DEFAULT]["per_class"], key=lambda row: row["support"])
+    aucs = [_of_class(metrics[name], rare["code"])["roc_auc"]["value"] for name in names]
+    label = next(x["name"] for x in data["labels"] if x["code"] == rare["code"]).lower()
+    return (
+        f"{table}\n{data['n']:,} images of {data['lesions']:,} lesions; {settings['confidence']:.0%} intervals. "
+        f"The macro ROC-AUC hangs on {label}\n"
+        f"({' and '.join(f'{value:.2f}' for value in aucs)}, on {rare['support']} test images).\n"
+    )
+
+
+def _cell(metrics: Mapping[str, Any], path: list[str]) -> str:
+    value: Any = metrics
+    for key in path:
+        value = value[key]
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def _of_class(metrics: Mapping[str, Any], code: str) -> Any:
+    return next(row for row in metrics["per_class"] if row["code"] == code)

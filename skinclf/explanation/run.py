@@ -31,6 +31,7 @@ from skinclf.jobs.job import Job, Progress
 from skinclf.jobs.manifest import check_identity, read_manifest, write_manifest
 from skinclf.jobs.progress import Stop, Summary
 from skinclf.jobs.resume import keep_rows
+from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.metadata_terms import MetadataTerms
 
 Scale: TypeAlias = Literal["image", "common"]
@@ -217,8 +218,11 @@ def _joined(
 
     Raises:
         InvalidArgumentError: The metadata cannot be joined, or the labels have no malignant class.
+        ModelError: The network takes the entries itself.
     """
-    labels = explainer.predictor.spec.labels
+    spec = explainer.predictor.spec
+    need_picture_alone(spec.encoding, spec.name, "a share of the log-odds for each entry")
+    labels = spec.labels
     if not 0 < len(labels.malignant_indices or ()) < len(labels):
         raise InvalidArgumentError(
             "`metadata` says what picture and entries contribute to the log-odds of malignancy; the labels "

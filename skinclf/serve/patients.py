@@ -42,6 +42,10 @@ class Fused:
 
     def __init__(self, predictor: Predictor, threshold: str | None, *, force: bool = False) -> None:
         self._predictor = predictor.with_metadata([], [])
+        joined = self._predictor.metadata
+        if joined is None or joined.terms is None:
+            raise ModelError(f"{predictor.spec.name} has no metadata terms.")
+        self._terms = joined.terms
         self.no_default = ""
         try:
             self.thresholds = Thresholds(self._predictor, threshold, force=force)
@@ -53,8 +57,7 @@ class Fused:
     @property
     def terms(self) -> MetadataTerms:
         """What the entries add."""
-        assert self._predictor.metadata is not None
-        return self._predictor.metadata.terms
+        return self._terms
 
     @property
     def vocabulary(self) -> dict[str, Any]:

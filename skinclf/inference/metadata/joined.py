@@ -98,7 +98,7 @@ class JoinedMetadata:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the numbers that come of it: the terms, and a hash of the entries."""
-        return {"terms": self.terms.fingerprint, "sha256": self.description["sha256"]}
+        return {**self.fingerprint, "sha256": self.description["sha256"]}
 
     def contributions(
         self, name: str, probabilities: Sequence[float], malignant: Sequence[int]
@@ -111,8 +111,10 @@ class JoinedMetadata:
             malignant: Indices of the malignant classes.
 
         Raises:
-            ModelError: All classes are malignant, or none is.
+            ModelError: All classes are malignant, or none is; or the network takes the entries itself.
         """
+        if self.terms is None:
+            raise ModelError("A network that takes age, sex and site itself has no share of each entry.")
         return self.terms.contributions(probabilities, self.places[self.rows[name]], malignant)
 
     def fuse(self, names: Sequence[str], scored: ScoredBatch, spec: ModelSpec) -> ScoredBatch:

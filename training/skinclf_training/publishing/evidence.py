@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from skinclf._utils.files import replace_file
+from skinclf.explanation.checks.files import FILE as CHECKS
 from skinclf.models.load import load_model
 from skinclf.models.registry import list_models
-from skinclf_training.publishing.card import CHECKS, METRICS, check_same_model, read_evaluation
+from skinclf_training.publishing.card import METRICS, check_same_model, read_evaluation
 from skinclf_training.publishing.card_text import About, cards_dir, find_about
 
 log = logging.getLogger("skinclf")

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, softmax
 
+from skinclf._utils.activations import log_softmax, softmax
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import MismatchError, ModelError
 from skinclf.models.identity import BOUND, ModelIdentity
@@ -150,7 +150,7 @@ class MetadataTerms:
         offsets = self.offsets(places)
         rows = offsets.any(axis=1) & np.isfinite(result).all(axis=1)
         if rows.any():
-            result[rows] = softmax(_logs(result[rows]) + offsets[rows], axis=1)
+            result[rows] = softmax(_logs(result[rows]) + offsets[rows])
         return result
 
     def contributions(
@@ -173,7 +173,7 @@ class MetadataTerms:
 
         def log_odds(known: frozenset[int]) -> float:
             kept = np.where([i in known for i in range(3)], places, _ABSENT).astype(np.int16)
-            values = log_softmax(logs + self.offsets(kept), axis=1)[0]
+            values = log_softmax(logs + self.offsets(kept))[0]
             inside = np.isin(np.arange(values.size), list(malignant))
             return float(np.logaddexp.reduce(values[inside]) - np.logaddexp.reduce(values[~inside]))
 

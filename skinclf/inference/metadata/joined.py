@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-from scipy.special import expit, logit
 
+from skinclf._utils.activations import expit
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.metadata.fused import fused_spec
 from skinclf.inference.scorer import ScoredBatch
@@ -158,7 +158,7 @@ def before_fusion(extra: Mapping[str, Any], p: float, threshold: float) -> tuple
     shift = extra.get(SHIFT)
     if not shift or not math.isfinite(shift) or not 0 < threshold < 1:
         return p, threshold
-    return float(extra[P_IMAGE]), float(expit(logit(threshold) - shift))
+    return float(extra[P_IMAGE]), float(expit(np.asarray(math.log(threshold / (1 - threshold)) - shift)))
 
 
 def _of_table(table: PatientTable, names: Sequence[str], terms: MetadataTerms) -> JoinedMetadata:

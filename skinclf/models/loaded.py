@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skinclf._utils.arrays import Float32
 from skinclf.errors import ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.labels import LabelSet
@@ -138,6 +139,8 @@ class LoadedModel:
             cache never asks, and then torch is not even imported.
         check: Function that compares the stored weights with the hash in `spec`; None where they were read when the
             model was loaded.
+        tensors: Function that gives the numbers of a network that is a graph (`skinclf.models.architectures.graph`), by
+            their names in its state dict, for a runtime that builds it without torch; None for other networks.
         artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
         folder: The bundle's folder, where its golden samples lie; None for anything but a bundle.
     """
@@ -146,6 +149,7 @@ class LoadedModel:
     network: nn.Module | None = None
     build: Callable[[], nn.Module] | None = None
     check: Callable[[], None] | None = None
+    tensors: Callable[[], Mapping[str, Float32]] | None = None
     artifact: Path | None = None
     folder: Path | None = None
 

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
+from skinclf._utils.activations import softmax
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import MismatchError, ModelError
 from skinclf.models.identity import BOUND, ModelIdentity
@@ -150,7 +150,7 @@ class MetadataTerms:
         offsets = self.offsets(places)
         rows = offsets.any(axis=1) & np.isfinite(result).all(axis=1)
         if rows.any():
-            result[rows] = softmax(_logs(result[rows]) + offsets[rows], axis=1)
+            result[rows] = softmax(_logs(result[rows]) + offsets[rows])
         return result
 
     def contributions(

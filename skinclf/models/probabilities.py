@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_softmax, softmax
 
+from skinclf._utils.activations import expit, log_softmax, softmax
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import ModelError
 
@@ -69,7 +69,7 @@ def probabilities(
             values = np.concatenate([1.0 - values, values], axis=1)
         return values.astype(np.float32)
     logits = to_logits(scores, activation)
-    result = softmax(logits, axis=1) if calibration is None else calibration.apply(logits)
+    result = softmax(logits) if calibration is None else calibration.apply(logits)
     return result.astype(np.float32)
 
 
@@ -133,10 +133,10 @@ class Calibration:
         """Calibrated probabilities, shape (N, K), from logits of the same shape."""
         # Networks' logits and those got back from probabilities differ by a constant per row, which matters
         # as soon as labels have factors of their own.
-        values = (log_softmax(logits, axis=1) if self.method == "vector" else logits) * np.asarray(self.scale)
+        values = (log_softmax(logits) if self.method == "vector" else logits) * np.asarray(self.scale)
         if self.offset:
             values = values + np.asarray(self.offset)
-        result = softmax(values, axis=1)
+        result = softmax(values)
         return self._regroup(result) if self.method == "isotonic" else result
 
     def _regroup(self, values: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""OpenVINO on CPUs: converted from the torch module in memory, the result cached on disk.
+"""OpenVINO on CPUs: built from an imported graph, or converted from the torch module and the result cached on disk.
 
 Scaling and channel order become part of the compiled model, so that it takes uint8 pixels. Images run one by one,
 in as many streams as the processor has use for: a fixed shape is faster than a free one (a seventh, for
@@ -22,6 +22,7 @@ from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
+from skinclf.runtimes.direct_graph import direct_graph, has_direct_graph
 from skinclf.runtimes.int8 import quantized_network
 from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
 
@@ -185,7 +186,7 @@ def no_statistics() -> Iterator[None]:
 
 
 def network_graph(core: Any, model: LoadedModel) -> Any:
-    """The network in float32 with scaling and channel order inside, from the cache or converted now.
+    """The network in float32 with scaling and channel order inside: brought, built, from the cache, or converted now.
 
     Args:
         core: An `openvino.Core`.
@@ -202,6 +203,8 @@ def network_graph(core: Any, model: LoadedModel) -> Any:
 
     if has_ready_graph(model):
         return read_ready_graph(core, model)
+    if has_direct_graph(model):
+        return _with_scaling(direct_graph(model), model.spec.preprocess)
     folder = artefact_folder(model.spec, "openvino", version=ov.__version__)
     if folder is not None and intact(folder):
         model.check_weights()

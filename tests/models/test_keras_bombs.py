@@ -200,7 +200,7 @@ def test_normalisation_without_variables_costs_nothing(tmp_path: Path) -> None:
         layer("LayerNormalization", "n", axis=[1, 2, 3], center=False, scale=False),
     )
     model = load(h5(tmp_path, config))
-    assert sum(p.numel() for p in model.network.parameters()) == 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3
+    assert sum(p.numel() for p in model.torch_network().parameters()) == 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 
@@ -246,5 +246,5 @@ def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
     else:
         path = write_h5(tmp_path / "m.h5", config, weights)
     model = load(path)
-    keys = [key for key in model.network.state_dict() if key.startswith("layers.")]
+    keys = [key for key in model.torch_network().state_dict() if key.startswith("layers.")]
     assert all(part.isidentifier() for key in keys for part in key.split("."))

@@ -69,9 +69,8 @@ def test_numbers_and_spec(tmp_path: Path, form: str) -> None:
     assert (spec.architecture, spec.activation, spec.name) == ("skinclf/keras-graph", "softmax", "mine")
     assert (spec.source, spec.revision, spec.weights_sha256) == ("somewhere", "abc", sha256_file(path))
     assert model.artifact == path
-    assert model.network is not None
-    assert not model.network.training
-    assert sum(p.numel() for p in model.network.parameters()) == 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3
+    assert not model.torch_network().training
+    assert sum(p.numel() for p in model.torch_network().parameters()) == 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3
 
 
 def test_order_in_the_file_means_nothing(tmp_path: Path, whole: Path) -> None:
@@ -84,8 +83,7 @@ def test_order_in_the_file_means_nothing(tmp_path: Path, whole: Path) -> None:
 
 def test_bundle_gives_equal_bits(tmp_path: Path, whole: Path) -> None:
     model = load(whole)
-    assert model.network is not None
-    write_bundle(tmp_path / "bundle", model.spec, model.network.state_dict())
+    write_bundle(tmp_path / "bundle", model.spec, model.torch_network().state_dict())
     spec = read_spec(tmp_path / "bundle")
     again = restore_network(spec, read_weights(tmp_path / "bundle", spec))
     images = random_images(2, 16, 16)
@@ -244,8 +242,7 @@ def test_integers_are_no_weights(tmp_path: Path) -> None:
 def test_other_float_types_become_float32(tmp_path: Path, dtype: Any) -> None:
     weights: Any = {n: {k: v.astype(dtype) for k, v in g.items()} for n, g in tiny_weights().items()}
     model = load(write_h5(tmp_path / "m.h5", tiny(), weights))
-    assert model.network is not None
-    assert {p.dtype for p in model.network.parameters()} == {torch.float32}
+    assert {p.dtype for p in model.torch_network().parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("form", ["h5", "keras"])
@@ -259,8 +256,7 @@ def test_bfloat16_is_the_upper_half_of_a_float32(tmp_path: Path, form: str) -> N
     else:
         path = write_keras(tmp_path / "m.keras", tiny(), weights, names=NAMES)
     model = load(path)
-    assert model.network is not None
-    kernel = model.network.state_dict()["layers.conv.weight"].permute(2, 3, 1, 0)
+    kernel = model.torch_network().state_dict()["layers.conv.weight"].permute(2, 3, 1, 0)
     expected = torch.from_numpy(tiny_weights()["conv"]["kernel"])
     assert torch.equal(kernel, torch.from_numpy((halves << 16).view(np.float32)))
     torch.testing.assert_close(kernel, expected, rtol=2**-7, atol=0)

@@ -17,7 +17,7 @@ from skinclf.errors import ModelError
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.architectures.build import build_network
-from skinclf.models.architectures.graph import GraphNetwork, build
+from skinclf.models.architectures.graph.network import GraphNetwork, build
 from skinclf.models.architectures.graph.operations import OPERATIONS, build_operation
 from skinclf.models.architectures.graph.shapes import ShapeError, output_shape
 from skinclf.models.spec import ModelSpec

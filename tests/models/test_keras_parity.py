@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.direct_graph import direct_answers
 from support.hub_server import HubServer
 from support.keras_fixtures import Array, assert_lively, stated
 from support.keras_worker import KerasWorker
@@ -54,16 +55,14 @@ def load(path: Path, told: Stated) -> LoadedModel:
 
 
 def answers(model: LoadedModel, images: Array) -> Array:
-    assert model.network is not None
     with torch.inference_mode():
-        scores = model.network(torch.from_numpy(images).permute(0, 3, 1, 2))
+        scores = model.torch_network()(torch.from_numpy(images).permute(0, 3, 1, 2))
     return probabilities(scores.numpy(), model.spec.activation)
 
 
 def in_double(model: LoadedModel, images: Array) -> Array:
     """Answers of a copy of the network that computes in float64."""
-    network = copy.deepcopy(model.network)
-    assert network is not None
+    network = copy.deepcopy(model.torch_network())
     with torch.inference_mode():
         scores = network.double()(torch.from_numpy(images).permute(0, 3, 1, 2).double())
     return probabilities(scores.numpy(), model.spec.activation)
@@ -84,6 +83,9 @@ def compare(folder: Path, suffix: str, told: Stated) -> tuple[LoadedModel, float
     rounding = float(np.abs(found - in_double(model, data["images"])).max())
     assert difference <= max(TOLERANCE, 4 * rounding), f"{suffix}: {difference:.2e}, rounding {rounding:.2e}"
     assert difference <= 10 * TOLERANCE, f"{suffix}: {difference:.2e}"
+    direct = probabilities(direct_answers(model, data["images"]), model.spec.activation)
+    difference_of_two = float(np.abs(direct - found).max())
+    assert difference_of_two <= max(TOLERANCE, 4 * rounding), f"{suffix}, OpenVINO: {difference_of_two:.2e}"
     return model, difference
 
 
@@ -138,8 +140,9 @@ FAMILIES = [
     ("EfficientNetV2B0", 61, LEGACY, "assistant"),
     ("EfficientNetV2S", 48, MODERN, "skinsight"),
     ("EfficientNetV2S", 35, LEGACY, "devatreya"),
+    ("ConvNeXtTiny", 64, MODERN, "assistant"),
 ]
-SCALES_ITSELF = ("EfficientNet", "MobileNetV3")
+SCALES_ITSELF = ("EfficientNet", "MobileNetV3", "ConvNeXt")
 
 
 @pytest.mark.slow
@@ -270,8 +273,9 @@ def test_binary_resnet50_from_a_jpeg(keras_worker: KerasWorker, tmp_path: Path, 
     model = load(
         tmp_path / "model.h5", Stated(labels=MALIGNANT, preprocess=scaling("caffe", library="opencv"))
     )
-    assert model.network is not None
-    state = {k: v for k, v in model.network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {
+        k: v for k, v in model.torch_network().state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     assert sum(v.numel() for v in state.values()) == 24_778_625
     assert [tuple(v.shape) for k, v in state.items() if "dense" in k and v.ndim == 2] == [
         (512, 2048),

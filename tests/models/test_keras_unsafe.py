@@ -188,7 +188,7 @@ def test_lists_of_names_are_not_needed(tmp_path: Path) -> None:
         file["model_weights"].attrs["layer_names"] = ["x" * 100] * 600
         file["model_weights/conv"].attrs["weight_names"] = ["y" * 100] * 600
 
-    assert load(h5(tmp_path, change=wrong)).network is not None
+    assert load(h5(tmp_path, change=wrong)).has_network
 
 
 def test_ordinary_compression_is_read(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_ordinary_compression_is_read(tmp_path: Path) -> None:
         del group["kernel:0"]
         group.create_dataset("kernel:0", data=kernel, compression="gzip", shuffle=True, fletcher32=True)
 
-    assert load(h5(tmp_path, change=compress)).network is not None
+    assert load(h5(tmp_path, change=compress)).has_network
 
 
 @pytest.mark.parametrize("form", [h5, keras])

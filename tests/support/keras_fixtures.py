@@ -299,7 +299,6 @@ def write_keras(
 
 def scores(model: LoadedModel, images: Array) -> Array:
     """What the rebuilt network gives for pixels of shape (N, H, W, 3)."""
-    assert model.network is not None
     with torch.inference_mode():
-        result: Array = model.network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+        result: Array = model.torch_network()(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
     return result

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
 
+from skinclf._utils.activations import expit
 from skinclf._utils.arrays import Float32
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.inference.metadata.fused import fused_spec
@@ -235,7 +235,7 @@ def before_fusion(extra: Mapping[str, Any], p: float, threshold: float) -> tuple
     shift = extra.get(SHIFT)
     if not shift or not math.isfinite(shift) or not 0 < threshold < 1:
         return p, threshold
-    return float(extra[P_IMAGE]), float(expit(logit(threshold) - shift))
+    return float(extra[P_IMAGE]), float(expit(np.asarray(math.log(threshold / (1 - threshold)) - shift)))
 
 
 def _of_table(

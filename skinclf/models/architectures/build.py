@@ -19,7 +19,7 @@ Builder: TypeAlias = "Callable[..., nn.Module]"
 
 # Imported when needed, so that one architecture does not import the others.
 def _graph(num_outputs: int, **args: Any) -> nn.Module:
-    from skinclf.models.architectures.graph import build
+    from skinclf.models.architectures.graph.network import build
 
     return build(num_outputs, **args)
 

@@ -10,9 +10,3 @@ It travels in `model_args` of a bundle, so a converted Keras model needs neither
 Value 0 is the input, value n what call n made (counted from 1), the last call's value the output. Values of
 rank 4 are (N, C, H, W); all others keep the order Keras gives them.
 """
-
-from __future__ import annotations
-
-from skinclf.models.architectures.graph.network import GraphNetwork, build
-
-__all__ = ["GraphNetwork", "build"]

@@ -71,8 +71,3 @@ ACTIVATIONS: Mapping[str, Callable[[Arguments], nn.Module]] = {
     "mish": lambda _: nn.Mish(),
     "softmax": lambda a: nn.Softmax(a.integer("axis", low=1, high=8)),
 }
-
-#: Activations whose output is never negative.
-NOT_NEGATIVE = frozenset(
-    {"relu", "relu6", "sigmoid", "hard_sigmoid", "hard_sigmoid_2", "softmax", "exponential"}
-)

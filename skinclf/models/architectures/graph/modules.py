@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skinclf.models.architectures.graph.form import padding_apart
+
 
 class Pad(nn.Module):
     """Pads height and width of (N, C, H, W); negative amounts crop. `pad` is top, bottom, left, right."""
@@ -39,7 +41,7 @@ class Pool(nn.Module):
         self.kind, self.kernel, self.stride = kind, kernel, stride
         more = (bottom - top, right - left)
         # With a stride, windows that only ceil_mode reaches are those that the extra row or column gives.
-        self.ceil = any(more) and all(s > 1 for s, m in zip(stride, more, strict=True) if m)
+        self.ceil = any(more) and not padding_apart(stride, pad)
         self.padding = (top, left) if self.ceil or not any(more) else (0, 0)
         self.outside = () if self.ceil or not any(more) else (left, right, top, bottom)
 

@@ -15,10 +15,10 @@ from skinclf.errors import ModelError
 from skinclf.models.architectures.graph import activations as act
 from skinclf.models.architectures.graph import modules as own
 from skinclf.models.architectures.graph.arguments import Arguments
+from skinclf.models.architectures.graph.form import MAX_SIDE
 
 Args = Arguments
 _MAX_CONSTANTS = 4096
-_MAX_SIDE = 1 << 14
 
 
 def _conv(a: Args) -> nn.Module:
@@ -78,9 +78,9 @@ OPERATIONS: Mapping[str, Callable[[Args], nn.Module]] = {
     "reshape": lambda a: own.View("reshape", a.integers("shape", None)),
     "select": lambda a: own.View("select", (a.integer("channel", low=0),)),
     "flip": lambda _: own.View("flip", ()),
-    "resize": lambda a: own.Resize(a.integers("size", 2, high=_MAX_SIDE)),
+    "resize": lambda a: own.Resize(a.integers("size", 2, high=MAX_SIDE)),
     "nearest": lambda a: own.Nearest(
-        a.integers("from", 2, high=_MAX_SIDE), a.integers("size", 2, high=_MAX_SIDE)
+        a.integers("from", 2, high=MAX_SIDE), a.integers("size", 2, high=MAX_SIDE)
     ),
     "complement": lambda _: own.Complement(),
     **act.ACTIVATIONS,

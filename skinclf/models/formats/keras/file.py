@@ -1,27 +1,32 @@
-"""Keras models as torch networks: `.h5`, `.hdf5` and `.keras` files, without TensorFlow and its code."""
+"""Keras models as graphs of torch operations: `.h5`, `.hdf5` and `.keras` files, without TensorFlow and its code."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skinclf._utils.arrays import Float32
 from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError, UnsafeModelError
 from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras, parse_json
+from skinclf.models.formats.keras.as_it_is import check_runnable, ending
 from skinclf.models.formats.keras.config import Model, Ref, parse_model
+from skinclf.models.formats.keras.finish import finish
 from skinclf.models.formats.keras.inputs import split_inputs
-from skinclf.models.formats.keras.variables import Variables, find_variables
+from skinclf.models.formats.keras.layers import HANDLERS
+from skinclf.models.formats.keras.lower import Lowering
+from skinclf.models.formats.keras.variables import find_variables
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import MAX_CONFIG_BYTES, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from skinclf.models.formats.keras.finish import Finished
 
 __all__ = ["import_keras", "looks_like_keras"]
 
@@ -52,12 +57,6 @@ def import_keras(
         UnsafeModelError: The file asks for code, or is made to exhaust memory.
         ModelError: The file is damaged, incomplete or not supported, or a fact must be stated.
     """
-    # They import torch, which `looks_like_keras` and its callers do without.
-    from skinclf.models.formats.keras.as_it_is import check_runnable, ending
-    from skinclf.models.formats.keras.finish import finish
-    from skinclf.models.formats.keras.layers import HANDLERS
-    from skinclf.models.formats.keras.lower import Lowering
-
     labels = stated.need_labels(name)
     preprocess = stated.preprocess or stated.need_preprocess(name)
     with _named(name):
@@ -116,7 +115,7 @@ def import_keras(
                     f"the model has {finished.outputs} output{'s' * (finished.outputs > 1)}, for {expected} "
                     f"labels; {len(labels)} are stated: {', '.join(labels.codes)}."
                 )
-            network = _fill(finished, variables)
+            tensors = {key: source.read(variables) for key, source in finished.sources.items()}
         logger.debug("%s: %d operations from %s", name, len(finished.graph["calls"]), path)
         spec = ModelSpec(
             name=name,
@@ -130,7 +129,12 @@ def import_keras(
             revision=revision,
             weights_sha256=sha256_file(path),
         )
-        return LoadedModel(spec=spec, network=network, artifact=path if same else None)
+        return LoadedModel(
+            spec=spec,
+            build=partial(_network, finished.outputs, finished.graph, tensors),
+            tensors=lambda: tensors,
+            artifact=path if same else None,
+        )
 
 
 @contextmanager
@@ -241,24 +245,20 @@ def _input_size(model: Model, picture: Ref, size: tuple[int, int], *, any_size: 
     return own
 
 
-def _fill(finished: Finished, variables: Variables) -> nn.Module:
-    """Build the network and copy every variable into it, one at a time."""
+def _network(outputs: int, graph: Mapping[str, Any], tensors: Mapping[str, Float32]) -> nn.Module:
+    """The torch network of a graph around its numbers, which are shared and not copied."""
     import torch
 
     from skinclf.models.architectures.graph.network import lay_out
 
-    network = lay_out(finished.outputs, finished.graph)
-    state = network.state_dict()
-    open_ends = [
-        key for key in state if key not in finished.sources and not key.endswith("num_batches_tracked")
+    network = lay_out(outputs, graph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's, of arrays that it may not write to
+        state = {key: torch.from_numpy(value) for key, value in tensors.items()}
+    lost = [
+        key for key in network.state_dict() if key not in state and not key.endswith("num_batches_tracked")
     ]
-    if open_ends:
-        raise ModelError(f"no variable was found for {', '.join(open_ends[:5])}; please report this model.")
-    with torch.no_grad():
-        for key, source in finished.sources.items():
-            if source.variable is None:
-                state[key].fill_(source.fill)
-            else:
-                numbers = variables.read(source.layer, source.variable)
-                state[key].copy_(torch.from_numpy(source.change(numbers)))
-    return network.eval()
+    if lost:
+        raise ModelError(f"no variable was found for {', '.join(lost[:5])}; please report this model.")
+    network.load_state_dict(state, strict=False, assign=True)
+    return network.requires_grad_().eval()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skinclf.errors import ModelError
-from skinclf.models.architectures.graph.activations import NOT_NEGATIVE
-from skinclf.models.architectures.graph.network import VERSION
+from skinclf.models.architectures.graph.form import NOT_NEGATIVE, VERSION, Kept, padding_apart, plan
 from skinclf.models.formats.keras.lower import Lowering, Source, Value
 from skinclf.models.probabilities import Activation
 
@@ -165,5 +164,28 @@ def _collect(lowering: Lowering, output: Value, activation: Activation) -> Finis
         "layers": {name: lowering.layers[name] for name in names},
         "calls": [[name, [number[i] for i in inputs]] for name, inputs in calls],
     }
+    _check_memory(lowering, kept, [(name, tuple(number[i] for i in inputs)) for name, inputs in calls])
     sources = {key: x for key, x in lowering.sources.items() if key.split(".")[1] in names}
     return Finished(graph, sources, output.shape[0], activation)
+
+
+def _check_memory(
+    lowering: Lowering, kept: Sequence[int], calls: Sequence[tuple[str, tuple[int, ...]]]
+) -> None:
+    """Refuse what would keep absurd numbers of one image.
+
+    Args:
+        lowering: The collected operations.
+        kept: Their values that the output needs.
+        calls: Calls that make those, numbered anew.
+    """
+    shapes = [lowering.values[value].shape for value in kept]
+    memory = Kept(shapes[0])
+    for (name, inputs, finished), shape in zip(plan(calls), shapes[1:], strict=True):
+        op, arguments = lowering.layers[name]
+        beside, pad = 0, arguments.get("pad")
+        if op in {"max_pool", "avg_pool"} and pad and padding_apart(arguments["stride"], pad):
+            height, width, channels = shapes[inputs[0]]
+            beside = channels * (height + pad[0] + pad[1]) * (width + pad[2] + pad[3])
+        memory.add(name, shape, beside=beside)
+        memory.drop(shapes[i] for i in finished)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from skinclf.errors import ModelError
 from skinclf.models.architectures.graph.arguments import Arguments
+from skinclf.models.architectures.graph.form import RESERVED
 from skinclf.models.formats.keras.config import Call, Layer, Model, Ref, refs_in
 from skinclf.models.formats.keras.variables import Variables
 
@@ -43,12 +43,20 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Source of a parameter: a variable and its rearrangement, or one number."""
+    """Source of a parameter: a variable with its shape and rearrangement, or one number."""
 
     layer: Layer
     variable: str | None
+    shape: tuple[int, ...]
     change: Callable[[_Array], _Array]
     fill: float = 0.0
+
+    def read(self, variables: Variables) -> _Array:
+        """The parameter's numbers in torch's arrangement."""
+        if self.variable is None:
+            return np.full(self.shape, self.fill, np.float32)
+        # One copy at most: a kernel in another order than Keras keeps it.
+        return np.ascontiguousarray(self.change(variables.read(self.layer, self.variable)))
 
 
 #: Builds one layer: what it becomes is emitted, its output returned.
@@ -86,7 +94,6 @@ class Lowering:
         self._handlers = handlers
         self._names: dict[tuple[str, ...], str] = {}
         self._walked = 0
-        self._reserved = set(dir(nn.ModuleDict()))  # `pop`, `type`, ...: no child can be named so
 
     # --- walking -----------------------------------------------------------------------------
 
@@ -229,16 +236,17 @@ class Lowering:
         if variable is None or self.variables.fits(layer, variable, shape):
             key = (*layer.path, part)
             owner = self._names[key]
-            self.sources[f"layers.{owner}.{name}"] = Source(layer, variable, change, fill)
+            self.sources[f"layers.{owner}.{name}"] = Source(layer, variable, tuple(shape), change, fill)
 
     def _name(self, layer: Layer, part: str, item: list[Any]) -> str:
         key = (*layer.path, part)
         if key in self._names and self.layers[self._names[key]] == item:
             return self._names[key]  # a shared layer: same operation, same weights
         name = "__".join(re.sub(r"\W", "_", x, flags=re.ASCII) for x in key if x)[:200]
-        name = f"_{name}" if name[0].isdigit() else name
+        # torch keeps the names with an underscore and a letter, and those reserved, for itself.
+        name = f"_{name}" if name[0].isdigit() else f"layer{name}" if name[0] == "_" else name
         base, number = name, 1
-        while name in self.layers or name in self._reserved:
+        while name in self.layers or name in RESERVED:
             number += 1
             name = f"{base}_{number}"
         self._names[key] = name

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinclf.errors import ModelError
+from skinclf.models.architectures.graph.form import MAX_SIDE
 from skinclf.models.formats.keras.config import Call, Layer
 from skinclf.models.formats.keras.lower import Handler, Lowering, Value, image, single
 from skinclf.models.formats.keras.windows import pair
@@ -95,9 +96,15 @@ def _resized(lowering: Lowering, layer: Layer, value: Value, size: list[int], mo
     if size == [height, width]:
         return value
     if mode == "bilinear":
-        return lowering.emit(layer, "", "resize", [value], (*size, channels), size=size)
-    origin = {"from": [height, width]}
-    return lowering.emit(layer, "", "nearest", [value], (*size, channels), size=size, **origin)
+        made = lowering.emit(layer, "", "resize", [value], (*size, channels), size=size)
+    else:
+        origin = {"from": [height, width]}
+        made = lowering.emit(layer, "", "nearest", [value], (*size, channels), size=size, **origin)
+    if max(height, width, *size) > MAX_SIDE:
+        raise ModelError(
+            f"Layer {layer.name!r} resizes {[height, width]} to a size of {size}; sides are at most {MAX_SIDE:,}."
+        )
+    return made
 
 
 def _upsampling2d(lowering: Lowering, layer: Layer, _: Call, operands: Sequence[Any]) -> Value:

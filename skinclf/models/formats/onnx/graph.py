@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from skinclf.errors import ModelError
-from skinclf.models.architectures.graph.network import VERSION
+from skinclf.models.architectures.graph.form import VERSION
 from skinclf.models.architectures.graph.operations import build_operation
 from skinclf.models.architectures.graph.shapes import Shape, ShapeError, output_shape
 from skinclf.models.probabilities import Activation

@@ -1,4 +1,4 @@
-"""Age, sex and site in requests: read, applied as a prediction with metadata applies them, and taken apart into shares."""
+"""Age, sex and site in requests: read, applied as in predictions with metadata, and taken apart into shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Age, sex and site in requests: read, applied as `predict --metadata` applies them, and taken apart into shares."""
+"""Age, sex and site in requests: read, applied as in predictions with metadata, and taken apart into shares."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Fused:
         """The threshold that a request names.
 
         Raises:
-            InvalidArgumentError: It names another one than those with metadata, or none where there is no default.
+            InvalidArgumentError: The request names another one than those with metadata, or none where there is no
+                default.
         """
         if text is None and self.no_default:
             names = ", ".join(entry.name for entry in self.thresholds.offered)

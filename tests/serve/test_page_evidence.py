@@ -161,7 +161,7 @@ def test_the_model_panel_shows_subgroups_limits_and_which_rule_names_a_class(fol
     )
     expect(table).to_contain_text("Skin type was not recorded")
     assert table.locator("tbody .group").all_text_contents() == ["Age", "Sex"]
-    expect(table).to_contain_text("90.0 % 80.0 to 95.0 %")
+    expect(table).to_contain_text("90.0 %80.0 to 95.0 %")
     about = page.locator("#about")
     for words in (
         "Two sites only.",

@@ -148,7 +148,7 @@ export class Detail {
     const { threshold, labels } = this.session;
     const { flagged, name } = this.session.decision(entry);
     const shown = new Set(labels.map(({ code }) => `p_${code}`));
-    const rest = this.session.columns.filter((column) => !KNOWN.has(column) && !shown.has(column));
+    const rest = this.session.columns.filter((column) => !KNOWN.has(column) && !shown.has(column) && (entry.parts === null || !IN_SHARES.has(column)));
     return make(
       "div",
       { class: "columns" },
@@ -173,6 +173,7 @@ export class Detail {
   }
 }
 
+const IN_SHARES = new Set(["p_image_malignant", "metadata_shift"]);
 const KNOWN = new Set(
   "image probability_malignant predicted_label predicted_class threshold flagged gate_reasons status error".split(" "),
 );

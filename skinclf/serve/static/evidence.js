@@ -41,7 +41,7 @@ export function verdict(checks, id = "map-checks") {
 }
 
 const cell = (figure, shown) => (figure ? [make("span", {}, shown(figure.estimate)), interval(figure, shown)] : "–");
-const interval = ({ low, high }, shown) => (low === null || high === null ? null : make("span", { class: "small" }, ` ${shown(low).replace(" %", "")} to ${shown(high)}`));
+const interval = ({ low, high }, shown) => (low === null || high === null ? null : make("span", { class: "small" }, `${shown(low).replace(" %", "")} to ${shown(high)}`));
 
 /** The table of figures by subgroup, or the sentence that there is none. */
 export function subgroupTable(subgroups) {

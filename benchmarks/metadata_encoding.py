@@ -3,7 +3,7 @@
     python metadata_encoding.py model.keras --encoding encoding.json --labels akiec,bcc,bkl,df,mel,nv,vasc \
         --preprocess raw-tensorflow
 
-Drawn lesions, one with every entry, one with none, go through Keras itself and through three runtimes of skinclf; printed is
+Drawn lesions, one with every entry, one with none, go through Keras itself and three runtimes of skinclf; printed is
 the largest difference of a probability, as JSON. Keras computes in a process of its own.
 """
 

@@ -3,8 +3,8 @@
     python metadata_encoding.py model.keras --encoding encoding.json --labels akiec,bcc,bkl,df,mel,nv,vasc \
         --preprocess raw-tensorflow
 
-Drawn lesions, one with every entry, one with none, go through Keras itself and three runtimes of skinclf; printed
-is the largest difference of a probability, as JSON. Keras computes in a process of its own.
+Drawn lesions, one with every entry, one with none, go through Keras itself and three runtimes of skinclf; printed is
+the largest difference of a probability, as JSON. Keras computes in a process of its own.
 """
 
 from __future__ import annotations

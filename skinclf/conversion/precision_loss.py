@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from skinclf._utils.environment import versions
+from skinclf.conversion.doubt_band import doubt_band
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import ModelScorer
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.metadata_encoding import need_picture_alone
-from skinclf.models.precision import PrecisionLoss
+from skinclf.models.precision import PrecisionLoss, log_odds
 from skinclf.models.spec import REDUCED, ModelSpec
 from skinclf.runtimes.create import create_runtime
 
@@ -84,12 +85,20 @@ def measure_precision(
 def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: Any) -> PrecisionLoss:
     largest = np.abs(after - before).max(axis=1)
     old, new = (spec.labels.malignant(p) for p in (before, after))
-    changes, changed = largest, None
+    changes, changed, doubt = largest, None, {}
     if old is not None and new is not None:
         # As `Prediction.probability_malignant` and `flagged`: comparison in float32.
         changes = np.abs(new.astype(np.float64) - old)
         threshold = np.float32(spec.threshold)
         changed = int(((old >= threshold) != (new >= threshold)).sum())
+        found = doubt_band(log_odds(old), log_odds(new))
+        near = np.abs(log_odds(new) - log_odds(threshold)) <= found.width
+        doubt = {
+            "band_log_odds": found.width,
+            "band_share": found.share,
+            "band_confidence": found.confidence,
+            "marked": float(near.mean()),
+        }
     return PrecisionLoss(
         runtime=runtime,
         precision=precision,
@@ -101,5 +110,6 @@ def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: 
         decisions_changed=changed,
         threshold=spec.threshold,
         model=spec.fingerprint,
+        **doubt,
         versions={k: v for k, v in versions().items() if k in {"skinclf", runtime.partition("-")[0]}},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from skinclf.inference.metadata.joined import before_fusion
 from skinclf.inference.prediction import Prediction
 from skinclf.labels import LabelSet
 from skinclf.models.class_decision import ClassDecision
+from skinclf.models.precision import in_doubt
 
 
 def outcomes_of(
@@ -21,7 +24,7 @@ def outcomes_of(
     *,
     threshold: float,
     decision: ClassDecision | None = None,
-    band: float | None = None,
+    reduced: Mapping[str, Any] | None = None,
 ) -> list[Prediction]:
     """Predictions of a batch whose keys are the names of its inputs.
 
@@ -30,8 +33,7 @@ def outcomes_of(
         labels: Labels in output order.
         threshold: Threshold on the probability of malignancy.
         decision: Rule for the predicted class; None for none.
-        band: Distance from the threshold within which a reduced precision leaves the decision in doubt; None adds no
-            column.
+        reduced: `Scorer.info` of a reduced precision whose band is known; None adds no column.
     """
 
     def failed(name: str, error: ImageError | None) -> Prediction:
@@ -66,13 +68,14 @@ def outcomes_of(
             decided=decided[i],
             embedding=None if scored.embeddings is None else scored.embeddings[i],
         )
-        result.append(prediction if band is None else _marked(prediction, band))
+        result.append(prediction if reduced is None else _marked(prediction, reduced))
     return result
 
 
-def _marked(prediction: Prediction, band: float) -> Prediction:
+def _marked(prediction: Prediction, reduced: Mapping[str, Any]) -> Prediction:
     p, threshold = prediction.probability_malignant, float(np.float32(prediction.threshold))
+    near = None
     if p is not None:
-        p, threshold = before_fusion(prediction.extra, p, threshold)
-    near = None if p is None else abs(p - threshold) <= band
+        seen, own = before_fusion(prediction.extra, p, threshold)
+        near = in_doubt(reduced, seen, own, fused=own != threshold)
     return replace(prediction, extra={**prediction.extra, "near_threshold": near})

@@ -139,7 +139,7 @@ class Predictor:
         self._notices = () if threshold is not None else threshold_notices(scorer)
         rule = decision or scorer.spec.decision
         self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
-        self._band: float | None = scorer.info.get("band")
+        self._reduced = scorer.info if "band" in scorer.info else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -158,7 +158,11 @@ class Predictor:
         `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.models.precision`.
         """
         beside = {} if self._metadata is None else self._metadata.columns
-        return {**self._scorer.columns, **beside, **({} if self._band is None else {"near_threshold": bool})}
+        return {
+            **self._scorer.columns,
+            **beside,
+            **({} if self._reduced is None else {"near_threshold": bool}),
+        }
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -346,5 +350,5 @@ class Predictor:
             self.spec.labels,
             threshold=self._threshold,
             decision=self._decision,
-            band=self._band,
+            reduced=self._reduced,
         )

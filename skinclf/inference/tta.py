@@ -19,6 +19,7 @@ from skinclf.images.decode import ImageSource, load_image
 from skinclf.images.preprocess import Preprocess
 from skinclf.inference.scorer import LoadPixels, NetworkScorer, Pixels, ScoredBatch, Slot
 from skinclf.labels import LabelSet
+from skinclf.models.precision import PER_LOOK
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.base import Runtime
@@ -101,8 +102,8 @@ class TtaScorer(NetworkScorer):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        # The band holds for every view, hence for their average.
-        return {**super().info, "tta": self._views}
+        # The largest change holds for every view, hence for their average; the band in log-odds for one look only.
+        return {**{k: v for k, v in super().info.items() if k not in PER_LOOK}, "tta": self._views}
 
     # Views are made from pixels in the host's memory, so that `stage` stays the default.
 

@@ -150,9 +150,12 @@ class ModelSpec:
         for name, record in self.precisions.items():
             band = record.get("band")
             number = isinstance(band, (int, float)) and 0 <= band <= 1
-            if name.partition(":")[2] not in REDUCED or not (band is None or number):
+            wide = record.get("band_log_odds")
+            width = wide is None or (isinstance(wide, (int, float)) and 0 <= wide < math.inf)
+            if name.partition(":")[2] not in REDUCED or not (band is None or number) or not width:
                 raise ModelError(
-                    f"Precision record {name!r}: a reduced precision and a band of 0 to 1 belong to it."
+                    f"Precision record {name!r}: a reduced precision, a band of 0 to 1 and a width of 0 or more in "
+                    "log-odds belong to it."
                 )
 
     @property

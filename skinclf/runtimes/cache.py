@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from skinclf._utils.cache_folder import cache_root
 from skinclf._utils.files import sha256_file
 from skinclf._version import __version__
 from skinclf.models.spec import ModelSpec
 
 _HASHES = "sha256.json"
-
-
-def cache_root() -> Path:
-    """Folder of compiled artefacts: `$SKINCLF_CACHE`, or skinclf's folder in the user's cache."""
-    own = os.environ.get("SKINCLF_CACHE")
-    return Path(own) if own else user_cache_path("skinclf", appauthor=False)
 
 
 def artefact_folder(spec: ModelSpec, kind: str, **options: str) -> Path | None:

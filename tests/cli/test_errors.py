@@ -80,6 +80,8 @@ def test_the_effect_of_a_precision_in_words() -> None:
     known = describe_effect({"precision": "bf16", "band": 0.0123})
     assert "bf16" in known
     assert "at most 0.012" in known
+    claim = {"band_log_odds": 0.31, "band_share": 0.01, "band_confidence": 0.95}
+    assert "at most 1.0% of rows" in describe_effect({"precision": "bf16", "band": 0.2, **claim})
     assert "not measured" in describe_effect({"precision": "int8"})
 
 

@@ -20,7 +20,7 @@ from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.predictor import Predictor
 from skinclf.models import bundle
 from skinclf.models.load import load_model
-from skinclf.models.precision import PrecisionLoss, band, with_record
+from skinclf.models.precision import PrecisionLoss, band, in_doubt, log_odds, with_record
 from skinclf.models.probabilities import Calibration
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.create import create_runtime
@@ -89,6 +89,7 @@ def test_a_record_survives_the_bundle_and_is_bound_to_the_model(bundle_copy):
         ("torch:fp32", {"band": 0.1}),
         ("torch:bf16", {"band": 2.0}),
         ("torch:bf16", {"band": "x"}),
+        ("torch:bf16", {"band": 0.1, "band_log_odds": -1}),
     ):
         with pytest.raises(ModelError, match="Precision record"):
             spec.replace(precisions={name: bad})
@@ -106,20 +107,35 @@ def test_no_decision_changes_outside_the_band_and_rows_inside_are_marked(bundle_
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[-3:] == ["near_threshold", "status", "error"]
+    unmarked = 0
     for row, before in zip(rows, exact, strict=True):
         if not before.ok:
             assert row["near_threshold"] == ""
             continue
-        near = abs(float(row["probability_malignant"]) - np.float32(cut)) <= loss.band
+        gap = log_odds(np.float32(row["probability_malignant"])) - log_odds(np.float32(cut))
+        near = abs(gap) <= loss.band_log_odds
         assert row["near_threshold"] == str(int(near))
         flipped = row["flagged"] != str(int(before.probability_malignant >= np.float32(cut)))
-        assert not flipped or near
+        unmarked += flipped and not near
+    assert unmarked == 0  # 44 images show nothing below 6.6 %, and that without an exception
     assert {row["near_threshold"] for row in rows} == {"0", "1", ""}
-    assert manifest(out)["run"]["band"] == loss.band
+    ran = manifest(out)["run"]
+    assert ran["band"] == loss.band
+    assert ran["band_log_odds"] == loss.band_log_odds
+    assert ran["band_share"] == loss.band_share == pytest.approx(1 - 0.05 ** (1 / 44))
     # Another band marks other rows: that is another run.
     bundle.write_spec(bundle_copy, with_record(model.spec, loss_of(model.spec)))
     with pytest.raises(MismatchError, match="band"):
         write(out, pictures, predictor=Predictor(bundle_copy, **options), resume=True)
+
+
+def test_which_rows_are_in_doubt():
+    old, new = {"band": 0.2}, {"band": 0.2, "band_log_odds": 0.5}
+    assert in_doubt(old, 0.3, 0.15)  # a record from before: the largest change
+    assert not in_doubt(new, 0.3, 0.15)
+    assert in_doubt(new, 0.2, 0.15)
+    assert in_doubt(new, 0.3, 0.15, fused=True)  # a threshold of its own for every row
+    assert in_doubt(new, 1.0, 1.0)
 
 
 def test_float32_and_unmeasured_precisions_mark_nothing(bundle_copy, pictures):
@@ -132,8 +148,9 @@ def test_float32_and_unmeasured_precisions_mark_nothing(bundle_copy, pictures):
 
 def test_every_view_of_test_time_augmentation_keeps_the_band(bundle_copy, pictures):
     spec = bundle.read_spec(bundle_copy)
-    bundle.write_spec(bundle_copy, with_record(spec, loss_of(spec)))
+    bundle.write_spec(bundle_copy, with_record(spec, loss_of(spec, band_log_odds=0.5, band_share=0.01)))
     predictor = Predictor(bundle_copy, runtime="torch", device="cpu", precision="bf16", tta="flips")
+    assert "band_log_odds" not in predictor.scorer.info  # it holds for one look, the largest change for all
     assert list(predictor.columns) == ["tta_spread", "near_threshold"]
     assert predictor.scorer.fingerprint["band"] == 0.01
     assert isinstance(predictor.predict(pictures[0]).extra["near_threshold"], bool)
@@ -184,7 +201,7 @@ def test_quantised_networks_travel_in_the_bundle_with_their_loss(tiny_bundle, pi
         "device": "cpu",
         "precision": "int8",
         "runtime_reason": "auto: the runtime of int8 networks",
-        "band": record["band"],
+        **{key: record[key] for key in ("band", "band_log_odds", "band_share", "band_confidence")},
     }
     gaps = [
         np.abs(np.subtract(a.values, b.values)).max()

@@ -147,6 +147,7 @@ def use_hub(monkeypatch: Any, server: HubServer, home: Path, *, token: str | Non
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("SKINCLF_CACHE", str(home / "skinclf"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     if token is not None:
@@ -159,6 +160,7 @@ def hub_environment(server: HubServer, home: Path) -> dict[str, str]:
     return {
         "HF_ENDPOINT": server.url,
         "HF_HOME": str(home),
+        "SKINCLF_CACHE": str(home / "skinclf"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

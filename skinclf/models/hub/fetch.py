@@ -15,12 +15,13 @@ from pathlib import Path
 from skinclf._utils.files import copy_file, sha256_file, writing
 from skinclf._version import __version__
 from skinclf.errors import HubError, ModelError
+from skinclf.models.hub.pins import read_pin, say_if_moved, write_pin
 from skinclf.models.hub.repository import FetchResult, Repository
 from skinclf.models.options import HubOptions
 from skinclf.models.reference import ModelReference
-from skinclf.models.registry import PublishedModel
+from skinclf.models.registry import PublishedModel, get_model
 
-__all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "read_source", "resolve"]
+__all__ = ["SOURCE", "FetchResult", "download_to", "fetch", "read_source", "resolve", "update"]
 
 #: Beside the files of a downloaded model: what is known of them, so that no option is needed again.
 SOURCE = "skinclf-source.json"
@@ -69,6 +70,8 @@ def resolve(
         hub: Revision, cache and token; its revision overrides the model's own.
         local_dir: Folder for the files; None leaves them in the cache.
 
+    The branch of a registered model is pinned to its commit on first use, see `skinclf.models.hub.pins`.
+
     Raises:
         HubError: The errors of `fetch`; or the repository holds no model file, or several and none was named.
         ModelError: No model is known by that name.
@@ -77,9 +80,41 @@ def resolve(
     entry, repo_id = reference.entry, reference.repo_id
     if repo_id is None:
         return _builtin(reference, local_dir, hub.revision)
-    revision = hub.revision or reference.revision or (entry.revision if entry is not None else None)
-    repo = Repository(repo_id, replace(hub, revision=revision))
-    return repo.fetch(lambda names: _model_files(list(names), repo_id, reference.file), local_dir)
+    asked = hub.revision or reference.revision
+    branch = entry.revision if entry is not None and asked is None else None
+    pin = read_pin(repo_id, branch)
+    if pin is not None:
+        say_if_moved(pin, hub)
+    repo = Repository(repo_id, replace(hub, revision=pin.commit if pin is not None else asked or branch))
+    result = repo.fetch(lambda names: _model_files(list(names), repo_id, reference.file), local_dir)
+    if branch is not None and pin is None and branch != result.revision:
+        write_pin(repo_id, branch, str(result.revision))
+    return result
+
+
+def update(name: str, *, hub: HubOptions = HubOptions()) -> tuple[str | None, str]:
+    """Fetch what the branch of a registered model leads to today, and pin that commit.
+
+    Args:
+        name: Registered name or repository.
+        hub: Cache and token.
+
+    Returns:
+        The commit that was pinned before (None for none) and the one that is pinned now.
+
+    Raises:
+        HubError: A file is missing, forbidden, unreachable or damaged; the old pin stays.
+        ModelError: No such model is known, or its entry names no branch.
+    """
+    entry = get_model(name)
+    if entry.repo_id is None or entry.revision is None:
+        raise ModelError(f"{entry.name} ships with skinclf; there is no branch to follow.")
+    before = read_pin(entry.repo_id, entry.revision)
+    result = resolve(entry, hub=replace(hub, revision=entry.revision))
+    commit = str(result.revision)
+    if commit != entry.revision and (before is None or before.commit != commit):
+        write_pin(entry.repo_id, entry.revision, commit)
+    return None if before is None else before.commit, commit
 
 
 def download_to(

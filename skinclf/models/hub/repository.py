@@ -79,7 +79,7 @@ class Repository:
         Raises:
             HubError: A file is missing, forbidden, unreachable or damaged.
         """
-        constants = _client_constants()
+        constants = client_constants()
         offline = self.hub.offline or constants.HF_HUB_OFFLINE
         with translated(self.repo_id, self.revision), hub_progress():
             listing, names = self._choose(pick, offline=offline)
@@ -94,6 +94,15 @@ class Repository:
         return FetchResult(
             repo_id=self.repo_id, revision=listing.revision, folder=folder, files=paths, sha256=sha256
         )
+
+    def commit(self) -> str:
+        """Commit that the revision leads to, asked of the Hub.
+
+        Raises:
+            HubError: The repository or revision is missing or forbidden, or the Hub does not answer.
+        """
+        with translated(self.repo_id, self.revision):
+            return self._online().revision
 
     def _choose(self, pick: Pick, *, offline: bool) -> tuple[Listing, list[str]]:
         if offline or _FULL_SHA.fullmatch(self.revision):
@@ -226,7 +235,7 @@ class Repository:
             self._download(name, self.revision)
 
 
-def _client_constants() -> Any:
+def client_constants() -> Any:
     """The client's settings, which it reads from the environment when it is imported."""
     try:
         from huggingface_hub import constants

@@ -8,14 +8,15 @@ from skinclf_cli.commands.models.convert import convert
 from skinclf_cli.commands.models.listing import list_, show
 from skinclf_cli.commands.models.precision import precision
 from skinclf_cli.commands.models.quantize import quantize
+from skinclf_cli.commands.models.update import update
 from skinclf_cli.commands.models.verify import verify
 from skinclf_cli.help import SuggestingGroup
 
 
 @click.group(cls=SuggestingGroup)
 def models() -> None:
-    """List, show, verify, convert and quantise models."""
+    """List, show, verify, convert, quantise and update models."""
 
 
-for command in (list_, show, verify, convert, precision, quantize):
+for command in (list_, show, verify, convert, precision, quantize, update):
     models.add_command(command)

@@ -11,6 +11,7 @@ from skinclf_cli import console
 from skinclf_cli.options import json_option
 
 if TYPE_CHECKING:
+    from skinclf.models.hub.pins import Pin
     from skinclf.models.registry import PublishedModel
 
 
@@ -46,7 +47,9 @@ def show(*, name: str, as_json: bool) -> None:
 
     model = get_model(name)
     if as_json:
-        console.json_out({"source": model.source, **model.to_dict()})
+        pin = _pin(model)
+        pinned = {} if model.repo_id is None else {"pinned": None if pin is None else pin.commit}
+        console.json_out({"source": model.source, **model.to_dict(), **pinned})
         return
     facts, size = model.file_facts(), model.input_size
     flags = {True: " (malignant)", False: "", None: " (?)"}
@@ -57,6 +60,7 @@ def show(*, name: str, as_json: bool) -> None:
         ("description", model.description),
         ("source", model.source),
         ("revision", model.revision or "of this installation"),
+        *_pinned(model),
         ("file", model.filename),
         ("adapter", model.adapter),
         ("input", f"{size[0]} x {size[1]} px" if size else "unknown"),
@@ -71,6 +75,24 @@ def show(*, name: str, as_json: bool) -> None:
         ("note", model.disclaimer),
     ]
     console.table(("field", "value"), rows)
+
+
+def _pin(model: PublishedModel) -> Pin | None:
+    # The client of the Hub, which a built-in model does not need.
+    from skinclf.models.hub.pins import read_pin
+
+    return None if model.repo_id is None else read_pin(model.repo_id, model.revision)
+
+
+def _pinned(model: PublishedModel) -> list[tuple[str, str]]:
+    """Row of the commit that the branch stands for; none for a built-in model."""
+    if model.repo_id is None:
+        return []
+    pin = _pin(model)
+    if pin is None:
+        return [("pinned", "no: the first use pins the branch to its commit")]
+    update = f"`skinclf models update {model.name}` takes a newer one"
+    return [("pinned", f"commit {pin.commit} since {pin.since[:10]}; {update}")]
 
 
 def _decided_by(model: PublishedModel) -> str:

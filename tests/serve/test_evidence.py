@@ -19,6 +19,7 @@ from skinclf.models.class_decision import ClassDecision
 from skinclf.models.load import load_model
 from skinclf.serve.evidence import Evidence
 from skinclf.serve.settings import ServeSettings
+from skinclf_cli.main import run
 from skinclf_training.publishing.card_text import cards_dir, find_about
 from skinclf_training.publishing.evidence import shown_part
 
@@ -71,6 +72,15 @@ def test_a_server_without_a_refusing_gate_has_nothing_to_allow(gated_bundle: Pat
     ):
         pass
     assert ServeSettings().allow_ungated is False
+
+
+def test_the_command_line_hands_the_gate_on(monkeypatch: pytest.MonkeyPatch):
+    given: list[dict] = []
+    monkeypatch.setattr("skinclf.serve.server.serve", lambda *_models, **options: given.append(options))
+    assert run(["serve", "--gate", "mark"]) == 0
+    assert run(["serve", "--allow-ungated"]) == 0
+    assert [options["gate"] for options in given] == ["mark", None]
+    assert [options["settings"].allow_ungated for options in given] == [False, True]
 
 
 def test_the_built_in_models_bring_the_figures_of_their_cards():

@@ -29,6 +29,7 @@ from common import (
     measure,
     medians,
 )
+from startup import PREDICTOR_HEADER, first_rows, predictors
 
 WAYS = tuple(compare.WAYS)
 SMALL_NETWORKS = ("resnet50", "efficientnet_b0")
@@ -218,7 +219,7 @@ def resume(work: Path, count: int, model: str | None) -> None:
 @click.option("--repeat", default=5, show_default=True)
 @click.pass_obj
 def startup(work: Path, repeat: int) -> None:
-    """Seconds of `--version`, `--help`, and of a ten-image folder from start to end."""
+    """Seconds of `--version`, `--help`, a ten-image folder, the first row and `Predictor()`, cold and warm."""
     make_images(work / "images-10", 10)
     output = str(work / "startup.csv")
     ten = ["predict", "--image-dir", str(work / "images-10"), "--output", output, "--overwrite"]
@@ -234,7 +235,10 @@ def startup(work: Path, repeat: int) -> None:
             subprocess.run([sys.executable, "-m", "skinclf", *arguments], check=True, capture_output=True)
             seconds.append(time.perf_counter() - start)
         rows.append([name, f"{seconds[0]:.2f}", f"{min(seconds):.2f}"])
-    click.echo(markdown(["command", "first, seconds", "best, seconds"], rows))
+    click.echo(f"{markdown(['command', 'first, seconds', 'best, seconds'], rows)}\n")
+    rows = first_rows(work, repeat)
+    click.echo(f"{markdown(['command', 'median, seconds', 'best, seconds'], rows)}\n")
+    click.echo(markdown(PREDICTOR_HEADER, predictors(work, repeat)))
 
 
 @bench.command()

@@ -98,7 +98,8 @@ def test_the_size_follows_the_graph_only_for_a_scalings_name(tmp_path):
         (
             {
                 "extra_inputs": [
-                    helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("age", "sex")
+                    helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2])
+                    for name in ("age", "sex")
                 ]
             },
             r"inputs \['x', 'age', 'sex'\]",

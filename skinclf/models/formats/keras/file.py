@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinclf._utils.files import sha256_file
 from skinclf.errors import ModelError, UnsafeModelError
 from skinclf.models.formats.keras.archive import KerasArchive, looks_like_keras, open_keras, parse_json
-from skinclf.models.formats.keras.config import Model, Ref, parse_model
-from skinclf.models.formats.keras.inputs import split_inputs
+from skinclf.models.formats.keras.config import Layer, Model, Ref, parse_model
 from skinclf.models.formats.keras.variables import Variables, find_variables
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.spec import MAX_CONFIG_BYTES, ModelSpec
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from skinclf.models.formats.keras.finish import Finished
+    from skinclf.models.formats.keras.lower import Lowering, Value
 
 __all__ = ["import_keras", "looks_like_keras"]
 
@@ -70,7 +70,7 @@ def import_keras(
                     "with Keras 2.0 to 2.2 (which read Keras 1 files) and save it again."
                 )
             model = parse_model(config)
-            picture, beside = split_inputs(model)
+            picture, beside = _split_inputs(model)
             encoding = None if beside is None else stated.need_encoding(name, beside.width)
             size = _input_size(
                 model, picture, (preprocess.height, preprocess.width), any_size=stated.any_size
@@ -201,6 +201,48 @@ def _advised(error: ModelError) -> ModelError:
     return type(error)(text, parameter="runtime")
 
 
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The `InputLayer` of the vector beside the image, and its length; None where the file does not say."""
+
+    layer: Layer
+    width: int | None
+
+    def emit(self, lowering: Lowering, width: int) -> Value:
+        """The value of the input in a graph."""
+        return lowering.emit(self.layer, "", "entries", [lowering.values[0]], (width,), width=width)
+
+
+def _split_inputs(model: Model) -> tuple[Ref, _Beside | None]:
+    """The input that takes the image, and the one beside it."""
+    if len(model.inputs) > 2 or len(model.outputs) != 1:
+        raise ModelError(
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image classifier "
+            "has one output, and one input or two: the image, and a vector of age, sex and site."
+        )
+    if len(model.inputs) == 1:
+        return model.inputs[0], None
+    found = {layer.path[-1]: layer for layer in model.layers}
+    shapes = {ref: _shape(found.get(ref.layer)) for ref in model.inputs}
+    pictures = [ref for ref, shape in shapes.items() if len(shape) == 4]
+    vectors = [ref for ref, shape in shapes.items() if len(shape) == 2]
+    if len(pictures) != 1 or len(vectors) != 1:
+        listed = ", ".join(f"{ref.layer} {list(shape)}" for ref, shape in shapes.items())
+        raise ModelError(
+            f"the model's two inputs are {listed}; expected an image, [null, height, width, 3], and a vector of age, "
+            "sex and site, [null, numbers]."
+        )
+    return pictures[0], _Beside(found[vectors[0].layer], shapes[vectors[0]][1])
+
+
+def _shape(layer: Layer | None) -> tuple[int | None, ...]:
+    if layer is None:
+        return ()
+    shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
+    good = isinstance(shape, list) and all(x is None or type(x) is int for x in shape)
+    return tuple(shape) if good else ()
+
+
 def _input_size(model: Model, picture: Ref, size: tuple[int, int], *, any_size: bool) -> tuple[int, int]:
     """Height and width of the input: of the preprocessing, or with `any_size` of the model."""
     layer = next((x for x in model.layers if x.path[-1] == picture.layer), None)
@@ -214,7 +256,7 @@ def _input_size(model: Model, picture: Ref, size: tuple[int, int], *, any_size: 
         and model.layers[1].model is not None
     ):
         inner = model.layers[1].model
-        return _input_size(inner, split_inputs(inner)[0], size, any_size=any_size)
+        return _input_size(inner, _split_inputs(inner)[0], size, any_size=any_size)
     if isinstance(layer.config.get("dtype"), str) and "int" in layer.config["dtype"]:
         raise ModelError(
             f"the model takes {layer.config['dtype']} images; skinclf feeds floating-point ones."

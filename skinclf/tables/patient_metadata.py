@@ -154,7 +154,7 @@ class PatientTable:
         columns: Column of the source by entry: those of age, sex and site that it has.
         source: Name of the file, for messages and manifests; `table` for one from memory.
         sha256: Hash of the entries that were read.
-        notices: Sentences on words that count as absent.
+        notices: Sentences on words and columns that count as absent.
     """
 
     ids: tuple[str, ...]
@@ -217,6 +217,9 @@ def read_patients(path: Path | str, *, id_column: str | None = None) -> PatientT
         )
         if entry in found
     ]
+    lacking = [entry for entry in COLUMNS if entry not in found]
+    if lacking:
+        notices.append(f"{source.name}: no column of {' or '.join(lacking)}, which count as absent.")
     rows = "\n".join(f"{name}\t{p.age}\t{p.sex}\t{p.site}" for name, p in zip(ids, patients, strict=True))
     return PatientTable(
         ids,

@@ -70,6 +70,22 @@ def test_one_entry_blank_lies_between():
     assert (one < both).all()
 
 
+@pytest.mark.parametrize("blank", ["age", "sex", "site"])
+@pytest.mark.parametrize(
+    ("patient", "sign"), [(Patient(65.0, "male", "face"), 1), (Patient(20.0, "female", "chest"), -1)]
+)
+def test_one_of_three_entries_blank_lies_between_none_and_all(patient, sign, blank):
+    p = some_probabilities()
+    terms = replace(TERMS, sex={"female": TERMS.age[0], "male": TERMS.age[1]})
+    one = replace(patient, **{blank: None})
+    none, rest, every = (
+        malignant_log_odds(terms.fuse(p, terms.places([x] * len(p))), MALIGNANT) * sign
+        for x in (Patient(), one, patient)
+    )
+    assert (none < rest).all()
+    assert (rest < every).all()
+
+
 def test_rows_are_independent_of_their_batch():
     p, patients = some_probabilities(), [Patient(65.0), None, Patient(None, "male")]
     places = TERMS.places([patients[i % 3] for i in range(len(p))])

@@ -72,6 +72,23 @@ def test_a_decimal_comma_among_points_is_a_sentence_and_one_in_a_whole_column_is
     assert [patient.age for patient in found.patients] == [50.5, 45.5]
 
 
+@pytest.mark.parametrize("word", ["Rücken", "dos", "espalda", "背中", "спина"])
+def test_a_site_in_another_language_counts_as_absent_and_is_named(tmp_path, word):
+    found = read_patients(table(tmp_path, f"image,age,sex,site\na,50,male,{word}\nb,50,male,back\n"))
+    assert [patient.site for patient in found.patients] == [None, "posterior torso"]
+    assert found.notices == (
+        f"metadata.csv: column site: words that are in no vocabulary count as absent: {word!r} (1).",
+    )
+    with pytest.raises(InvalidArgumentError, match=f"the site '{word}' is not in the vocabulary"):
+        Patient.of({"site": word})
+
+
+def test_a_missing_column_is_a_sentence(tmp_path):
+    found = read_patients(table(tmp_path, "image,age\na,50\n"))
+    assert found.notices == ("metadata.csv: no column of sex or site, which count as absent.",)
+    assert read_patients(table(tmp_path, "image,age,sex,site\na,50,,\n")).notices == ()
+
+
 def test_a_table_without_these_columns_is_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match="no column of age, sex or site; found image, dx_type"):
         read_patients(table(tmp_path, "image,dx_type\na,histo\n"))

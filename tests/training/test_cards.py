@@ -475,3 +475,29 @@ def test_what_metadata_changes_is_in_the_card(evaluated, metrics):
     assert "Worse beyond the interval: all." in text
     assert "| all | 9 | 4 | 0.900 to 0.800 (-0.150 to -0.050) |" in text
     assert "| sex=female | 3 | 1 |  |  |  |" in text
+
+
+@pytest.mark.parametrize("model", sorted(p.parent.name for p in BUILTIN.glob("*/config.json")))
+def test_the_card_of_a_built_in_model_compares_both_by_age_sex_and_site(model):
+    spec = read_spec(BUILTIN / model)
+    text = (ROOT / "model_cards" / model / "README.md").read_text(encoding="utf-8")
+    comparison = spec.metadata.evidence["comparison"]
+    assert comparison["split"] == "test"
+    assert comparison["summary"] in text
+    groups = {group["name"]: group for group in comparison["groups"]}
+    assert {name.partition("=")[0] for name in groups} == {"all", "age", "sex", "site"}
+    for kind in ("age", "sex", "site"):
+        parts = [group for name, group in groups.items() if name.startswith(f"{kind}=")]
+        assert sum(group["images"] for group in parts) == groups["all"]["images"]
+    for name, group in groups.items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {name} | {group['images']:,} |"))
+        if group["verdict"] != "few":
+            before, after, low, high = group["malignant_roc_auc"]
+            assert f"{before:.3f} to {after:.3f} ({low:.3f} to {high:.3f})" in row
+    worse = [name for name, group in groups.items() if group["verdict"] == "worse"]
+    sentence = f"Worse beyond the interval: {', '.join(worse)}." if worse else "No subgroup is worse"
+    assert sentence in comparison["summary"]
+    # A group is worse where the whole interval of one of its differences lies below 0.
+    for name, group in groups.items():
+        below = [key for key, value in group.items() if isinstance(value, list) and value[3] < 0]
+        assert bool(below) == (name in worse)

@@ -1,4 +1,4 @@
-"""Tables and a picture of measured speed, from the file that `benchmarks/run.py plan --json` wrote."""
+"""Tables and a picture of measured speed, from the files that `benchmarks/` wrote with `--json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "docs" / "measured" / "speed.json"
+#: `speed.json` of `run.py plan`, `scaling.json` of `scaling.py`, `training.json` of `training.py`.
+RESULTS = ROOT / "docs" / "measured"
 PICTURE = ROOT / "docs" / "pictures" / "speed.svg"
 #: Documents with blocks that are made here.
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
@@ -48,34 +49,46 @@ def write() -> None:
 
 def files() -> dict[Path, str]:
     """Every document with its blocks, and the picture, as the results say; without results the blocks are empty."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None
     made: dict[Path, str] = {}
     for path in DOCUMENTS:
         start, *rest = _BLOCK.split(path.read_text(encoding="utf-8"))
         parts = [start]
         for mark, name, end, after in zip(*(rest[i::4] for i in range(4)), strict=True):
-            parts += [mark, block(name, results, path), end, after]
+            parts += [mark, block(name, path), end, after]
         made[path] = "".join(parts)
+    results = _read("speed.json")
     if results is not None:
         made[PICTURE] = picture(results)
     return made
 
 
-def block(name: str, results: Mapping[str, Any] | None, page: Path) -> str:
-    """Text of one block.
+def _read(name: str) -> Mapping[str, Any] | None:
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def block(name: str, page: Path) -> str:
+    """Text of one block; empty before anything was measured.
 
     Args:
         name: Name in the mark.
-        results: Content of the results file; None before anything was measured.
         page: Document that the block stands in.
 
     Raises:
         SystemExit: No block has this name.
     """
-    makers = {"speed in short": _short, "speed": _tables, "memory": _memory}
+    makers = {
+        "speed in short": (_short, "speed.json"),
+        "speed": (_tables, "speed.json"),
+        "memory": (_memory, "speed.json"),
+        "many cores": (_cores, "scaling.json"),
+        "training": (_training, "training.json"),
+    }
     if name not in makers:
         raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {', '.join(makers)}.")
-    return "" if results is None else makers[name](results, page)
+    maker, file = makers[name]
+    results = _read(file)
+    return "" if results is None else maker(results, page)
 
 
 def _short(results: Mapping[str, Any], page: Path) -> str:
@@ -102,7 +115,8 @@ def _short(results: Mapping[str, Any], page: Path) -> str:
         "times full decoding",
         "of the machine's limit",
     )
-    return f"{_machine(results)}\n\n{_table(header, rows)}\n![Images per second]({_picture_from(page)})\n"
+    image = f"![Images per second]({_picture_from(page)})"
+    return f"{_machine(results)} All in float32.\n\n{_table(header, rows)}\n{image}\n"
 
 
 def _tables(results: Mapping[str, Any], page: Path) -> str:
@@ -147,6 +161,55 @@ def _memory(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - th
     )
 
 
+def _cores(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    parts = []
+    for found in results["scaling"]:
+        ms = {key: f"{1000 * value:.2f}" for key, value in found["stages"].items()}
+        parts.append(
+            f"JPEGs of {found['files']}. One image takes {ms['decode']} ms of a core to decode and resize and "
+            f"{ms['network']} ms for the network; Python's lock is held for {ms['decode_lock']} ms while decoding in "
+            f"a thread, or {ms['process_lock']} ms with processes, {ms['network_lock']} ms to start the network and "
+            f"{ms['rows']} ms for its row.\n\n"
+        )
+        rows = []
+        for row in found["cores"]:
+            cells = [str(row["cores"]), f"{row['limit']:.0f}"]
+            for way in ("threads", "today", "best"):
+                rate = row[way]["images_per_s"]
+                cells.append(f"{rate:.0f} ({rate / row['limit']:.0%})")
+            kind = "processes" if row["best"]["processes"] else "threads"
+            rows.append([*cells, f"{row['best']['workers']} {kind}"])
+        header = ("cores", "limit, images/s", "threads, one a core", "what is chosen", "best", "that is")
+        parts.append(_table(header, rows) + "\n")
+    return "".join(parts).rstrip("\n") + "\n"
+
+
+def _training(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    found = results["training"]
+    cores, base = int(results["machine"]["cores"]), found[0]
+    rows = [
+        [
+            row["way"],
+            row["network"],
+            f"{row['input']:.0f}",
+            f"{row['train']:.1f}",
+            f"{row['train'] / cores:.1f}",
+            f"{row['train'] / base['train']:.2f}" if row["network"] == base["network"] else "",
+        ]
+        for row in found
+    ]
+    header = (
+        "training",
+        "network",
+        "input alone, images/s",
+        "images/s",
+        "images/s and core",
+        "times plain loop",
+    )
+    size = f"{results['size']} px, batches of {results['batch_size']}, float32"
+    return f"{_machine(results)} {size}.\n\n{_table(header, rows)}"
+
+
 def fastest_other(ways: Mapping[str, Any]) -> str | None:
     """Name of the fastest way that is not skinclf; None where there is none."""
     others = [name for name in ways if name not in _OURS]
@@ -159,9 +222,11 @@ def _job(found: Mapping[str, Any]) -> str:
 
 
 def _machine(results: Mapping[str, Any]) -> str:
-    machine = results["machine"]
-    load = results["load_before"]
-    text = f"{machine['processor']}, {machine['cores']} cores, OpenVINO {machine.get('openvino', 'missing')}, float32"
+    machine, load = results["machine"], results["load_before"]
+    versions = ", ".join(
+        f"{key} {machine[key]}" for key in ("openvino", "torch", "tensorflow") if key in machine
+    )
+    text = f"{machine['processor']}, {machine['cores']} cores, {versions}"
     if load is not None and load >= 1:
         text += f"; other programs ran beside it (load {load}), so that only ratios mean something"
     return f"{text}."

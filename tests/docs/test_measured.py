@@ -43,6 +43,37 @@ RESULTS: dict[str, Any] = {
     "memory": [{"workers": 20, "scaled_decoding": 0, "peak_mb": 801}],
 }
 
+STAGES = dict.fromkeys(("decode", "decode_lock", "process_lock", "network", "network_lock", "rows"), 0.001)
+SETTING = {"workers": 12, "processes": True, "streams": 16}
+SCALING = {
+    "machine": RESULTS["machine"],
+    "scaling": [
+        {
+            "files": "600 x 450",
+            "stages": STAGES,
+            "cores": [
+                {
+                    "cores": 16,
+                    "limit": 100.0,
+                    "threads": {**SETTING, "images_per_s": 50.0},
+                    "today": {**SETTING, "images_per_s": 60.0},
+                    "best": {**SETTING, "images_per_s": 90.0},
+                }
+            ],
+        }
+    ],
+}
+TRAINING = {
+    "machine": RESULTS["machine"],
+    "load_before": 0.0,
+    "size": 128,
+    "batch_size": 32,
+    "training": [
+        {"way": "plain torch loop", "network": "mobilenetv2_100", "input": 40.0, "train": 20.0},
+        {"way": "skinclf", "network": "mobilenetv2_100", "input": 400.0, "train": 30.0},
+    ],
+}
+
 
 def test_documents_and_picture_are_those_of_the_results() -> None:
     assert measured.stale() == [], "run: python docs/generate.py"
@@ -53,40 +84,59 @@ def test_every_document_has_its_block() -> None:
         path.name: re.findall(r"made by docs/generate\.py: ([\w ]+) -->", path.read_text(encoding="utf-8"))
         for path in measured.DOCUMENTS
     }
-    assert names == {"README.md": ["speed in short"], "speed.md": ["speed", "memory"]}
+    assert names == {
+        "README.md": ["speed in short"],
+        "speed.md": ["speed", "memory", "many cores", "training"],
+    }
 
 
 def test_every_way_of_the_benchmark_has_words() -> None:
     assert {*compare.WAYS, *compare.SKINCLF} == measured._WAYS.keys()
 
 
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with results of every benchmark."""
+    (tmp_path / "speed.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "scaling.json").write_text(json.dumps(SCALING))
+    (tmp_path / "training.json").write_text(json.dumps(TRAINING))
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("results")
 def test_ratios_are_computed_from_the_results() -> None:
-    text = measured.block("speed in short", RESULTS, ROOT / "README.md")
+    text = measured.block("speed in short", ROOT / "README.md")
     row = next(line for line in text.splitlines() if line.startswith("| 6000 x 4000"))
     assert row.endswith("| 48.0 | 10.0 (Keras, batches, OpenCV) | 4.8 | 8.0 | 96% |")
     assert "docs/pictures/speed.svg" in text
     assert "load" not in text
-    whole = measured.block("speed", RESULTS, ROOT / "docs" / "speed.md")
+    whole = measured.block("speed", ROOT / "docs" / "speed.md")
     assert "| skinclf | 48.0 | 4.80 | 8.00 | 96% | 100.0 | 100.0 |" in whole
     assert "| as pybioclip reads files | 2.0 | 0.20 | 0.33 |  |  |  |" in whole
     assert "(pictures/speed.svg)" in whole
-    assert "| 20 | in full | 801 |" in measured.block("memory", RESULTS, ROOT / "docs" / "speed.md")
+    assert "| 20 | in full | 801 |" in measured.block("memory", ROOT / "docs" / "speed.md")
+    assert "| 16 | 100 | 50 (50%) | 60 (60%) | 90 (90%) | 12 processes |" in measured.block(
+        "many cores", ROOT / "docs" / "speed.md"
+    )
+    assert "| skinclf | mobilenetv2_100 | 400 | 30.0 | 15.0 | 1.50 |" in measured.block(
+        "training", ROOT / "docs" / "speed.md"
+    )
 
 
-def test_a_busy_machine_is_said() -> None:
-    assert "load 3.2" in measured.block("speed", {**RESULTS, "load_before": 3.2}, ROOT / "docs" / "speed.md")
+def test_a_busy_machine_is_said(results: Path) -> None:
+    (results / "speed.json").write_text(json.dumps({**RESULTS, "load_before": 3.2}))
+    assert "load 3.2" in measured.block("speed", ROOT / "docs" / "speed.md")
 
 
-def test_changed_results_make_documents_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "speed.json"
-    path.write_text(json.dumps(RESULTS))
-    monkeypatch.setattr(measured, "RESULTS", path)
+@pytest.mark.usefixtures("results")
+def test_changed_results_make_documents_stale() -> None:
     assert measured.stale() == ["README.md", "docs/pictures/speed.svg", "docs/speed.md"]
 
 
 def test_an_unknown_block_is_refused() -> None:
     with pytest.raises(SystemExit, match="no block is called 'pace'"):
-        measured.block("pace", RESULTS, ROOT / "README.md")
+        measured.block("pace", ROOT / "README.md")
 
 
 def test_the_picture_has_a_bar_for_every_way() -> None:

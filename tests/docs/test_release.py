@@ -107,6 +107,23 @@ def test_extras_of_the_images_exist() -> None:
 # --- release ----------------------------------------------------------------------------------
 
 
+def test_the_citation_is_valid() -> None:
+    """Keys, types and required fields of the Citation File Format 1.2.0, as far as this file uses them."""
+    yaml = pytest.importorskip("yaml", reason="YAML needs the extra `train`")
+    import skinclf
+
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= found.keys()
+    known = {"abstract", "authors", "cff-version", "date-released", "doi", "keywords", "license", "message"}
+    assert found.keys() <= known | {"references", "repository-code", "title", "type", "url", "version"}
+    assert (found["cff-version"], found["type"], found["license"]) == ("1.2.0", "software", "Apache-2.0")
+    assert found["version"] == skinclf.__version__
+    for reference in found["references"]:
+        assert {"authors", "title", "type"} <= reference.keys()
+        assert all("family-names" in author or "name" in author for author in reference["authors"])
+        assert re.fullmatch(r"10\.\d{4,9}/\S+", reference["doi"])
+
+
 @pytest.mark.slow
 def test_a_wheel_is_built_checked_and_tried(tmp_path: Path) -> None:
     pytest.importorskip("build", reason="distributions are built by build (extra `dev`)")

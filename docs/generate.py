@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from generator import api, commands, schemas, tables
+from generator import api, commands, gate, schemas, tables
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 MARK = "<!-- made by docs/generate.py -->\n"
@@ -17,7 +17,7 @@ MARK = "<!-- made by docs/generate.py -->\n"
 
 def pages() -> dict[str, str]:
     """Every generated page, by its name under docs/reference."""
-    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages()}
+    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages(), **gate.pages()}
     return {n: f"{text.rstrip()}\n\n{MARK}" if n.endswith(".md") else text for n, text in made.items()}
 
 

@@ -99,7 +99,7 @@ class Service:
         if gate is None and plain and self.models[0].spec.gate:
             gate = "refuse"  # who sends one image sees an answer, and no column beside it
         plain = plain and gate in {None, "off"}
-        scorer = checked[0] if plain else make_scorer(self.models, gate=gate, **execution)
+        scorer = checked[0] if plain else make_scorer(self.models, gate=gate, gate_marks=True, **execution)
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
         self.notices = self.thresholds.notices

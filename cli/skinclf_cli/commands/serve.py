@@ -200,5 +200,6 @@ def serve(
         weights=choice.weights,
         conformal=sets,
         refer_below=decision.refer_below,
+        gate=decision.gate,
     )
     return DONE

@@ -5,6 +5,10 @@
 Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
 Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`).
 With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
+
+    python gate.py MODEL --cost 5 --work FOLDER --out gate-cost.json
+
+Whole runs of `skinclf predict` over 512 JPEGs of 600 x 450 pixels, in turn without and with the gate, five times each.
 """
 
 from __future__ import annotations
@@ -12,11 +16,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import make_images
 from not_dermoscopy import KINDS, draw_one
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -40,7 +50,7 @@ def measured(model: LoadedModel, images: list[Path], cache: Path, name: str) -> 
     if path.is_file():
         with np.load(path) as kept:
             return Measured(kept["features"], kept["measures"], kept["predicted"], kept["rows"])
-    found = measure_images(model, [str(x) for x in images], workers=2)
+    found = measure_images(model, [str(x) for x in images], workers=2, marks=True)
     cache.mkdir(parents=True, exist_ok=True)
     np.savez(
         path, features=found.features, measures=found.measures, predicted=found.predicted, rows=found.rows
@@ -138,18 +148,64 @@ def evaluate(
     return report
 
 
+def cost(model: str, repeats: int, work: Path) -> dict[str, Any]:
+    """Wall and CPU seconds of whole runs without the gate, with it, and with all of its marks."""
+    ways = {
+        "off": ["--gate", "off"],
+        "mark": ["--gate", "mark"],
+        "marks": ["--gate", "mark", "--gate-marks"],
+    }
+    make_images(work / "images", 512)
+    command = [sys.executable, "-m", "skinclf", "-q", "predict", "--image-dir", str(work / "images")]
+    command += ["--model", model, "--overwrite", "-o", str(work / "out.csv")]
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for repeat in range(-1, repeats):  # the first fills caches
+        for way, options in ways.items():
+            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            subprocess.run([*command, *options], check=True)
+            after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            if repeat >= 0:
+                runs[way].append({"wall": wall, "cpu": cpu})
+    medians = {
+        way: {key: statistics.median(run[key] for run in found) for key in ("wall", "cpu")}
+        for way, found in runs.items()
+    }
+    more = {
+        way: {key: medians[way][key] / medians["off"][key] - 1 for key in ("wall", "cpu")}
+        for way in ("mark", "marks")
+    }
+    return {
+        "model": model,
+        "images": 512,
+        "runs": runs,
+        "medians": medians,
+        "more": more,
+        "versions": versions(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("--ham", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--cost", type=int, metavar="REPEATS")
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--ham", type=Path)
+    parser.add_argument("--split", type=Path)
     parser.add_argument("--isic", type=Path)
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if args.cost:
+        report = cost(args.model, args.cost, args.work)
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
+        print(json.dumps(report["more"], indent=2))
+        return
+    if args.ham is None or args.split is None:
+        parser.error("--ham and --split are needed, or --cost")
     with args.split.open(newline="") as file:
         rows = list(csv.DictReader(file))
     model = load_model(args.model)

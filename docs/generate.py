@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from generator import api, commands, measured, readme, schemas, tables
+from generator import api, commands, gate, measured, readme, schemas, tables
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 MARK = "<!-- made by docs/generate.py -->\n"
@@ -22,7 +22,14 @@ README = "../../README.md"
 
 def pages() -> dict[str, str]:
     """Every generated page, by its name under docs/reference."""
-    made = {**commands.pages(), **tables.pages(), **api.pages(), **schemas.pages(), **readme.pages()}
+    made = {
+        **commands.pages(),
+        **tables.pages(),
+        **api.pages(),
+        **schemas.pages(),
+        **gate.pages(),
+        **readme.pages(),
+    }
     return {
         n: f"{text.rstrip()}\n\n{MARK}" if n.endswith(".md") and n != README else text
         for n, text in made.items()

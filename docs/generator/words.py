@@ -31,6 +31,24 @@ COLUMNS: Mapping[str, str] = {
     "error": "a sentence; empty when ok",
 }
 
+#: Measures of a picture in the table of `gate check`.
+GATE: Mapping[str, str] = {
+    "side": "shorter side of the picture, in pixels",
+    "spread": "standard deviation of the colour that varies most, in levels of 0 to 255",
+    "chroma": "difference of the largest and the smallest of red, green and blue that 99 % of the pixels do not exceed",
+    "light": "median of green",
+    "dark_share": "share of pixels that are nearly black",
+    "bright_share": "share of pixels that are nearly white",
+    "focus": "fine against coarse detail, where there is detail; a third or less is out of focus",
+    "uneven": "fall of brightness from one side to the other, as a share of the mean",
+    "corners": "share of the picture that is black and lies in its corners",
+    "ink": "share of pixels that are blue, violet or green",
+    "hair": "length of long, thin, dark lines, in units of the shorter side",
+    "ruler": "number of parallel ticks in the longest even row",
+    "bubbles": "votes for the strongest circle of thin, bright lines, in units of its circumference",
+    "text": "number of signs in the fullest line of signs of one height",
+}
+
 #: Columns of `maps.csv`.
 MAPS: Mapping[str, str] = {
     "image": "path of the input as found or given",

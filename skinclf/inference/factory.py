@@ -32,6 +32,7 @@ def make_scorer(
     refer_below: float | None = None,
     dicom_ids: bool = False,
     gate: GateMode | None = None,
+    gate_marks: bool = False,
 ) -> Scorer:
     """Put models on their runtime and join them.
 
@@ -49,6 +50,7 @@ def make_scorer(
             probable.
         dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`.
         gate: Image gate, `off`, `mark` or `refuse`, of one model without test-time augmentation; None is `off`.
+        gate_marks: Whether the gate looks for hair, rulers, bubbles and text too, which takes longer.
 
     Raises:
         InvalidArgumentError: The options exclude one another.
@@ -66,7 +68,8 @@ def make_scorer(
     if stored is not None:
         made = create_runtime(models[0], runtime=runtime, device=device, precision=precision, embeddings=True)
         base = ModelScorer(models[0].spec, made, embeddings=True)
-        scorers: list[Scorer] = [GatedScorer(base, stored, refuse=gate == "refuse", embeddings=embeddings)]
+        gated = GatedScorer(base, stored, refuse=gate == "refuse", marks=gate_marks, embeddings=embeddings)
+        scorers: list[Scorer] = [gated]
     else:
         scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]
     scorer = scorers[0] if len(scorers) == 1 else EnsembleScorer(scorers, weights=weights, average=average)

@@ -67,6 +67,7 @@ class Predictor:
         refer_below: float | None = None,
         dicom_ids: bool = False,
         gate: GateMode | None = None,
+        gate_marks: bool = False,
         threshold: float | None = None,
         decision: ClassDecision | None = None,
     ) -> None:
@@ -95,6 +96,7 @@ class Predictor:
                 less probable.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
             gate: Image gate, `off`, `mark` or `refuse`; None is `off`.
+            gate_marks: Whether the gate looks for hair, rulers, bubbles and text too, which takes longer.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the
                 model's own. Without a rule the most probable class is predicted, and of two classes with one
@@ -127,6 +129,7 @@ class Predictor:
                 refer_below=refer_below,
                 dicom_ids=dicom_ids,
                 gate=gate,
+                gate_marks=gate_marks,
             )
         self._scorer = scorer
         self._batch_size = batch_size

@@ -72,6 +72,7 @@ def measure_images(
     runtime: str = "auto",
     device: str = "auto",
     workers: int | None = None,
+    marks: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Features and measures of images; those that cannot be read are left out.
@@ -82,12 +83,13 @@ def measure_images(
         runtime: Runtime, as for `create_runtime`.
         device: Device, as for `create_runtime`.
         workers: Number of decode workers; None: one per core.
+        marks: Whether to look for hair, rulers, bubbles and text too.
         progress: Function of the number of images that are done.
     """
     need_picture_alone(model.spec.encoding, model.spec.name, "the image gate")
     made = create_runtime(model, runtime=runtime, device=device, embeddings=True)
     scorer = _Keep(model.spec, made, embeddings=True)
-    scorer.prepare = LoadMeasured(model.spec.preprocess)
+    scorer.prepare = LoadMeasured(model.spec.preprocess, marks)
     rows: list[int] = []
     values: list[Float32] = []
     predicted: list[int] = []

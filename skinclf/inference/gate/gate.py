@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from skinclf.inference.gate.picture import BLOCKS, NAMES
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
-#: Weight of the network's features beside the blocks of looks.
-_WEIGHT = 2.0
+#: Weight of the network's features, and of each block of looks, in the sum of the logarithms of their distances.
+_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {"features": 3.0, "places": 0.5, "colours": 1.0, "texture": 1.5}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Gate:
     sha256: str | None = None
 
     def strangeness(self, features: npt.ArrayLike, measures: npt.NDArray[np.float32]) -> Floats:
-        """Sum of the logarithms of all distances, each in units of its spread, that of the features twice; shape (N,).
+        """Weighted sum of the logarithms of all distances, each in units of its spread; shape (N,).
 
         Args:
             features: Inputs of the network's last layer, shape (N, D).
@@ -94,9 +97,9 @@ def strangeness(
     measures: npt.NDArray[np.float32],
 ) -> Floats:
     """See `Gate.strangeness`."""
-    total = _WEIGHT * features.strangeness(unit_length(vectors))
+    total = _WEIGHTS["features"] * features.strangeness(unit_length(vectors))
     for block, columns in blocks().items():
-        total = total + looks[block].strangeness(measures[:, columns])
+        total = total + _WEIGHTS[block] * looks[block].strangeness(measures[:, columns])
     return total
 
 

@@ -24,15 +24,15 @@ LIMITS: Mapping[Reason, Callable[[Mapping[str, float]], bool]] = MappingProxyTyp
         Reason.BLANK: lambda m: m["spread"] < 4,
         Reason.GREY: lambda m: m["chroma"] < 16,
         # A blank picture has no detail to be in focus, and one that was enlarged has none either.
-        Reason.BLURRED: lambda m: m["focus"] < 0.31 and m["spread"] >= 4 and m["side"] >= SMALL,
+        Reason.BLURRED: lambda m: m["focus"] < 0.36 and m["spread"] >= 4 and m["side"] >= SMALL,
         Reason.DARK: lambda m: m["light"] < 40,
         Reason.BRIGHT: lambda m: m["bright_share"] > 0.5,
-        Reason.UNEVEN: lambda m: m["uneven"] > 0.45,
+        Reason.UNEVEN: lambda m: m["uneven"] > 0.5,
         Reason.DARK_CORNERS: lambda m: m["corners"] > 0.02,
         Reason.HAIR: lambda m: m["hair"] > 0.4,
         Reason.RULER: lambda m: m["ruler"] >= 7,
         Reason.INK: lambda m: m["ink"] > 0.005,
-        Reason.GEL_BUBBLES: lambda m: m["bubbles"] > 1.3,
+        Reason.GEL_BUBBLES: lambda m: m["bubbles"] > 1.7,
         Reason.TEXT: lambda m: m["text"] >= 7,
     }
 )

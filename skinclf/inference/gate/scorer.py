@@ -25,6 +25,7 @@ class LoadMeasured:
     """`prepare` for a network and its gate: the picture is decoded once."""
 
     preprocess: Preprocess
+    marks: bool = False
 
     def __call__(self, source: ImageSource) -> Pixels:
         """Decode, measure and resize one image.
@@ -33,7 +34,7 @@ class LoadMeasured:
             ImageError: The image cannot be read.
         """
         picture = load_picture(source, draft=self.preprocess.reduction)
-        return (self.preprocess.pixels(picture), measure(picture))
+        return (self.preprocess.pixels(picture), measure(picture, marks=self.marks))
 
 
 class GatedScorer(Scorer):
@@ -45,6 +46,7 @@ class GatedScorer(Scorer):
         gate: Gate,
         *,
         refuse: bool = False,
+        marks: bool = False,
         embeddings: bool = False,
         measures: bool = False,
     ) -> None:
@@ -54,8 +56,9 @@ class GatedScorer(Scorer):
             base: Scorer that returns embeddings.
             gate: Gate that was made for its model.
             refuse: Whether unfit images get no probability.
+            marks: Whether to look for hair, rulers, bubbles and text too.
             embeddings: Whether to hand on the inputs of the last layer.
-            measures: Whether the measures of the picture become columns too.
+            measures: Whether the measures of the picture, and all marks, become columns too.
 
         Raises:
             MismatchError: The gate was made for another model.
@@ -65,8 +68,9 @@ class GatedScorer(Scorer):
         gate.check(base.spec)
         self._base, self._gate = base, gate
         self._refuse, self._embeddings, self._measures = refuse, embeddings, measures
+        self._marks = marks or measures
         self.spec = base.spec
-        self.prepare = LoadMeasured(base.spec.preprocess)
+        self.prepare = LoadMeasured(base.spec.preprocess, self._marks)
         self.one_by_one = base.one_by_one
         more = dict.fromkeys(NAMES, float) if measures else {}
         self.columns = {**base.columns, **GATE_COLUMNS, **more}
@@ -78,6 +82,7 @@ class GatedScorer(Scorer):
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         own = {"sha256": self._gate.sha256, "alpha": self._gate.alpha, "refuse": self._refuse}
+        own |= {"marks": True} if self._marks else {}
         return {**self._base.fingerprint, "gate": own}
 
     @property

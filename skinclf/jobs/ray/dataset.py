@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Batches per call of an actor: enough to decode ahead, few enough to repeat.
 _BATCHES = 8
 _LOADING = frozenset({"options", "hub"})
-_RUNNING = frozenset({"device", "runtime", "precision", "gate"})
+_RUNNING = frozenset({"device", "runtime", "precision", "gate", "gate_marks"})
 
 
 def predict_dataset(
@@ -67,7 +67,8 @@ def predict_dataset(
         filesystem: A `pyarrow.fs.FileSystem` for all paths; None takes that of each path's scheme.
         metadata: Age, sex and site by name of the rows, from `skinclf.inference.metadata.joined.join_metadata`; None
             takes the pictures alone.
-        **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime`, `precision` and `gate`.
+        **options: Further arguments of `Predictor`, `options`, `hub`, `device`, `runtime`, `precision`, `gate` and
+            `gate_marks`.
 
     Returns:
         A dataset with the columns of the predictions table (`skinclf.inference.schema.Schema`), then `index` and

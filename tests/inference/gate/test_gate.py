@@ -53,7 +53,8 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 
 def test_familiar_lesions_pass_and_noise_does_not(gated_bundle, images):
-    rows = {Path(row.image).name: row for row in made(gated_bundle, gate="mark").predict(images)}
+    marked = made(gated_bundle, gate="mark", gate_marks=True)
+    rows = {Path(row.image).name: row for row in marked.predict(images)}
     assert all(rows[f"a{seed}.png"].extra["gate"] in {"ok", "marked"} for seed in NEW)
     assert "hair" in rows["b-hair.png"].extra["gate_reasons"]
     assert rows["c-noise.png"].extra["gate"] == "unfit"
@@ -61,6 +62,15 @@ def test_familiar_lesions_pass_and_noise_does_not(gated_bundle, images):
     assert rows["c-noise.png"].extra["p_familiar"] == np.float32(1 / 61)
     assert "grey" in rows["d-grey.png"].extra["gate_reasons"]
     assert rows["c-noise.png"].ok
+
+
+def test_marks_are_sought_when_asked_for_and_change_no_p_value(gated_bundle, images):
+    hair = next(name for name in images if "hair" in name)
+    plain, marked = (made(gated_bundle, gate="mark", gate_marks=marks) for marks in (False, True))
+    assert "hair" not in plain.predict(hair).extra["gate_reasons"]
+    assert "hair" in marked.predict(hair).extra["gate_reasons"]
+    assert plain.predict(hair).extra["p_familiar"] == marked.predict(hair).extra["p_familiar"]
+    assert plain.scorer.fingerprint != marked.scorer.fingerprint
 
 
 def test_without_a_gate_nothing_changes(gated_bundle, tiny_bundle, images):

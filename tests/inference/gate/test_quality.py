@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 from support.overlays import OVERLAYS, clean_lesion
 
+from skinclf.inference.gate.artefacts import MARKS
 from skinclf.inference.gate.limits import is_tiny, reasons_of
 from skinclf.inference.gate.picture import BLOCKS, LOOKS, NAMES, measure
 from skinclf.inference.gate.reasons import SENTENCES, UNFIT, Reason, explanation, verdict
@@ -90,6 +91,15 @@ def test_every_shape_can_be_measured(shape):
     assert values.shape == (len(NAMES) + LOOKS,)
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
+
+
+def test_marks_are_unknown_when_not_sought_and_nothing_else_changes():
+    picture = Image.fromarray(OVERLAYS["hair"](clean_lesion(0), np.random.default_rng(0)))
+    every, plain = measure(picture), measure(picture, marks=False)
+    sought = np.isin(np.arange(len(every)), [NAMES.index(name) for name in MARKS])
+    assert np.isnan(plain[sought]).all()
+    assert plain[~sought].tobytes() == every[~sought].tobytes()
+    assert reasons_of(plain) == []
 
 
 def test_reasons_have_sentences_and_verdicts():

@@ -56,6 +56,7 @@ def load_predictor(
         refer_below=decision.refer_below,
         dicom_ids=dicom_ids,
         gate=decision.gate,
+        gate_marks=decision.gate_marks,
     )
     if patient.metadata is not None:
         predictor = _with_metadata(predictor, patient, inputs)

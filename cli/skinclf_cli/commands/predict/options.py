@@ -123,6 +123,7 @@ class DecisionOptions:
     conformal: str | None
     refer_below: float | None
     gate: GateMode | None
+    gate_marks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +282,11 @@ decision_options = packed(
         type=click.Choice(["off", "mark", "refuse"]),
         help="Image gate: mark images that the model should not answer for, or refuse them. Default: off; `serve` "
         "refuses where its model has a gate.",
+    ),
+    click.option(
+        "--gate-marks",
+        is_flag=True,
+        help="Let the gate look for hair, rulers, bubbles and text too, which takes longer.",
     ),
     title="Decisions",
 )

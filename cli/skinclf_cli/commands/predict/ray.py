@@ -75,6 +75,7 @@ def predict_on_cluster(
         runtime=execution.runtime,
         precision=execution.precision,
         gate=decision.gate,
+        gate_marks=decision.gate_marks,
         top_k=table.top_k,
         batch_size=execution.batch_size,
         metadata=patient.metadata,

@@ -209,5 +209,6 @@ def serve(
         conformal=sets,
         refer_below=decision.refer_below,
         gate=decision.gate,
+        gate_marks=decision.gate_marks,
     )
     return DONE

@@ -18,6 +18,7 @@ from skinclf.labels import TAXONOMIES, LabelSet
 from skinclf.tables.diagnosis_names import class_of, map_classes
 from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
 from skinclf.tables.label_truth import LabelCells, positive_index
+from skinclf.tables.lesion_labels import labels_by_image, tables_beside
 
 __all__ = [
     "ID_NAMES",
@@ -197,7 +198,8 @@ def read_labels(
     Understood are columns of 0/1 and of diagnoses (`label`, `dx`, `diagnosis`, ...) by code or by the names in
     `skinclf.tables.diagnosis_names`, one-hot columns such as the ISIC ground truth, a folder with one subfolder per
     class (also inside `train`, `val`, `test`), and `val_probs.npz`. Columns of the same labels must agree. Images
-    whose diagnosis is blank or unknown are left out and counted in `LabelTable.left_out`.
+    whose diagnosis is blank or unknown are left out and counted in `LabelTable.left_out`. A `..._GroundTruth.csv` with
+    one row per lesion labels the images of its `..._Metadata.csv`.
 
     Args:
         path: File or folder.
@@ -218,6 +220,9 @@ def read_labels(
         ids = tuple(map(str, range(truth.size)))
         return LabelTable(ids, _codes_of(truth, labels), truth, None, {})
     columns = read_columns(source)
+    if options.id_column is None:
+        beside = tables_beside(source)
+        columns = labels_by_image(columns, source, beside, ids=ID_NAMES, lesions=LESION_NAMES)
     if split is not None:
         columns = _only(columns, split, source)
     names = columns[id_column_of(columns, source, options)]

@@ -14,8 +14,9 @@ from skinclf.labels import LabelSet
 from skinclf.tables.diagnosis_names import fold
 from skinclf.tables.label_columns import LABEL_NAMES, LabelOptions, column_named, read_label_cells
 from skinclf.tables.label_truth import WORDS, LabelCells
+from skinclf.tables.lesion_labels import labels_by_image, tables_beside
 from skinclf.tables.names import pair_tables
-from skinclf.tables.reference import ID_NAMES, lesions_or_patients, one_hot_columns
+from skinclf.tables.reference import ID_NAMES, LESION_NAMES, lesions_or_patients, one_hot_columns
 from skinclf_training.data.locate import image_ids
 from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
 
@@ -119,7 +120,10 @@ def read_records(
         files = {p.image: p.file for p in pictures}
         names = {p.image: p.name for p in pictures}
     else:
+        more = [*more, *(p for p in tables_beside(first) if p not in more)]
         columns = read_columns(first)
+        if options.id_column is None:
+            columns = labels_by_image(columns, first, more, ids=ID_NAMES, lesions=LESION_NAMES)
         found = format or ("labels" if options.label_column is not None else _sniff(columns, first))
         names = _ids(columns, first, options)
         cells = _cells(_of_format(columns, found, first, asked=format is not None), labels, first, options)
@@ -127,7 +131,6 @@ def read_records(
             image: {name: values[i] for name, values in columns.items()} for i, image in enumerate(names)
         }
         files = {}
-        more = [*more, *(p for p in _beside(first) if p not in more)]
     images = list(every)
     rows = {images[i]: every[images[i]] for i in cells.rows}
     label_of = dict(zip(rows, _texts(cells), strict=True))
@@ -245,12 +248,6 @@ def _texts(cells: LabelCells) -> list[str]:
         ("benign", "malignant")[value] if fold(word) in WORDS else str(value)
         for word, value in zip(cells.words or (), cells.binary or (), strict=True)
     ]
-
-
-def _beside(path: Path) -> list[Path]:
-    """Tables that ISIC publishes with a ground truth, and that know the lesions."""
-    names = [path.name.replace("GroundTruth", word) for word in ("Metadata", "LesionGroupings")]
-    return [path.with_name(name) for name in names if name != path.name and path.with_name(name).is_file()]
 
 
 def _merge(

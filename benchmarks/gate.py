@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,20 @@ def evaluate(
     return report
 
 
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """What the card of the model says."""
+    test = report["test"]
+    found = {"test part, all": test["all"], "malignant": test["malignant"]}
+    found |= {f"`{code}`": value for code, value in test["by_class"].items()}
+    if "other_cameras" in report:
+        found["ISIC 2017, other cameras"] = report["other_cameras"]["refused"]
+    caught = {}
+    if "photographs" in report:
+        caught["photographs of things, animals, scenes"] = report["photographs"]["refused"]
+    caught |= {f"drawn: {kind}": value for kind, value in report["drawn"]["by_kind"].items()}
+    return {"dermoscopy": found, "other": caught}
+
+
 def cost(model: str, repeats: int, work: Path) -> dict[str, Any]:
     """Wall and CPU seconds of whole runs without the gate, with it, and with all of its marks."""
     ways = {
@@ -218,9 +233,9 @@ def main() -> None:
     held, dx = parts["val"]
     malignant = np.isin(np.asarray(dx)[held.rows], MALIGNANT)
     gate = fit_measured(model, parts["train"][0], held, malignant=malignant)
-    if args.bundle:
-        write_gate(args.bundle, gate)
     report = evaluate(gate, model, args, parts)
+    if args.bundle:
+        write_gate(args.bundle, replace(gate, evidence={**gate.evidence, "measured": summary(report)}))
     args.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
 

@@ -92,8 +92,7 @@ class Predictor:
             average: Mean of an ensemble: of `probability`, or of `logit`.
             weights: Weights of an ensemble, one positive number per member; None weighs members equally.
             conformal: Label sets that add the columns `label_set` and `label_set_size`.
-            refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is
-                less probable.
+            refer_below: Probability in (0, 1], below which the column `referred` is true; None adds no column.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
             gate: Image gate, `off`, `mark` or `refuse`; None is `off`.
             gate_marks: Whether the gate looks for hair, rulers, bubbles and text too, which takes longer.

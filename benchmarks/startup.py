@@ -50,7 +50,17 @@ def first_rows(work: Path, repeat: int) -> list[list[str]]:
 
 def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> float:
     table.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "skinclf", "-q", "predict", str(image), "--output", str(table), "--overwrite"]
+    command = [
+        sys.executable,
+        "-m",
+        "skinclf",
+        "-q",
+        "predict",
+        str(image),
+        "--output",
+        str(table),
+        "--overwrite",
+    ]
     if model is not None:
         command += ["--model", str(model), *(x for key, text in STATED.items() for x in (f"--{key}", text))]
     start = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 #: Side of the square that thin structures fit into, and least contrast of them, in grey levels.
 _WIDTH, _CONTRAST = 9, 22
@@ -42,8 +43,6 @@ class Hat(NamedTuple):
 
 def hats(grey: _Grey) -> tuple[Hat, Hat]:
     """Thin dark and thin bright structures of a picture."""
-    from scipy import ndimage  # slow to import, and most runs have no gate
-
     smooth = ndimage.uniform_filter(grey, 2)
     black = ndimage.grey_closing(smooth, size=(_WIDTH, _WIDTH)) - smooth
     white = smooth - ndimage.grey_opening(smooth, size=(_WIDTH, _WIDTH))
@@ -51,8 +50,6 @@ def hats(grey: _Grey) -> tuple[Hat, Hat]:
 
 
 def _parts(hat: _Grey) -> Parts:
-    from scipy import ndimage  # slow to import, and most runs have no gate
-
     labels, count = ndimage.label(hat > _CONTRAST, structure=np.ones((3, 3)))
     at = np.flatnonzero(labels)
     which = labels.ravel()[at] - 1
@@ -147,8 +144,6 @@ def ink_share(rgb: _Grey) -> float:
 
 def bubbles(grey: _Grey, white: Hat) -> float:
     """Votes for the strongest circle of bright, thin structures, in units of its circumference (Duda & Hart 1972)."""
-    from scipy import ndimage  # slow to import, and most runs have no gate
-
     # At half the size: a circle is found as well, four times as fast.
     edge = white.values[::2, ::2] > _CONTRAST / 2
     if not edge.any():

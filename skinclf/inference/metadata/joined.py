@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from skinclf._utils.activations import expit
+from skinclf._utils.arrays import expit
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.metadata.fused import fused_spec
 from skinclf.inference.scorer import ScoredBatch

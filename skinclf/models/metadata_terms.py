@@ -20,8 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.activations import softmax
-from skinclf._utils.arrays import Float32, Floats
+from skinclf._utils.arrays import Float32, Floats, softmax
 from skinclf.errors import MismatchError, ModelError
 from skinclf.models.identity import BOUND, ModelIdentity
 from skinclf.tables.patient_metadata import SITES, Patient, wider_sites

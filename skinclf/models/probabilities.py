@@ -19,8 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.activations import expit, log_softmax, softmax
-from skinclf._utils.arrays import Float32, Floats
+from skinclf._utils.arrays import Float32, Floats, expit, log_softmax, softmax
 from skinclf.errors import ModelError
 
 Activation: TypeAlias = Literal["softmax", "sigmoid", "independent", "identity"]

@@ -13,8 +13,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.activations import expit
-from skinclf._utils.arrays import Float32
+from skinclf._utils.arrays import Float32, expit
 from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.inference.metadata.fused import fused_spec
 from skinclf.inference.scorer import Pixels, ScoredBatch

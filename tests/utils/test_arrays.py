@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import scipy.special
 
-from skinclf._utils.activations import expit, log_softmax, softmax
+from skinclf._utils.arrays import expit, log_softmax, softmax
 
 VALUES = np.random.default_rng(0).normal(0, 30, (200, 7)).round(3)
 

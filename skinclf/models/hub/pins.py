@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skinclf._utils.cache_folder import cache_root
+from skinclf._utils.environment import cache_root
 from skinclf._utils.files import write_text
 from skinclf.errors import HubError, ModelError, OutputError
 from skinclf.models.hub.repository import Repository, client_constants

@@ -207,7 +207,7 @@ def _builtin() -> Finding:
 def _caches() -> Iterator[Finding]:
     from huggingface_hub import constants
 
-    from skinclf._utils.cache_folder import cache_root
+    from skinclf._utils.environment import cache_root
 
     yield _folder("Hub cache", Path(constants.HF_HUB_CACHE), "HF_HOME")
     yield _folder("compile cache", cache_root(), "SKINCLF_CACHE")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 from skinclf._version import __version__
 
@@ -25,3 +27,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def cache_root() -> Path:
+    """Folder of what skinclf keeps for this user between runs: `$SKINCLF_CACHE`, or its folder in the user's cache."""
+    from platformdirs import user_cache_path
+
+    own = os.environ.get("SKINCLF_CACHE")
+    return Path(own) if own else user_cache_path("skinclf", appauthor=False)

@@ -160,11 +160,8 @@ class Predictor:
         `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.models.precision`.
         """
         beside = {} if self._metadata is None else self._metadata.columns
-        return {
-            **self._scorer.columns,
-            **beside,
-            **({} if self._reduced is None else {"near_threshold": bool}),
-        }
+        doubt: dict[str, type] = {} if self._reduced is None else {"near_threshold": bool}
+        return {**self._scorer.columns, **beside, **doubt}
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:

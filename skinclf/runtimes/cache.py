@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from skinclf._utils.cache_folder import cache_root
+from skinclf._utils.environment import cache_root
 from skinclf._utils.files import sha256_file
 from skinclf._version import __version__
 from skinclf.models.spec import ModelSpec

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
+import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skinclf._utils.cache_folder import cache_root
+from skinclf._utils.environment import cache_root
 from skinclf._utils.files import write_text
 from skinclf.errors import HubError, ModelError, OutputError
 from skinclf.models.hub.repository import Repository, client_constants
@@ -51,7 +53,7 @@ def read_pin(repo_id: str, branch: str | None) -> Pin | None:
     """
     if branch is None or _FULL_SHA.fullmatch(branch):
         return None
-    endpoint = str(client_constants().ENDPOINT)
+    endpoint = _endpoint()
     path = _path(endpoint, repo_id, branch)
     try:
         pin = Pin(**json.loads(path.read_text(encoding="utf-8")))
@@ -72,7 +74,7 @@ def read_pin(repo_id: str, branch: str | None) -> Pin | None:
 
 def write_pin(repo_id: str, branch: str, commit: str) -> None:
     """Pin a branch to a commit; where the cache folder cannot be written, a warning says so."""
-    endpoint = str(client_constants().ENDPOINT)
+    endpoint = _endpoint()
     since = datetime.now(UTC).isoformat(timespec="seconds")
     pin = Pin(endpoint=endpoint, repo_id=repo_id, branch=branch, commit=commit, since=since)
     path = _path(endpoint, repo_id, branch)
@@ -104,6 +106,14 @@ def say_if_moved(pin: Pin, hub: HubOptions) -> None:
             pin.commit[:12],
             pin.since[:10],
         )
+
+
+def _endpoint() -> str:
+    """Address of the Hub, as its client reads it when it is imported, which showing a pin should not do."""
+    client = sys.modules.get("huggingface_hub.constants")
+    if client is not None:
+        return str(client.ENDPOINT)
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def _path(endpoint: str, repo_id: str, branch: str) -> Path:

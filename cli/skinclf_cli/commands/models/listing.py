@@ -78,7 +78,6 @@ def show(*, name: str, as_json: bool) -> None:
 
 
 def _pin(model: PublishedModel) -> Pin | None:
-    # The client of the Hub, which a built-in model does not need.
     from skinclf.models.hub.pins import read_pin
 
     return None if model.repo_id is None else read_pin(model.repo_id, model.revision)

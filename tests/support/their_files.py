@@ -225,5 +225,6 @@ _WRITERS: Mapping[str, Callable[[Path], None]] = {
     "training": _training,
     "weights": _weights,
     "dicom": _clinic,
+    "explain": _patients,
     "metadata": _patients,
 }

@@ -75,8 +75,7 @@ class Predictor:
 
         Args:
             model: Model to use: None (the built-in one), a registered name, a Hub repository (`user/repo`), a bundle
-                folder, a model file, a loaded model, or a `Scorer`, which brings its own runtime. A sequence of
-                models is an ensemble.
+                folder, a model file, a loaded model, or a `Scorer` with its own runtime. A sequence is an ensemble.
             options: Facts that the model's files lack: labels, preprocessing, malignant classes, architecture.
             hub: Revision, cache and token for the Hugging Face Hub.
             device: `auto`, `cpu`, `cuda[:n]` or `mps`; a named device must be available.
@@ -155,10 +154,7 @@ class Predictor:
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Extra columns of its tables: those of the scorer, and `near_threshold` where a reduced precision has a band.
-
-        `near_threshold` marks rows whose decision might be another one in float32; see `skinclf.models.precision`.
-        """
+        """Extra columns of its tables: of the scorer, of metadata, `near_threshold` where a reduced precision has a band."""
         beside = {} if self._metadata is None else self._metadata.columns
         doubt: dict[str, type] = {} if self._reduced is None else {"near_threshold": bool}
         return {**self._scorer.columns, **beside, **doubt}
@@ -228,8 +224,8 @@ class Predictor:
             MismatchError: The terms, or the label sets in use, belong to another model or to the picture alone.
         """
         result = copy(self)
-        encodings = self._scorer.encodings
-        result._spec, result._metadata = join_for(self._scorer.spec, metadata, names, terms, encodings)
+        spec, encodings = self._scorer.spec, self._scorer.encodings
+        result._spec, result._metadata = join_for(spec, metadata, names, terms, encodings)
         self._scorer.check_annotations(result._spec)
         if not self._stated[0]:
             result._threshold = result._spec.threshold

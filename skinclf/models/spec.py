@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
@@ -208,15 +208,7 @@ class ModelSpec:
             "decision": self.decision.to_dict() if self.decision else None,
             "metadata": self.metadata.to_dict() if self.metadata else None,
             **({"encoding": self.encoding.to_dict()} if self.encoding else {}),
-            "golden": [
-                {
-                    "file": g.file,
-                    "probabilities": list(g.probabilities),
-                    "tolerance": g.tolerance,
-                    "source": g.source,
-                }
-                for g in self.golden
-            ],
+            "golden": [{**asdict(g), "probabilities": list(g.probabilities)} for g in self.golden],
             "precisions": {k: dict(v) for k, v in self.precisions.items()},
             **({"gate": dict(self.gate)} if self.gate else {}),
             "training": dict(self.training),

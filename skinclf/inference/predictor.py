@@ -154,7 +154,7 @@ class Predictor:
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Extra columns of its tables: of the scorer, of metadata, and `near_threshold` at a reduced precision with a band."""
+        """Extra columns of its tables: of scorer and metadata, `near_threshold` where precision is reduced."""
         beside = {} if self._metadata is None else self._metadata.columns
         doubt: dict[str, type] = {} if self._reduced is None else {"near_threshold": bool}
         return {**self._scorer.columns, **beside, **doubt}

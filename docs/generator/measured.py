@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "measured"
 PICTURE = ROOT / "docs" / "pictures" / "speed.svg"
 #: Documents with blocks that are made here.
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+DOCUMENTS = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("speed.md", "serve.md", "gate.md")))
 _BLOCK = re.compile(r"(<!-- made by docs/generate\.py: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _OURS = {"skinclf": "skinclf", "skinclf_full": "skinclf, JPEGs decoded in full"}
 _WAYS = {
@@ -83,6 +83,9 @@ def block(name: str, page: Path) -> str:
         "memory": (_memory, "speed.json"),
         "many cores": (_cores, "scaling.json"),
         "training": (_training, "training.json"),
+        "server": (_server, "serve.json"),
+        "server memory": (_server_memory, "serve-memory.json"),
+        "gate": (_gate, "gate-cost.json"),
     }
     if name not in makers:
         raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {', '.join(makers)}.")
@@ -210,6 +213,50 @@ def _training(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - 
     return f"{_machine(results)} {size}.\n\n{_table(header, rows)}"
 
 
+def _server(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    many = [
+        [
+            row["way"],
+            row["gate"],
+            f"{row['images_per_s']:.1f}",
+            f"{row['of_predict']:.2f}",
+            f"{row['cpu_ms']:.1f}",
+        ]
+        for row in results["throughput"]
+    ]
+    one = [
+        [
+            row["way"],
+            row["gate"],
+            f"{row['predict_ms']:.1f}",
+            f"{row['median_ms']:.1f}",
+            f"{row['median_ms'] - row['predict_ms']:+.1f}",
+        ]
+        for row in results["latency"]
+    ]
+    return (
+        f"{_machine(results)} Images of 600 x 450, the built-in model; times `predict` are at the same gate.\n\n"
+        + _table(("32 clients", "gate", "images/s", "times `predict`", "processor ms for each image"), many)
+        + "\n"
+        + _table(("one client", "gate", "`Predictor.predict`, median ms", "median ms", "difference, ms"), one)
+    )
+
+
+def _server_memory(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    rows = [[f"{row['requests']:,}", f"{row['mib']:.0f}"] for row in results["memory"]]
+    return _table(("requests answered, each with its own row", "MiB of all processes"), rows)
+
+
+def _gate(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    words = {"off": "`--gate off`", "mark": "`--gate mark`", "marks": "`--gate mark --gate-marks`"}
+    rows = []
+    for way, found in results["medians"].items():
+        more = results["more"].get(way)
+        shares = ["", ""] if more is None else [f"{more[key]:+.0%}" for key in ("wall", "cpu")]
+        rows.append([words[way], f"{found['wall']:.1f}", shares[0], f"{found['cpu']:.1f}", shares[1]])
+    return _table((f"{results['images']:,} images", "seconds", "more", "processor seconds", "more"), rows)
+
+
 def fastest_other(ways: Mapping[str, Any]) -> str | None:
     """Name of the fastest way that is not skinclf; None where there is none."""
     others = [name for name in ways if name not in _OURS]
@@ -222,7 +269,7 @@ def _job(found: Mapping[str, Any]) -> str:
 
 
 def _machine(results: Mapping[str, Any]) -> str:
-    machine, load = results["machine"], results["load_before"]
+    machine, load = results["machine"], results.get("load_before")
     versions = ", ".join(
         f"{key} {machine[key]}" for key in ("openvino", "torch", "tensorflow") if key in machine
     )

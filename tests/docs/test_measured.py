@@ -75,6 +75,18 @@ TRAINING = {
 }
 
 
+SERVER = {
+    "machine": RESULTS["machine"],
+    "throughput": [{"way": "serve", "gate": "off", "images_per_s": 90.0, "of_predict": 0.9, "cpu_ms": 20.0}],
+    "latency": [{"way": "serve", "gate": "off", "predict_ms": 20.0, "median_ms": 23.5}],
+}
+GATE = {
+    "images": 512,
+    "medians": {"off": {"wall": 10.0, "cpu": 20.0}, "mark": {"wall": 12.0, "cpu": 22.0}},
+    "more": {"mark": {"wall": 0.2, "cpu": 0.1}},
+}
+
+
 def test_documents_and_picture_are_those_of_the_results() -> None:
     assert measured.stale() == [], "run: python docs/generate.py"
 
@@ -87,6 +99,8 @@ def test_every_document_has_its_block() -> None:
     assert names == {
         "README.md": ["speed in short"],
         "speed.md": ["speed", "memory", "many cores", "training"],
+        "serve.md": ["server", "server memory"],
+        "gate.md": ["gate"],
     }
 
 
@@ -100,6 +114,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "speed.json").write_text(json.dumps(RESULTS))
     (tmp_path / "scaling.json").write_text(json.dumps(SCALING))
     (tmp_path / "training.json").write_text(json.dumps(TRAINING))
+    (tmp_path / "serve.json").write_text(json.dumps(SERVER))
+    (tmp_path / "serve-memory.json").write_text(json.dumps({"memory": [{"requests": 20_000, "mib": 512.2}]}))
+    (tmp_path / "gate-cost.json").write_text(json.dumps(GATE))
     monkeypatch.setattr(measured, "RESULTS", tmp_path)
     return tmp_path
 
@@ -121,6 +138,13 @@ def test_ratios_are_computed_from_the_results() -> None:
     )
     assert "| skinclf | mobilenetv2_100 | 400 | 30.0 | 15.0 | 1.50 |" in measured.block(
         "training", ROOT / "docs" / "speed.md"
+    )
+    page = ROOT / "docs" / "serve.md"
+    assert "| serve | off | 90.0 | 0.90 | 20.0 |" in measured.block("server", page)
+    assert "| serve | off | 20.0 | 23.5 | +3.5 |" in measured.block("server", page)
+    assert "| 20,000 | 512 |" in measured.block("server memory", page)
+    assert "| `--gate mark` | 12.0 | +20% | 22.0 | +10% |" in measured.block(
+        "gate", ROOT / "docs" / "gate.md"
     )
 
 

@@ -84,9 +84,9 @@ def with_site_links(text: str, folder: Path, page: str) -> str:
             return f"](/index.md{match['anchor'] or ''})"
         if name in pages:
             return f"](/{pages[name]}.md{match['anchor'] or ''})"
-        if file.is_relative_to(DOCS) and file.suffix in {".md", ".png", ".json"}:
+        if file.is_relative_to(DOCS) and file.suffix in {".md", ".png", ".svg", ".json"}:
             return f"](/{file.relative_to(DOCS).as_posix()}{match['anchor'] or ''})"
-        if file.suffix == ".png" and match.string[: match.start()].rpartition("[")[0].endswith("!"):
+        if file.suffix in {".png", ".svg"} and match.string[: match.start()].rpartition("[")[0].endswith("!"):
             return f"](/../{name})"
         return f"]({_REPOSITORY}{name})"
 

@@ -275,7 +275,7 @@ def _machine(results: Mapping[str, Any]) -> str:
     )
     text = f"{machine['processor']}, {machine['cores']} cores, {versions}"
     if load is not None and load >= 1:
-        text += f"; other programs ran beside it (load {load}), so that only ratios mean something"
+        text += f"; the load was {load} when the run began, so that only ratios mean something"
     return f"{text}."
 
 

@@ -150,7 +150,7 @@ def test_ratios_are_computed_from_the_results() -> None:
 
 def test_a_busy_machine_is_said(results: Path) -> None:
     (results / "speed.json").write_text(json.dumps({**RESULTS, "load_before": 3.2}))
-    assert "load 3.2" in measured.block("speed", ROOT / "docs" / "speed.md")
+    assert "load was 3.2" in measured.block("speed", ROOT / "docs" / "speed.md")
 
 
 @pytest.mark.usefixtures("results")

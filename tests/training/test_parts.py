@@ -17,7 +17,7 @@ from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.labels import HAM10000
 from skinclf_training.augment.batch import augment, mix
-from skinclf_training.config.read import AugmentConfig, ModelConfig
+from skinclf_training.config.read import AugmentConfig, Config, ModelConfig, OptimConfig
 from skinclf_training.recipes.class_balance import class_weights
 from skinclf_training.recipes.validation_metrics import validation_metrics
 from skinclf_training.torch.loader import Batch, StoreLoader
@@ -277,3 +277,33 @@ def test_refreshed_batchnorm_has_the_statistics_of_the_pictures(tmp_path: Path) 
     wanted = preprocess.normalize(pixels).mean(axis=(0, 2, 3))
     assert network[0].running_mean.numpy() == pytest.approx(wanted, abs=1e-5)
     assert not network.training
+
+
+def test_exported_weights_can_keep_a_share_of_the_starting_ones(tmp_path: Path) -> None:
+    from skinclf_training.torch.export import with_init
+
+    start = {"a.weight": torch.zeros(2, 3, dtype=torch.float16), "a.batches": torch.tensor(7)}
+    trained = {"a.weight": torch.ones(2, 3), "a.batches": torch.tensor(9)}
+    save_file(start, tmp_path / "start.safetensors")
+    config = Config(
+        name="x",
+        model=ModelConfig(init=str(tmp_path / "start.safetensors"), pretrained=False),
+        optim=OptimConfig(init_share=0.25),
+    )
+    mixed = with_init(trained, config)
+    assert mixed["a.weight"].tolist() == [[0.75] * 3] * 2
+    assert mixed["a.weight"].dtype == torch.float32
+    assert mixed["a.batches"] == 9
+    with pytest.raises(InvalidArgumentError, match="very same network"):
+        with_init(trained | {"head.weight": torch.ones(1)}, config)
+
+
+@pytest.mark.parametrize(("share", "init"), [(1.0, __file__), (-0.1, __file__), (0.5, None)])
+def test_a_share_of_starting_weights_needs_both(share: float, init: str | None) -> None:
+    from skinclf_training.recipes.starting_weights import check_starting_weights
+
+    config = Config(
+        name="x", model=ModelConfig(init=init, pretrained=False), optim=OptimConfig(init_share=share)
+    )
+    with pytest.raises(InvalidArgumentError, match=r"optim\.init_share"):
+        check_starting_weights(config)

@@ -48,6 +48,9 @@ class OptimConfig:
         clip: Largest gradient norm, 0 for none.
         accumulate: Number of batches whose gradients are accumulated for a step; the rest of an epoch is a step too.
         ema: Decay of the exponential moving average of weights that is validated and exported; 0 for none.
+        init_share: Share of the starting weights (`model.init`) in the exported ones, the rest being the trained ones;
+            0 for none. A model that was fine-tuned for other pictures keeps more of what it knew before.
+            Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022 (WiSE-FT).
         refresh_images: Number of training images for new batch-normalisation statistics at export; 0 for none.
         channels_last: Whether activations are stored channels last.
         compile: Whether the network runs through `torch.compile` (TensorFlow: XLA).
@@ -76,6 +79,7 @@ class OptimConfig:
     clip: float = 1.0
     accumulate: int = 1
     ema: float = 0.997
+    init_share: float = 0.0
     refresh_images: int = 0
     channels_last: bool = True
     compile: bool = False

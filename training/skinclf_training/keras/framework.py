@@ -33,6 +33,7 @@ def check_supported(config: Config) -> None:
         "data.also": bool(config.data.also),
         "distill.weight": config.distill.weight > 0,
         "optim.accumulate": o.accumulate != 1,
+        "optim.init_share": o.init_share > 0,
         "optim.refresh_images": o.refresh_images > 0,
         "optim.devices": o.devices != 1,
         "optim.phases, stages=": any(p.trainable.startswith("stages=") for p in o.phases),

@@ -24,8 +24,16 @@ def check_starting_weights(config: Config) -> None:
     """Check that the files which a run starts from exist, before anything is decoded or written.
 
     Raises:
-        InvalidArgumentError: The file of `model.init` or `model.transplant` does not exist.
+        InvalidArgumentError: The file of `model.init` or `model.transplant` does not exist, or `optim.init_share` is no
+            share of `model.init`.
     """
+    share = config.optim.init_share
+    if not 0 <= share < 1 or (share and config.model.init is None):
+        raise InvalidArgumentError(
+            f"optim.init_share is {share}; expected at least 0 and less than 1, and above 0 a file of starting weights "
+            "in model.init.",
+            parameter="overrides",
+        )
     for key in ("init", "transplant"):
         text = getattr(config.model, key)
         if text is not None and not weights_path(text).is_file():

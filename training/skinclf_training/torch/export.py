@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.models.architectures import build_network, load_tensors
 from skinclf.models.spec import ModelSpec
+from skinclf_training.config.schema import Config
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.bundle_export import (
     Export,
@@ -22,6 +24,7 @@ from skinclf_training.recipes.bundle_export import (
 )
 from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.run_folder import BEST
+from skinclf_training.recipes.starting_weights import weights_path
 from skinclf_training.torch.lightning_module import activation
 from skinclf_training.torch.networks.batchnorm import refresh_batchnorm
 from skinclf_training.torch.networks.build import architecture
@@ -77,7 +80,10 @@ def export_run(
     keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
-    network = load_tensors(build_network(spec), network_weights(state["state_dict"]), name=str(checkpoint))
+    trained = network_weights(state["state_dict"])
+    if config.optim.init_share:
+        trained = with_init(trained, config)
+    network = load_tensors(build_network(spec), trained, name=str(checkpoint))
     if config.optim.refresh_images:
         rows = np.random.default_rng(config.seed).permutation(prepared.rows("train"))[
             : config.optim.refresh_images
@@ -96,3 +102,29 @@ def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if found:
             return found
     raise InvalidArgumentError("The checkpoint holds no network; expected one of a PyTorch run.")
+
+
+def with_init(trained: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """Weights between the ones that a run started from and those that it ended with, see `OptimConfig.init_share`.
+
+    Args:
+        trained: Tensors of the trained network.
+        config: Configuration of the run; `model.init` has all of these tensors.
+
+    Raises:
+        InvalidArgumentError: The starting weights are not those of the same network.
+    """
+    share, path = config.optim.init_share, config.model.init
+    start = {} if path is None else load_file(weights_path(path))
+    if path is None or {k: v.shape for k, v in start.items()} != {k: v.shape for k, v in trained.items()}:
+        raise InvalidArgumentError(
+            f"optim.init_share {share} needs starting weights of the very same network, last layer included; "
+            f"model.init is {path!r}.",
+            parameter="overrides",
+        )
+    return {
+        name: share * start[name].to(value.dtype) + (1 - share) * value
+        if value.is_floating_point()
+        else value
+        for name, value in trained.items()
+    }

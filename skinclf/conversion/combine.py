@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skinclf.errors import InvalidArgumentError, ModelError, OutputError
 from skinclf.inference.tta import check_views
-from skinclf.models.bundle import write_spec
+from skinclf.models.bundle import is_recipe, read_spec, write_spec
 from skinclf.models.combination import spec_of_recipe
 from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
@@ -38,7 +38,7 @@ def combine(
 
     Args:
         models: Names, Hub repositories, folders or files; each loads without further options. One is enough with `tta`.
-        output: Folder of the recipe, new or empty.
+        output: Folder of the recipe, new or empty; one that holds this very recipe stays as it is.
         weights: One positive number per model; None weighs them equally.
         average: Mean of `probability` (arithmetic) or of `logit` (geometric).
         tta: Views of each image, `none` or a key of `skinclf.inference.tta.VIEWS`.
@@ -54,8 +54,6 @@ def combine(
         OutputError: The folder holds something already, or cannot be written.
     """
     folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: not empty; name a new folder.", parameter="output")
     loaded = [load_model(model, hub=hub) for model in models]
     if not loaded:
         raise InvalidArgumentError("A recipe combines at least one model; received none.", parameter="models")
@@ -74,8 +72,11 @@ def combine(
         average=average,
         tta=tta,
     )
-    spec = spec_of_recipe(recipe, [model.spec for model in loaded], name=name)
-    spec = spec.replace(source=str(folder))
+    spec = spec_of_recipe(recipe, [model.spec for model in loaded], name=name).replace(source=str(folder))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if is_recipe(folder) and (own := read_spec(folder)).recipe == recipe and own.name == spec.name:
+            return own
+        raise OutputError(f"{folder}: not empty; name a new folder.", parameter="output")
     write_spec(folder, spec)
     return spec
 

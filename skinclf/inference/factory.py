@@ -60,6 +60,8 @@ def make_scorer(
         MismatchError: The label sets or the gate were made for another model.
         ModelError: The gate's file is damaged, or the model has none and one was asked for.
     """
+    if any(model.members for model in models):
+        _check_alone(models, tta=tta, weights=weights, embeddings=embeddings)
     if embeddings and (len(models) > 1 or tta != "none"):
         raise InvalidArgumentError(
             "Embeddings are those of one network on one view; leave out ensembles and `tta`.",
@@ -70,7 +72,6 @@ def make_scorer(
     stored = choose_gate(models, gate, tta=tta)
     whole = None
     if any(model.members for model in models):
-        _check_alone(models, tta=tta, weights=weights, embeddings=embeddings)
         whole, models = models[0].spec, models[0].members
         assert whole.recipe is not None
         tta, average, weights = whole.recipe.tta, whole.recipe.average, whole.recipe.weights

@@ -66,8 +66,8 @@ class Recipe:
         numbers = all(math.isfinite(weight) and weight > 0 for weight in self.weights)
         if not self.members or len(self.weights) != len(self.members) or not numbers:
             raise ModelError(
-                "A recipe has members with one positive weight each; received "
-                f"{len(self.members)} members and the weights {', '.join(f'{w:g}' for w in self.weights)}."
+                f"An average has one positive weight per model; received {len(self.members)} models and the weights "
+                f"{', '.join(f'{w:g}' for w in self.weights) or '(none)'}."
             )
         if self.average not in {"probability", "logit"}:
             raise ModelError(f"A recipe averages probability or logit; received {self.average!r}.")

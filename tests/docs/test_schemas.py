@@ -60,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "costs.csv").write_text("\n".join([f",{','.join(CODES)}", *costs]) + "\n")
     commands = (
         "conformal --coverage 0.9",
+        "predict --image-dir bad/ -o turned.jsonl --tta flips",
         "tune-threshold --target-sensitivity 0.9 --grade guaranteed --group-by lesion_id --output lesion.json",
         "tune-threshold --target-sensitivity 0.9 --per-class --prevalence 0.05 --output class.json",
         "tune-threshold --cost-ratio 10 --cost-matrix costs.csv --output cost.json",
@@ -67,8 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "predict --image-dir imgs/ --output part-1.csv --shard 1/2 --threshold class.json",
         "predict --image-dir imgs/ --output part-2.csv --shard 2/2 --threshold class.json",
         "merge part-1.csv part-2.csv --output whole.csv",
-        "predict --image-dir imgs/ --output both.csv --model ham10000-mobilenetv2 --model ham10000-efficientnetb0 "
-        "--tta flips",
+        "predict --image-dir imgs/ --output both.csv --model ham10000-mobilenetv2 --model ham10000-efficientnetb0",
         "tune-threshold --youden --predictions whole.csv --labels labels.csv --output own.json",
         "evaluate --predictions whole.csv --labels labels.csv --threshold class.json --output plain",
         "evaluate --predictions whole.csv --labels labels.csv --output rich --compare both.csv --subgroup sex",
@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_manifests(folder: Path) -> None:
     paths = sorted(folder.glob("*.run.json"))
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         check("run.json", path)
 

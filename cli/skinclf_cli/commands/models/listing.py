@@ -44,10 +44,9 @@ def list_(*, as_json: bool) -> None:
 @json_option
 def show(*, name: str, as_json: bool) -> None:
     """Show labels, preprocessing, license and source of the model NAME, or of a bundle's folder."""
-    from skinclf.models.bundle import is_bundle
     from skinclf.models.registry import find_model, get_model
 
-    if find_model(name) is None and is_bundle(Path(name)):
+    if find_model(name) is None and (Path(name) / "config.json").is_file():
         _show_bundle(Path(name), as_json=as_json)
         return
     model = get_model(name)

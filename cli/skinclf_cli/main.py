@@ -51,7 +51,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Measure what another camera would do.",
     ),
     "ensemble": ("skinclf_cli.commands.ensemble:ensemble", "Choose weights for an ensemble of models."),
-    "models": ("skinclf_cli.commands.models:models", "List, show, verify, convert and quantise models."),
+    "models": (
+        "skinclf_cli.commands.models:models",
+        "List, show, verify, convert, combine and quantise models.",
+    ),
     "download": ("skinclf_cli.commands.download:download", "Download a model into a folder for offline use."),
     "data": ("skinclf_cli.commands.data:data", "Download, check, prepare and explore training data."),
     "train": ("skinclf_cli.commands.train:train", "Train a model and export it as a bundle."),

@@ -209,6 +209,22 @@ model_options = packed(
 )
 
 
+def _only_one(_ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+    if len(value) > 1:
+        raise click.BadParameter(
+            f"{len(value)} models were given and one is expected; several become one by `skinclf models combine`.",
+            param=param,
+        )
+    return value[0] if value else None
+
+
+def one_model_option(help_text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """`--model` where several are refused, as the parameter `model`."""
+    return click.option(
+        "--model", multiple=True, required=required, callback=_only_one, metavar="TEXT", help=help_text
+    )
+
+
 def device_option(default: str) -> Callable[[_Command], _Command]:
     """`--device`."""
     return click.option(

@@ -133,6 +133,7 @@ def _kind(format_: str, path: Path) -> str:
 
 
 def _with_network(loaded: LoadedModel) -> LoadedModel:
+    loaded.need_network()
     if loaded.has_network:
         return loaded
     if loaded.spec.architecture != "onnx":

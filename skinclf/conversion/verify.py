@@ -85,6 +85,7 @@ def verify_model(
         ImageError: A golden sample cannot be read.
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
+    loaded.need_network()
     spec = loaded.spec
     if loaded.folder is None or not spec.golden:
         raise ModelError(

@@ -109,6 +109,7 @@ def read_held_out(
     labels: Path | None = None,
     run_dir: Path | None = None,
     model: str | None = None,
+    spec: ModelSpec | None = None,
     split: str | None = None,
     max_unmatched: float = 0.05,
     label_options: LabelOptions | None = None,
@@ -121,6 +122,8 @@ def read_held_out(
         run_dir: Folder with `predictions_val.csv` or devatreya's `val_probs.npz`.
         model: The model that made the predictions. With neither `predictions` nor `run_dir` its own are
             used, and None means the built-in model.
+        spec: Contract of what made the predictions, in place of `model`, such as that of several models
+            (`skinclf.models.combination.combined_spec`).
         split: Only labels of this split.
         max_unmatched: Largest tolerated share of predictions without a label.
         label_options: Columns, names and classes of the labels table that the user states.
@@ -134,8 +137,14 @@ def read_held_out(
         raise InvalidArgumentError(
             "State either `predictions` or `run_dir`, not both.", parameter="predictions"
         )
-    spec, folder = None, None
+    folder = None
     if predictions is None and run_dir is None:
+        if spec is not None:
+            raise InvalidArgumentError(
+                f"No held-out predictions travel with {spec.name}; predict labelled images, then give `predictions` "
+                "and `labels`.",
+                parameter="predictions",
+            )
         spec, folder = _model_folder(model)
         predictions = folder / PREDICTIONS
         if not predictions.is_file():
@@ -211,11 +220,13 @@ def _manifest_model(predictions: Path) -> Mapping[str, Any] | None:
     if not isinstance(model, Mapping):
         return None
     made_by = made_by if isinstance(made_by, Mapping) else {}
-    # An ensemble has one hash for all that its members are; what else it lists by member is left out.
+    # A combination has one hash for all that its members are; what else it lists by member is left out.
     known = {**{key: model[key] for key in BOUND if key in model}, **made_by}
     if not known:
         return None
-    own = {key: known[key] for key in (*BOUND, "tta") if key in known}
+    # Of one model with views, earlier versions recorded the views and no recipe.
+    keys = BOUND if "recipe" in known else (*BOUND, "tta")
+    own = {key: known[key] for key in keys if key in known}
     return {"name": model.get("name"), "revision": model.get("revision"), **own}
 
 

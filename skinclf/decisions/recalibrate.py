@@ -242,6 +242,8 @@ def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None
         carried = output / PREDICTIONS
         if carried.is_file():
             replace_file(carried, _recomputed(carried, old, spec).encode())
+        if spec.recipe is not None:
+            spec = spec.replace(recipe=spec.recipe.moved(source, output))
         replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
     write_json(output / "calibration.json", spec.training["calibration"])
 

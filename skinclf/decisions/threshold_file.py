@@ -30,6 +30,7 @@ from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
 SCHEMA = 1
+_POINT = "operating point "
 _MAX_BYTES = 64 * 1024 * 1024
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "lr_positive", "lr_negative")
 
@@ -156,25 +157,31 @@ class Threshold:
         rule = self.data.get("decision")
         return None if rule is None else ClassDecision.from_dict(rule)
 
-    def check(self, spec: ModelSpec, *, tta: str | None = None, force: bool = False) -> tuple[str, ...]:
-        """Refuse a threshold that was made for another model, preprocessing, label map, calibration or class.
+    @property
+    def origin(self) -> str:
+        """Where it came from, in words for manifests: `stated`, an operating point by name, or `threshold file`."""
+        if not self.data:
+            return "stated"
+        return self.source if self.source.startswith(_POINT) else "threshold file"
+
+    def check(self, spec: ModelSpec, *, force: bool = False) -> tuple[str, ...]:
+        """Refuse a threshold of another model, combination, preprocessing, label map, calibration or class.
 
         A file of skinclf that names no model is refused as well: nothing says that it fits. devatreya's files cannot
         name one, and are accepted with a notice.
 
         Args:
             spec: Specification of the model to use the threshold with.
-            tta: Views of test-time augmentation in use; None for none.
             force: Whether objections are returned instead of raised.
 
         Returns:
             Notices for the user; empty when the threshold belongs to the model.
 
         Raises:
-            MismatchError: The threshold was made for another model, for other test-time augmentation, or names no
-                model.
+            MismatchError: The threshold was made for another model or another combination of models and views, or
+                names no model.
         """
-        wrong, notices = self._objections(spec, tta)
+        wrong, notices = self._objections(spec)
         if wrong and not force:
             raise MismatchError(
                 f"{self.source}: made for {self._made_for()}, not for {spec.name}: {'; '.join(wrong)}. "
@@ -196,10 +203,10 @@ class Threshold:
         Raises:
             MismatchError: As for `check`, or the rule is among other classes.
         """
-        notices = self.check(predictor.spec, tta=predictor.scorer.fingerprint.get("tta"), force=force)
-        return predictor.with_threshold(self.value, decision=self.decision), notices
+        notices = self.check(predictor.spec, force=force)
+        return predictor.with_threshold(self.value, decision=self.decision, origin=self.origin), notices
 
-    def _objections(self, spec: ModelSpec, tta: str | None) -> tuple[list[str], list[str]]:
+    def _objections(self, spec: ModelSpec) -> tuple[list[str], list[str]]:
         wrong: list[str] = []
         notices: list[str] = []
         made_for = ModelIdentity.from_dict(self.model or {})
@@ -207,11 +214,6 @@ class Threshold:
             if "weights" in made_for.unknown(spec.identity):
                 notices.append(f"{self.source}: cannot tell whether it was made with these weights.")
             wrong += [f"other {word}" for word in made_for.differences(spec.identity)]
-            own = (self.model or {}).get("tta")
-            if (own or "none") != (tta or "none"):
-                wrong.append(
-                    f"it was tuned with test-time augmentation {own or 'none'}, and {tta or 'none'} is in use"
-                )
         elif "schema" in self.data:
             wrong.append("the file names no model, so nothing says that it was tuned for this one")
         elif self.data:
@@ -291,7 +293,7 @@ def read_threshold(path: Path | str) -> Threshold:
 
 
 def resolve_threshold(
-    text: str, spec: ModelSpec, *, tta: str | None = None, force: bool = False
+    text: str, spec: ModelSpec, *, force: bool = False
 ) -> tuple[Threshold, tuple[str, ...]]:
     """Resolve a number, the name of one of the model's operating points, or a threshold file made for the model.
 
@@ -309,7 +311,7 @@ def resolve_threshold(
             raise
     if text in spec.operating_points:
         point = spec.operating_points[text]
-        return Threshold(float(point["threshold"]), f"operating point {text}", point), ()
+        return Threshold(float(point["threshold"]), f"{_POINT}{text}", point), ()
     if not Path(text).is_file():
         names = ", ".join(spec.operating_points) or "none"
         raise InvalidArgumentError(
@@ -317,7 +319,7 @@ def resolve_threshold(
             f"{spec.name}'s operating points ({names})."
         )
     threshold = read_threshold(text)
-    return threshold, threshold.check(spec, tta=tta, force=force)
+    return threshold, threshold.check(spec, force=force)
 
 
 def _number(value: float) -> float | None:

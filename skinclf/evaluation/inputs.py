@@ -109,8 +109,8 @@ def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> N
     """Refuse a threshold that names another model than the run that made the predictions, or none.
 
     Raises:
-        MismatchError: Weights, preprocessing, label map, calibration or test-time augmentation differ, or the file
-            names no model while the run does.
+        MismatchError: Weights, preprocessing, label map, calibration or the combination of models and views differ, or
+            the file names no model while the run does.
     """
     if ran is None:
         return
@@ -123,10 +123,7 @@ def refuse_other_model(threshold: Threshold, ran: Mapping[str, Any] | None) -> N
                 parameter="threshold",
             )
         return
-    other = list(made_for.differences(found))
-    if ((threshold.model or {}).get("tta") or "none") != (ran.get("tta") or "none"):
-        other.append("test-time augmentation")
-    if other:
+    if other := made_for.differences(found):
         raise MismatchError(
             f"{threshold.source}: made for {made_for.name}, but the predictions come from {found.name}: "
             f"other {', '.join(other)}. Tune a threshold on predictions of this model.",

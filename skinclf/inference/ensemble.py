@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
 from skinclf.inference.tta import spread
-from skinclf.labels import MALIGNANT, LabelSet, crosswalk
+from skinclf.labels import LabelSet, crosswalk
+from skinclf.models.combination import common_labels
+from skinclf.models.recipe import ARCHITECTURE, Average
 from skinclf.models.spec import ModelSpec
-
-Average: TypeAlias = Literal["probability", "logit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class EnsembleScorer(Scorer):
             )
         self._members, self._average = tuple(members), average
         self._share = share / share.sum()
-        target = labels or _common(members)
+        target = labels or common_labels([m.spec.labels for m in members])
         self._maps = [_matrix(m.spec.labels, target) for m in members]
         self.encodings = tuple(encoding for m in members for encoding in m.encodings)
         self.prepare = _PrepareAll(tuple(m.prepare for m in members))
@@ -152,19 +152,6 @@ class EnsembleScorer(Scorer):
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def _common(members: Sequence[Scorer]) -> LabelSet:
-    first = members[0].spec.labels
-    for target in (first, MALIGNANT):
-        try:
-            for member in members:
-                crosswalk(member.spec.labels, target)
-        except InvalidArgumentError:
-            continue
-        return target
-    names = ", ".join(m.spec.labels.name for m in members)
-    raise InvalidArgumentError(f"No crosswalk is declared that brings {names} to one taxonomy.")
-
-
 def _matrix(source: LabelSet, target: LabelSet) -> npt.NDArray[np.float32]:
     """What each source class adds to each target class, shape (K_source, K_target)."""
     mapping = crosswalk(source, target).mapping
@@ -180,7 +167,7 @@ def _joint_spec(members: Sequence[Scorer], target: LabelSet, decides: Mapping[st
     first = members[0].spec
     return ModelSpec(
         name=" + ".join(m.spec.name for m in members),
-        architecture="skinclf/ensemble",
+        architecture=ARCHITECTURE,
         labels=target,
         preprocess=first.preprocess,
         activation="identity",

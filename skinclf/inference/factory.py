@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.annotations import AnnotatedScorer, Annotation, LabelSets, Referral
+from skinclf.inference.combined import CombinedScorer
 from skinclf.inference.conformal_sets import ConformalSets
 from skinclf.inference.dicom_ids import DicomIdsScorer
-from skinclf.inference.ensemble import Average, EnsembleScorer
+from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.gate.scorer import GatedScorer
 from skinclf.inference.gate.store import choose_gate
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
+from skinclf.models.combination import combined_spec
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.recipe import Average
 from skinclf.runtimes.create import create_runtime
 
 
@@ -37,7 +40,7 @@ def make_scorer(
     """Put models on their runtime and join them.
 
     Args:
-        models: Loaded models, at least one; several are averaged.
+        models: Loaded models, at least one; several are averaged. A recipe stands alone.
         device: Device, as for `create_runtime`.
         runtime: Runtime, as for `create_runtime`.
         precision: Precision, as for `create_runtime`.
@@ -57,6 +60,8 @@ def make_scorer(
         MismatchError: The label sets or the gate were made for another model.
         ModelError: The gate's file is damaged, or the model has none and one was asked for.
     """
+    if any(model.members for model in models):
+        _check_alone(models, tta=tta, weights=weights, embeddings=embeddings)
     if embeddings and (len(models) > 1 or tta != "none"):
         raise InvalidArgumentError(
             "Embeddings are those of one network on one view; leave out ensembles and `tta`.",
@@ -65,6 +70,13 @@ def make_scorer(
     if weights is not None and len(models) == 1:
         raise InvalidArgumentError("`weights` are for ensembles; one model was given.", parameter="weights")
     stored = choose_gate(models, gate, tta=tta)
+    whole = None
+    if any(model.members for model in models):
+        whole, models = models[0].spec, models[0].members
+        assert whole.recipe is not None
+        tta, average, weights = whole.recipe.tta, whole.recipe.average, whole.recipe.weights
+    elif len(models) > 1 or tta != "none":
+        whole = combined_spec([m.spec for m in models], tta=tta, average=average, weights=weights)
     if stored is not None:
         made = create_runtime(models[0], runtime=runtime, device=device, precision=precision, embeddings=True)
         base = ModelScorer(models[0].spec, made, embeddings=True)
@@ -73,6 +85,8 @@ def make_scorer(
     else:
         scorers = [_one(m, device, runtime, precision, tta, embeddings=embeddings) for m in models]
     scorer = scorers[0] if len(scorers) == 1 else EnsembleScorer(scorers, weights=weights, average=average)
+    if whole is not None:
+        scorer = CombinedScorer(scorer, whole)
     annotations: list[Annotation] = []
     if conformal is not None:
         conformal.check(scorer.spec)
@@ -82,6 +96,26 @@ def make_scorer(
     if annotations:
         scorer = AnnotatedScorer(scorer, tuple(annotations))
     return DicomIdsScorer(scorer) if dicom_ids else scorer
+
+
+def _check_alone(
+    models: Sequence[LoadedModel], *, tta: str, weights: Sequence[float] | None, embeddings: bool
+) -> None:
+    name = next(model.spec.name for model in models if model.members)
+    if len(models) > 1:
+        raise InvalidArgumentError(
+            f"{name} is a recipe of several models or views and cannot be a member of another combination; name its "
+            "members instead.",
+            parameter="model",
+        )
+    if tta != "none" or weights is not None:
+        raise InvalidArgumentError(
+            f"{name} is a recipe, which states its weights and views itself; leave out `tta` and `weights`, or make "
+            "another recipe.",
+            parameter="weights" if tta == "none" else "tta",
+        )
+    if embeddings:
+        models[0].need_network()
 
 
 def _one(

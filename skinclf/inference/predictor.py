@@ -27,10 +27,12 @@ from skinclf.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from skinclf.inference.conformal_sets import ConformalSets
-    from skinclf.inference.ensemble import Average
     from skinclf.inference.gate.mode import GateMode
+    from skinclf.models.recipe import Average
 
 K = TypeVar("K")
+#: Origin of a threshold that a user gave.
+STATED = "stated"
 logger = logging.getLogger("skinclf")
 #: Types that name or hold a model.
 Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
@@ -138,6 +140,7 @@ class Predictor:
         self._stated = threshold is not None, decision is not None
         self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
         self._notices = () if threshold is not None else threshold_notices(scorer)
+        self._origin = STATED if threshold is not None else _origin(scorer.spec, self._notices)
         rule = decision or scorer.spec.decision
         self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
         self._reduced = scorer.info if "band" in scorer.info else None
@@ -184,12 +187,23 @@ class Predictor:
         """Sentences on a threshold that was neither stated nor measured for this recipe; logged at first use."""
         return self._notices
 
-    def with_threshold(self, threshold: float, *, decision: ClassDecision | None = None) -> Predictor:
+    @property
+    def threshold_from(self) -> str:
+        """Origin of the threshold: `stated`, an operating point by name, `default`, or `more probable side`.
+
+        The last is that of averaged models or views that no threshold was measured for, and then 0.5.
+        """
+        return self._origin
+
+    def with_threshold(
+        self, threshold: float, *, decision: ClassDecision | None = None, origin: str = STATED
+    ) -> Predictor:
         """The same loaded model with another threshold in [0, 1].
 
         Args:
             threshold: Threshold on the probability of malignancy, in [0, 1].
             decision: Rule for the predicted class; None keeps the one in use.
+            origin: Origin of the threshold, for `threshold_from`.
 
         Raises:
             InvalidArgumentError: `threshold` lies outside [0, 1].
@@ -197,7 +211,7 @@ class Predictor:
         """
         check_numbers(threshold=threshold)
         result = copy(self)
-        result._threshold, result._notices = float(threshold), ()
+        result._threshold, result._notices, result._origin = float(threshold), (), origin
         if decision is not None:
             result._decision = decision.in_order(self.spec.labels.codes)
         result._stated = True, self._stated[1] or decision is not None
@@ -230,6 +244,7 @@ class Predictor:
         if not self._stated[0]:
             result._threshold = result._spec.threshold
             result._notices = threshold_notices(self._scorer, result._spec)
+            result._origin = _origin(result._spec, result._notices)
         result._decision = self._decision if self._stated[1] or encodings else None
         return result
 
@@ -347,3 +362,9 @@ class Predictor:
             decision=self._decision,
             reduced=self._reduced,
         )
+
+
+def _origin(spec: ModelSpec, notices: Sequence[str]) -> str:
+    if spec.default_operating_point is not None:
+        return f"operating point {spec.default_operating_point}"
+    return "more probable side" if notices else "default"

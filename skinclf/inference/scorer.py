@@ -267,7 +267,7 @@ def failure(error: Exception, source: object) -> ImageError:
 
 
 def threshold_notices(scorer: Scorer, spec: ModelSpec | None = None) -> tuple[str, ...]:
-    """Sentences on the model's own threshold, where scores are averaged otherwise than when it was measured.
+    """Sentences on the threshold of averaged models or views, and of metadata, where none was measured for them.
 
     Args:
         scorer: Scorer in use.
@@ -279,16 +279,12 @@ def threshold_notices(scorer: Scorer, spec: ModelSpec | None = None) -> tuple[st
     if spec.fused and spec.default_operating_point is None:
         text = f"No threshold was measured with metadata, so images are flagged from {spec.threshold:g} of "
         return (text + "P(malignant); tune one on predictions with metadata, or state `threshold`.",)
-    if "members" in fingerprint:
-        text = (
-            f"No threshold was measured for this ensemble, so images are flagged from {spec.threshold:g} of "
-        )
-        return (text + "P(malignant); tune one on its predictions, or state `threshold`.",)
-    if (views := fingerprint.get("tta", "none")) != "none":
-        origin = spec.default_operating_point
-        used = "no operating point is stored" if origin is None else f"{origin!r} was measured without it"
-        text = f"Test-time augmentation {views}: {used}, and images are flagged from {spec.threshold:g} of "
+    averaged = "members" in fingerprint or fingerprint.get("tta", "none") != "none"
+    if averaged and spec.default_operating_point is None:
+        text = f"No threshold was measured for {spec.name} as a whole, and none of a single model or view applies: "
         return (
-            text + "P(malignant); tune a threshold on predictions with the same views, or state `threshold`.",
+            text
+            + f"images are flagged where malignant is the more probable side, from {spec.threshold:g} of "
+            "P(malignant). Tune a threshold for this combination, or state `threshold`.",
         )
     return ()

@@ -34,6 +34,28 @@ VIEWS: Mapping[str, tuple[tuple[tuple[int, bool], ...], bool]] = {
 ZOOM = 0.8
 
 
+def check_views(views: str, preprocess: Preprocess) -> None:
+    """Check that views are known and fit an input.
+
+    Args:
+        views: Name of the view set.
+        preprocess: Preprocessing of the input.
+
+    Raises:
+        InvalidArgumentError: Unknown views, or quarter turns of an input that is not square.
+    """
+    if views not in VIEWS:
+        raise InvalidArgumentError(
+            f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}.", parameter="tta"
+        )
+    height, width = preprocess.height, preprocess.width
+    if height != width and any(turn % 2 for turn, _ in VIEWS[views][0]):
+        raise InvalidArgumentError(
+            f"Test-time augmentation {views!r} turns an input of {height} x {width}; use `tta='flips'`.",
+            parameter="tta",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class LoadViews:
     """`prepare` for views that need the original's pixels: the image and its centre."""
@@ -78,17 +100,9 @@ class TtaScorer(NetworkScorer):
         Raises:
             InvalidArgumentError: Unknown views, or quarter turns of an input that is not square.
         """
-        if views not in VIEWS:
-            raise InvalidArgumentError(
-                f"Test-time augmentation {views!r}: expected none, {', '.join(VIEWS)}.", parameter="tta"
-            )
-        self._turns, self._zoom = VIEWS[views]
         p = spec.preprocess
-        if p.height != p.width and any(turn % 2 for turn, _ in self._turns):
-            raise InvalidArgumentError(
-                f"Test-time augmentation {views!r} turns an input of {p.height} x {p.width}; use `tta='flips'`.",
-                parameter="tta",
-            )
+        check_views(views, p)
+        self._turns, self._zoom = VIEWS[views]
         super().__init__(spec, runtime, LoadViews(p) if self._zoom else LoadPixels(p))
         self._views = views
 

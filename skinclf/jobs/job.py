@@ -55,7 +55,7 @@ class Job:
             )
         self.predictor, self.shard = predictor, shard
         self.batch_size = predictor.batch_size or predictor.scorer.batch_size
-        self.summary = Summary()
+        self.summary = Summary(threshold_from=predictor.threshold_from)
         self._inputs, self._on_error, self._progress = inputs, on_error, progress
         self._stop = stop or Stop()
         self._roots = inputs.roots if isinstance(inputs, Inputs) else ()

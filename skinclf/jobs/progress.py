@@ -27,6 +27,7 @@ class Summary:
         statuses: Number of rows by status, those of a resumed table included.
         computed: Number of inputs handled by this process.
         flagged: Number of rows that this process computed and flagged.
+        threshold_from: Origin of the threshold, as `Predictor.threshold_from`; empty where it is not known.
         times: Seconds that this process waited, by stage.
         complete: Whether every input has its row.
         seconds: Seconds from the first input to the last row, in this process.
@@ -35,6 +36,7 @@ class Summary:
     statuses: Counter[str] = field(default_factory=Counter)
     computed: int = 0
     flagged: int = 0
+    threshold_from: str = ""
     times: Times = field(default_factory=Times)
     complete: bool = False
     seconds: float = 0.0
@@ -87,6 +89,7 @@ class Summary:
                 "computed": self.computed,
             },
             "flagged": self.flagged,
+            **({"threshold_from": self.threshold_from} if self.threshold_from else {}),
             "timings": {
                 "seconds": round(self.seconds, 3),
                 "images_per_second": round(self.images_per_second, 2),
@@ -99,8 +102,11 @@ class Summary:
         text = f"{self.rows:,} image{'' if self.rows == 1 else 's'}, {self.failed:,} failed"
         if before > 0:
             text += f" ({before:,} rows were there already)"
-        if self.flagged:
+        unmeasured = self.threshold_from == "more probable side"
+        if self.flagged or unmeasured:
             text += f", {self.flagged:,} flagged" + (" of the new ones" if before > 0 else "")
+        if unmeasured:
+            text += " as the more probable side (no threshold was measured for this combination)"
         if self.computed:
             text += f"; {self.images_per_second:.1f} img/s, waiting mostly for {self.bottleneck}"
         return text

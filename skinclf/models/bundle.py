@@ -24,8 +24,17 @@ GATE = "gate.safetensors"
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder holds a bundle's two indispensable files."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+    """Whether a folder holds a bundle's two indispensable files, or a recipe, which has no weights."""
+    return (folder / CONFIG).is_file() and ((folder / WEIGHTS).is_file() or is_recipe(folder))
+
+
+def is_recipe(folder: Path) -> bool:
+    """Whether a folder holds a recipe of other models."""
+    try:
+        own = read_config(folder / CONFIG).get("skinclf")
+    except ModelError:
+        return False
+    return isinstance(own, Mapping) and bool(own.get("recipe"))
 
 
 def read_spec(folder: Path, *, source: str | None = None, revision: str | None = None) -> ModelSpec:
@@ -131,10 +140,11 @@ def write_bundle(
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> None:
-    """Replace the specification of a bundle and keep its weights.
+    """Replace the specification of a bundle and keep its weights; the folder is made where it is missing.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())

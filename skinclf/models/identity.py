@@ -15,6 +15,7 @@ BOUND: Mapping[str, str] = MappingProxyType(
         "labels": "label map",
         "calibration": "calibration",
         "metadata": "metadata terms or encoding",
+        "recipe": "combination of models and views",
     }
 )
 
@@ -27,7 +28,8 @@ class ModelIdentity:
         name: Name of the model, for messages; None when it is not recorded.
         revision: Commit on the Hub; None for a local or built-in model.
         bound: The keys of `BOUND` that are recorded. A calibration of None means that the model has none; weights
-            of None are not recorded. `metadata` of None, as where it is not recorded, means the picture alone.
+            of None are not recorded. `metadata` of None, as where it is not recorded, means the picture alone, and
+            `recipe` of None one model on one view.
     """
 
     name: str | None
@@ -42,6 +44,9 @@ class ModelIdentity:
             del bound["weights_sha256"]
         if bound:
             bound.setdefault("metadata", None)
+            # Files of earlier versions name the views instead; no recipe has such a hash.
+            views = data.get("tta") or "none"
+            bound.setdefault("recipe", None if views == "none" else f"tta {views}")
         return cls(data.get("name"), data.get("revision"), bound)
 
     def to_dict(self) -> dict[str, str | None]:
@@ -53,9 +58,13 @@ class ModelIdentity:
         }
 
     def differences(self, other: ModelIdentity) -> tuple[str, ...]:
-        """Facts that both record and that differ, in words such as `weights`; empty where the artefact fits."""
+        """Facts that both record and that differ, in words such as `weights`; empty where the artefact fits.
+
+        Of another combination of models and views that alone is said: nothing else of it is comparable.
+        """
         shared = (key for key in BOUND if key in self.bound and key in other.bound)
-        return tuple(BOUND[key] for key in shared if self.bound[key] != other.bound[key])
+        found = tuple(BOUND[key] for key in shared if self.bound[key] != other.bound[key])
+        return (BOUND["recipe"],) if BOUND["recipe"] in found else found
 
     def unknown(self, other: ModelIdentity) -> tuple[str, ...]:
         """Facts that at least one of both does not record, in words."""

@@ -14,6 +14,7 @@ from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.images.preprocess import SCALINGS, Preprocess, is_scaling
 from skinclf.labels import parse_labels
 from skinclf.models.bundle import check_weights, read_spec, read_weights
+from skinclf.models.combination import load_members
 from skinclf.models.formats.detect import FileKind, FolderKind, file_kind, folder_kind
 from skinclf.models.loaded import LoadedModel, Stated
 from skinclf.models.locate import Place, locate
@@ -51,10 +52,13 @@ def load_model(
 
     Raises:
         ModelError: The model is missing, damaged, unsafe, incomplete, or contradicts `options`.
+        MismatchError: A member of a recipe has changed since the recipe was made.
         InvalidArgumentError: An option has an unusable value.
     """
     place = locate(model, hub, config_only=False)
     loaded = _load(place, options, runtime)
+    if loaded.spec.recipe is not None:
+        return _recipe(loaded, place, hub, runtime)
     expected = place.entry.sha256 if place.entry else None
     same = expected is None or expected == loaded.spec.weights_sha256
     if not same and expected != _file_hash(place):
@@ -261,6 +265,23 @@ def _bundle(place: Place, options: ModelOptions) -> LoadedModel:
         check=partial(check_weights, place.path, spec),
         folder=place.path,
     )
+
+
+def _recipe(loaded: LoadedModel, place: Place, hub: HubOptions, runtime: str) -> LoadedModel:
+    """The recipe with its members, which are found from its folder."""
+    spec = loaded.spec
+    assert spec.recipe is not None
+    if place.revision is not None and any(member.path is not None for member in spec.recipe.members):
+        raise ModelError(
+            f"{place.name}: a recipe on the Hub names its members by name or repository; this one names folders of "
+            "the machine that it was made on."
+        )
+
+    def load(where: str | Path, revision: str | None) -> LoadedModel:
+        return load_model(where, hub=replace(hub, revision=revision), runtime=runtime)
+
+    members = load_members(spec.recipe, place.name, place.path, load)
+    return replace(loaded, build=None, check=None, members=members)
 
 
 def _network(folder: Path, spec: ModelSpec) -> nn.Module:

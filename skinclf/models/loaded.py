@@ -143,6 +143,7 @@ class LoadedModel:
             their names in its state dict, for a runtime that builds it without torch; None for other networks.
         artifact: The file that a non-torch runtime runs itself (`.onnx`, `.keras`, `.h5`), when there is one.
         folder: The bundle's folder, where its golden samples lie; None for anything but a bundle.
+        members: The models of a recipe, which has no network of its own; empty for one model.
     """
 
     spec: ModelSpec
@@ -152,11 +153,26 @@ class LoadedModel:
     tensors: Callable[[], Mapping[str, Float32]] | None = None
     artifact: Path | None = None
     folder: Path | None = None
+    members: tuple[LoadedModel, ...] = ()
 
     @property
     def has_network(self) -> bool:
         """Whether there is a torch network, built or not."""
         return self.network is not None or self.build is not None
+
+    def need_network(self) -> None:
+        """Refuse a recipe where one network is needed.
+
+        Raises:
+            ModelError: This is a recipe.
+        """
+        if self.members:
+            names = ", ".join(member.spec.name for member in self.members)
+            raise ModelError(
+                f"{self.spec.name} is a recipe, which averages several models or views and has no network of its own; "
+                f"name one of its members instead: {names}.",
+                parameter="model",
+            )
 
     def check_weights(self) -> None:
         """Make sure that the stored weights are those of `spec`, before something made from them answers for them.
@@ -173,6 +189,7 @@ class LoadedModel:
         Raises:
             ModelError: The model has no torch network; only another runtime can run it.
         """
+        self.need_network()
         if self.network is not None:
             return self.network
         if self.build is None:

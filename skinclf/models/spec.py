@@ -25,6 +25,7 @@ from skinclf.models.identity import ModelIdentity
 from skinclf.models.metadata_encoding import MetadataEncoding
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.probabilities import Activation, Calibration
+from skinclf.models.recipe import Recipe
 
 SCHEMA = 1
 #: Larger config files are refused before they are parsed.
@@ -79,6 +80,7 @@ class ModelSpec:
         metadata: Terms that age, sex and site add to the log-probabilities where a user gives them, or None.
         fused: Whether predictions are with `metadata`, see `skinclf.inference.metadata.fused`; never stored.
         encoding: Vector of age, sex and site that the network takes beside the image, or None.
+        recipe: Models and views that are averaged in place of one network, or None.
         golden: Recorded samples that `skinclf models verify` replays.
         precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
             `skinclf.models.precision`.
@@ -104,6 +106,7 @@ class ModelSpec:
     metadata: MetadataTerms | None = None
     fused: bool = False
     encoding: MetadataEncoding | None = None
+    recipe: Recipe | None = None
     golden: tuple[Golden, ...] = ()
     precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gate: Mapping[str, Any] = field(default_factory=dict)
@@ -126,6 +129,11 @@ class ModelSpec:
         if (self.activation == "independent") == self.labels.exclusive:
             object.__setattr__(
                 self, "labels", replace(self.labels, exclusive=self.activation != "independent")
+            )
+        if self.recipe is not None and self.weights_sha256 != self.recipe.fingerprint:
+            raise ModelError(
+                f"{self.name}: weights_sha256 is not the hash of the recipe's members, weights and views, so the "
+                "recipe was changed by hand. Make it again."
             )
         count = len(self.labels)
         for sample in self.golden:
@@ -180,7 +188,8 @@ class ModelSpec:
             "calibration": self.calibration.fingerprint if self.calibration else None,
         }
         taken = self.encoding or (self.metadata if self.fused else None)
-        return found | ({"metadata": taken.fingerprint} if taken else {})
+        found |= {"metadata": taken.fingerprint} if taken else {}
+        return found | ({"recipe": self.recipe.fingerprint} if self.recipe else {})
 
     @property
     def identity(self) -> ModelIdentity:
@@ -208,6 +217,7 @@ class ModelSpec:
             "decision": self.decision.to_dict() if self.decision else None,
             "metadata": self.metadata.to_dict() if self.metadata else None,
             **({"encoding": self.encoding.to_dict()} if self.encoding else {}),
+            **({"recipe": self.recipe.to_dict()} if self.recipe else {}),
             "golden": [{**asdict(g), "probabilities": list(g.probabilities)} for g in self.golden],
             "precisions": {k: dict(v) for k, v in self.precisions.items()},
             **({"gate": dict(self.gate)} if self.gate else {}),
@@ -295,6 +305,7 @@ class ModelSpec:
                 decision=ClassDecision.from_dict(own["decision"]) if own.get("decision") else None,
                 metadata=MetadataTerms.from_dict(own["metadata"]) if own.get("metadata") else None,
                 encoding=MetadataEncoding.from_dict(own["encoding"]) if own.get("encoding") else None,
+                recipe=Recipe.from_dict(own["recipe"]) if own.get("recipe") else None,
                 golden=golden,
                 precisions={str(k): dict(v) for k, v in (own.get("precisions") or {}).items()},
                 gate=dict(own.get("gate") or {}),

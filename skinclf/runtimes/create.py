@@ -37,8 +37,8 @@ def create_runtime(
         InvalidArgumentError: The runtime or precision is unknown.
         DeviceError: The device is not there.
         MissingExtraError: The runtime was named and is not installed.
-        ModelError: The runtime was named and cannot run this model; or the weights are missing, damaged or replaced,
-            whatever the cache of compiled networks holds.
+        ModelError: The model is a recipe; the runtime was named and cannot run this model; or the weights are missing,
+            damaged or replaced, whatever the cache of compiled networks holds.
     """
     if runtime not in RUNTIMES:
         raise InvalidArgumentError(
@@ -48,6 +48,7 @@ def create_runtime(
         raise InvalidArgumentError(
             f"Precision {precision!r}: expected one of {', '.join(PRECISIONS)}.", parameter="precision"
         )
+    model.need_network()
     # Before a runtime is chosen: a compiled or quantised network never answers for weights that are not there.
     model.check_weights()
     if runtime != "auto":

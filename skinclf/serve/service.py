@@ -99,9 +99,13 @@ class Service:
             for m in (models or (None,))
         ]
         self.checks, checked = _replayed(self.models, execution)
-        plain = len(checked) == 1 and all(
-            name in _PLAIN or value is None or value == _DEFAULTS.get(name)
-            for name, value in execution.items()
+        plain = (
+            len(checked) == 1
+            and not self.models[0].members
+            and all(
+                name in _PLAIN or value is None or value == _DEFAULTS.get(name)
+                for name, value in execution.items()
+            )
         )
         if gate is None and plain and self.models[0].spec.gate:
             gate = "refuse"  # who sends one image sees an answer, and no column beside it
@@ -246,7 +250,7 @@ def _replayed(
     """Replay the golden samples on the runtimes that will answer; what was found, and a scorer for each model."""
     said, scorers = [], []
     wanted = {key: value for key, value in execution.items() if key in _PLAIN}
-    for model in models:
+    for model in (one for given in models for one in given.members or (given,)):
         name = model.spec.name
         scorer: Scorer = make_scorer([model], gate="off", **wanted)
         scorers.append(scorer)

@@ -93,8 +93,7 @@ class Thresholds:
             self.notices = predictor.threshold_notices
             chosen = made.get(spec.default_operating_point or "") or _number(predictor.threshold)
         else:
-            tta = predictor.scorer.fingerprint.get("tta")
-            found, self.notices = resolve_threshold(text, spec, tta=tta, force=force)
+            found, self.notices = resolve_threshold(text, spec, force=force)
             chosen = made.get(text) or _of_file(found)
             if chosen.name not in made:
                 made |= _table(found)

@@ -109,13 +109,17 @@ def test_averaged_recipes_do_not_decide_in_silence(tuned, tiny_bundle, image_dir
     capsys.readouterr()
     command = ["predict", str(image_dir), "-o", str(out), "--overwrite", "--model", str(tiny_bundle), *FAST]
     assert run([*command, "--tta", "flips"]) == 0
-    assert "no operating point is stored, and images are flagged from 0.5" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "No threshold was measured for tiny (flips) as a whole" in told
+    assert "from 0.5 of P(malignant)" in told
+    assert "as the more probable side (no threshold was measured for this combination)" in told
+    assert json.loads(Path(f"{out}.run.json").read_text())["threshold_from"] == "more probable side"
     assert run([*command, "--model", str(tiny_bundle)]) == 0
     told = capsys.readouterr().err
-    assert "No threshold was measured for this ensemble" in told
+    assert "No threshold was measured for tiny + tiny as a whole" in told
     assert "--threshold" in told
     assert run([*command, "--tta", "flips", "--threshold", str(threshold)]) == 1
-    assert "tuned with test-time augmentation none, and flips is in use" in capsys.readouterr().err
+    assert "other combination of models and views" in capsys.readouterr().err
     assert run([*command, "--tta", "flips", "--threshold", "0.3"]) == 0
     assert "flagged from" not in capsys.readouterr().err
     assert run(command) == 0

@@ -25,6 +25,7 @@ from skinclf.errors import InvalidArgumentError, MismatchError, OutputError
 from skinclf.inference.predictor import Predictor
 from skinclf.labels import HAM10000, MELANOMA
 from skinclf.models.class_decision import ClassDecision
+from skinclf.models.combination import combined_spec
 from skinclf.models.probabilities import Calibration
 from skinclf.tables.predictions import join, read_labels, read_predictions
 
@@ -231,15 +232,25 @@ def test_a_file_that_names_no_model_is_refused_unless_forced(model):
     assert "names no model" in threshold.check(spec_of(), force=True)[0]
 
 
-def test_another_recipe_than_the_tuned_one_is_refused():
-    plain = spec_of().identity.to_dict()
-    for tuned, used in ((None, "flips"), ("flips", None), ("d4", "flips")):
-        threshold = made(plain if tuned is None else {**plain, "tta": tuned})
-        with pytest.raises(
-            MismatchError, match=f"test-time augmentation {tuned or 'none'}, and {used or 'none'}"
-        ):
-            threshold.check(spec_of(), tta=used)
-        assert threshold.check(spec_of(), tta=tuned) == ()
+def test_a_threshold_of_another_combination_is_refused():
+    one = spec_of()
+    flips, turns = combined_spec([one], tta="flips"), combined_spec([one], tta="d4")
+    pair = combined_spec([one, spec_of("other", weights_sha256="cd" * 32)])
+    everything = (one, flips, turns, pair, combined_spec([one, one]), combined_spec([one], tta="d4+zoom"))
+    for tuned in everything:
+        for used in everything:
+            if used is tuned:
+                assert made(tuned).check(used) == ()
+                continue
+            with pytest.raises(MismatchError, match="other combination of models and views"):
+                made(tuned).check(used)
+
+
+def test_a_file_of_an_earlier_version_that_names_views_fits_no_model_without_them():
+    threshold = made({**spec_of().identity.to_dict(), "tta": "flips", "recipe": None})
+    earlier = made({k: v for k, v in threshold.model.items() if k != "recipe"})
+    with pytest.raises(MismatchError, match="other combination"):
+        earlier.check(spec_of())
 
 
 def test_the_file_stays_small_and_still_knows_its_images(tmp_path):

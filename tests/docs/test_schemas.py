@@ -60,10 +60,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "costs.csv").write_text("\n".join([f",{','.join(CODES)}", *costs]) + "\n")
     commands = (
         "conformal --coverage 0.9",
+        "predict --image-dir bad/ -o turned.jsonl --tta flips",
         "tune-threshold --target-sensitivity 0.9 --grade guaranteed --group-by lesion_id --output lesion.json",
         "tune-threshold --target-sensitivity 0.9 --per-class --prevalence 0.05 --output class.json",
         "tune-threshold --cost-ratio 10 --cost-matrix costs.csv --output cost.json",
-        "predict --image-dir bad/ -o all.jsonl --tta d4 --refer-below 0.6 --top-k 2 --conformal conformal.json",
+        "predict --image-dir bad/ -o all.jsonl --refer-below 0.6 --top-k 2 --conformal conformal.json",
         "predict --image-dir imgs/ --output part-1.csv --shard 1/2 --threshold class.json",
         "predict --image-dir imgs/ --output part-2.csv --shard 2/2 --threshold class.json",
         "merge part-1.csv part-2.csv --output whole.csv",
@@ -81,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_manifests(folder: Path) -> None:
     paths = sorted(folder.glob("*.run.json"))
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         check("run.json", path)
 

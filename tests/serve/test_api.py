@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from PIL import Image
 from support.pictures import encode
 from support.server import Answer, Running, multipart, running
 
+from skinclf.conversion.combine import combine
+from skinclf.errors import ModelError
 from skinclf.images.synthetic import synthetic_lesion
 from skinclf.inference.predictor import Predictor
+from skinclf.models.bundle import write_spec
 from skinclf_cli.main import run
 
 LESIONS = [encode(synthetic_lesion(seed, width=120 + 20 * seed, height=100), quality=90) for seed in range(4)]
@@ -266,7 +270,7 @@ def test_an_ensemble_with_further_columns_is_served(tiny_bundle: Path, two_label
         described = server.get("/v1/models").json()
         assert [model["name"] for model in described["models"]] == ["tiny", "two-label"]
         answer = server.predict([("a.jpg", LESIONS[0]), ("bad.jpg", b"x")]).json()
-        assert answer["model"]["name"] == "tiny + two-label"
+        assert answer["model"]["name"] == "tiny + two-label (flips)"
         good, bad = answer["predictions"]
         assert list(good) == described["columns"]
         predictor = Predictor([tiny_bundle, two_label_bundle], tta="flips", refer_below=0.9, threshold=0.4)
@@ -274,3 +278,29 @@ def test_an_ensemble_with_further_columns_is_served(tiny_bundle: Path, two_label
         assert np.float32(good["probability_malignant"]) == np.float32(expected.probability_malignant)
         assert (good["referred"], good["threshold"]) == (expected.extra["referred"], 0.4)
         assert (bad["referred"], bad["status"]) == (None, "not_an_image")
+
+
+def test_a_recipe_is_served_with_its_own_operating_point(tiny_bundle: Path, tmp_path: Path):
+    folder = tmp_path / "best"
+    spec = combine([tiny_bundle], folder, tta="flips", name="best")
+    points = {"s90": {"threshold": 0.2}}
+    write_spec(folder, spec.replace(operating_points=points, default_operating_point="s90"))
+    with running(folder, processes=False) as server:
+        assert server.service.checks == ("tiny: 1 golden sample replayed, as recorded.",)
+        answer = server.predict([("a.jpg", LESIONS[0])]).json()
+        assert answer["model"]["weights_sha256"] == spec.weights_sha256
+        (found,) = answer["predictions"]
+        expected = Predictor(folder).predict(LESIONS[0])
+        assert np.float32(found["probability_malignant"]) == np.float32(expected.probability_malignant)
+        assert np.float32(found["threshold"]) == np.float32(0.2)
+
+
+def test_a_recipe_is_not_served_when_a_member_computes_something_else(tiny_bundle: Path, tmp_path: Path):
+    shutil.copytree(tiny_bundle, tmp_path / "copy")
+    combine([tmp_path / "copy"], tmp_path / "best", tta="flips")
+    (tmp_path / "copy" / "golden" / "sample.png").write_bytes(LESIONS[0])
+    with (
+        pytest.raises(ModelError, match="tiny: the golden sample"),
+        running(tmp_path / "best", processes=False),
+    ):
+        pass

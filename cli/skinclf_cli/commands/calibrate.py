@@ -15,6 +15,7 @@ from skinclf_cli.options import (
     TableOptions,
     confidence_option,
     json_option,
+    one_model_option,
     replicates_option,
     table_options,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", required=True, help="Bundle folder, or name of a built-in model.")
+@one_model_option("Bundle folder, or name of a built-in model.", required=True)
 @click.option(
     "--output",
     type=FOLDER,

@@ -9,7 +9,15 @@ import click
 
 from skinclf_cli import console
 from skinclf_cli.labels_report import report_labels
-from skinclf_cli.options import EXISTING, EXISTING_FILE, INSIDE, TableOptions, json_option, table_options
+from skinclf_cli.options import (
+    EXISTING,
+    EXISTING_FILE,
+    INSIDE,
+    TableOptions,
+    json_option,
+    one_model_option,
+    table_options,
+)
 from skinclf_cli.types import OutputFile
 
 if TYPE_CHECKING:
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--labels", type=EXISTING, help="Reference labels of the predictions: a table or a folder.")
 @table_options
-@click.option("--model", help="Model that made the predictions. Default: the built-in model.")
+@one_model_option("Model that made the predictions. Default: the built-in model.")
 @click.option(
     "--output",
     type=OutputFile(),

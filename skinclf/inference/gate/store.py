@@ -39,9 +39,10 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
         )
     if mode is None or mode == "off":
         return None
-    if len(models) > 1 or tta != "none":
+    if len(models) > 1 or tta != "none" or models[0].members:
         raise InvalidArgumentError(
-            "The image gate is that of one model on one view; leave out ensembles and `tta`, or use `gate='off'`.",
+            "The image gate is that of one model on one view; leave out ensembles, recipes and `tta`, or use "
+            "`gate='off'`.",
             parameter="gate",
         )
     gate = read_gate(models[0])

@@ -10,6 +10,8 @@ from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.spec import ModelSpec
 
+_OF_MEMBERS = " (those of a single model or view do not apply to averaged ones)"
+
 
 def fused_spec(spec: ModelSpec, terms: MetadataTerms | None = None) -> ModelSpec:
     """The contract of predictions with metadata, whose operating points are those measured with it.
@@ -25,8 +27,9 @@ def fused_spec(spec: ModelSpec, terms: MetadataTerms | None = None) -> ModelSpec
     need_picture_alone(spec.encoding, spec.name, "a fusion with metadata terms")
     found = terms or spec.metadata
     if found is None:
+        of_members = _OF_MEMBERS if spec.recipe else ""
         raise ModelError(
-            f"{spec.name} has no terms for metadata; fit them on labelled predictions "
+            f"{spec.name} has no terms for metadata{of_members}; fit them on labelled predictions "
             "(`skinclf.decisions.metadata.fit.fit_metadata`) and give them as `metadata_terms`.",
             parameter="metadata_terms",
         )

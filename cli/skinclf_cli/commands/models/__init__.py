@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from skinclf_cli.commands.models.combine import combine
 from skinclf_cli.commands.models.convert import convert
 from skinclf_cli.commands.models.listing import list_, show
 from skinclf_cli.commands.models.precision import precision
@@ -15,8 +16,8 @@ from skinclf_cli.help import SuggestingGroup
 
 @click.group(cls=SuggestingGroup)
 def models() -> None:
-    """List, show, verify, convert, quantise and update models."""
+    """List, show, verify, convert, combine, quantise and update models."""
 
 
-for command in (list_, show, verify, convert, precision, quantize, update):
+for command in (list_, show, verify, convert, combine, precision, quantize, update):
     models.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -42,9 +43,12 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(*, name: str, as_json: bool) -> None:
-    """Show labels, preprocessing, license and source of the model NAME."""
-    from skinclf.models.registry import get_model
+    """Show labels, preprocessing, license and source of the model NAME, or of a bundle's folder."""
+    from skinclf.models.registry import find_model, get_model
 
+    if find_model(name) is None and (Path(name) / "config.json").is_file():
+        _show_bundle(Path(name), as_json=as_json)
+        return
     model = get_model(name)
     if as_json:
         pin = _pin(model)
@@ -75,6 +79,17 @@ def show(*, name: str, as_json: bool) -> None:
         ("note", model.disclaimer),
     ]
     console.table(("field", "value"), rows)
+
+
+def _show_bundle(folder: Path, *, as_json: bool) -> None:
+    from skinclf.models.bundle import read_spec
+    from skinclf_cli.commands.models.bundle_facts import bundle_rows
+
+    spec = read_spec(folder)
+    if as_json:
+        console.json_out(spec.to_config())
+    else:
+        console.table(("field", "value"), bundle_rows(spec, folder))
 
 
 def _pin(model: PublishedModel) -> Pin | None:

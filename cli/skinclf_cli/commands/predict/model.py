@@ -66,7 +66,7 @@ def load_predictor(
         for notice in predictor.threshold_notices:
             console.message(notice.replace("`threshold`", "--threshold"))
         # Said above; the predictor need not log it again.
-        predictor = predictor.with_threshold(predictor.threshold)
+        predictor = predictor.with_threshold(predictor.threshold, origin=predictor.threshold_from)
     if predictor.decision is not None:
         console.message(f"The predicted class is decided by {predictor.decision}.")
     _report_runtime(predictor, automatic=execution.device == "auto")
@@ -86,11 +86,10 @@ def _with_metadata(predictor: Predictor, patient: MetadataOptions, inputs: Input
 def _with_threshold(predictor: Predictor, text: str, *, force: bool) -> Predictor:
     from skinclf.decisions.threshold_file import resolve_threshold
 
-    tta = predictor.scorer.fingerprint.get("tta")
-    threshold, notices = resolve_threshold(text, predictor.spec, tta=tta, force=force)
+    threshold, notices = resolve_threshold(text, predictor.spec, force=force)
     for notice in notices:
         console.message(notice)
-    return predictor.with_threshold(threshold.value, decision=threshold.decision)
+    return predictor.with_threshold(threshold.value, decision=threshold.decision, origin=threshold.origin)
 
 
 def _report_runtime(predictor: Predictor, *, automatic: bool) -> None:

@@ -15,11 +15,11 @@ from skinclf_cli.types import Numbers, OutputFile, ShardPart
 if TYPE_CHECKING:
     from skinclf.images.dicom.frame_names import Frames
     from skinclf.images.discovery import Inputs
-    from skinclf.inference.ensemble import Average
     from skinclf.inference.gate.mode import GateMode
     from skinclf.jobs.job import OnError
     from skinclf.jobs.output import Output
     from skinclf.jobs.shards import Shard
+    from skinclf.models.recipe import Average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,13 +51,13 @@ class CriterionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
-    """Options that name the labelled predictions; the keywords of `read_held_out`."""
+    """Options that name the labelled predictions, or the images to predict."""
 
     predictions: Path | None
     labels: Path | None
     split: str | None
     run_dir: Path | None
-    model: str | None
+    image_dir: Path | None
     max_unmatched: float
 
 
@@ -174,8 +174,10 @@ data_options = packed(
     click.option("--split", help="Name of the split of the labels that is used. Default: all rows."),
     click.option("--run-dir", type=EXISTING_FOLDER, help="Folder of a training run, for its predictions."),
     click.option(
-        "--model",
-        help="Model that made the predictions. Default: the built-in model, with its own predictions.",
+        "--image-dir",
+        type=EXISTING_FOLDER,
+        help="Folder of images, also in subfolders; those with labels are predicted first, with the model or "
+        "combination that is named.",
     ),
     click.option(
         "--max-unmatched",

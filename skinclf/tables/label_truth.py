@@ -13,9 +13,16 @@ from skinclf.tables.diagnosis_names import class_of, fold, map_classes
 #: Reason for an image whose cell is blank.
 NO_LABEL = "no label"
 #: Folded words of a 0/1 column that name malignancy.
-WORDS: Mapping[str, int] = {"benign": 0, "malignant": 1, "non_neoplastic": 0}
+WORDS: Mapping[str, int] = {
+    **dict.fromkeys(("benign", "benigne", "benigno", "benigna", "gutartig", "non_neoplastic"), 0),
+    **dict.fromkeys(("malignant", "malign", "maligne", "maligno", "maligna", "b\u00f6sartig"), 1),
+}
 #: Folded words of a 0/1 column.
-BINARY: Mapping[str, int] = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, **WORDS}
+BINARY: Mapping[str, int] = {
+    **dict.fromkeys(("0", "false", "f", "no", "n", "negative", "neg"), 0),
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "positive", "pos"), 1),
+    **WORDS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

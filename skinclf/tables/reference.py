@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.columns import Columns, find, read_columns
+from skinclf._utils.columns import Columns, find
 from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
+from skinclf.tables.column_names import ID_NAMES, LESION_NAMES, PATIENT_NAMES, read_label_table
 from skinclf.tables.diagnosis_names import class_of, map_classes
 from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
 from skinclf.tables.label_truth import LabelCells, positive_index
@@ -37,25 +38,6 @@ __all__ = [
 
 Truth: TypeAlias = npt.NDArray[np.int8]
 
-ID_NAMES = (
-    "image_id",
-    "image",
-    "isic_id",
-    "image_name",
-    "filename",
-    "file_name",
-    "file",
-    "id",
-    "name",
-    "path",
-    "img_id",
-    "bcn_filename",
-    "ddi_file",
-    "md5hash",
-    "derm",
-)
-LESION_NAMES = ("lesion_id", "lesion")
-PATIENT_NAMES = ("patient_id", "patient", "subject_id", "subject", "case_id", "person_id")
 _SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
@@ -219,7 +201,7 @@ def read_labels(
         truth = read_npz(source)[0]
         ids = tuple(map(str, range(truth.size)))
         return LabelTable(ids, _codes_of(truth, labels), truth, None, {})
-    columns = read_columns(source)
+    columns = read_label_table(source)
     if options.id_column is None:
         beside = tables_beside(source)
         columns = labels_by_image(columns, source, beside, ids=ID_NAMES, lesions=LESION_NAMES)

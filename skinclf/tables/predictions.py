@@ -298,4 +298,20 @@ def _no_label(
             f"{text} The labels name files of other folders: {theirs} is not {ours}. Give the labels of these "
             "images, or write both tables' names from the same folder on."
         )
-    return f"{text} Names in the labels: {listed(known[:3])}."
+    return f"{text} {_almost(unmatched, known) or f'Names in the labels: {listed(known[:3])}.'}"
+
+
+def _almost(unmatched: Sequence[str], known: Sequence[str]) -> str:
+    """What keeps a name from one of the labels, where it is little; such names are never joined."""
+    lower = {stem(name).lower(): name for name in known}
+    numbers = {stem(name).removesuffix(".0").lstrip("0"): name for name in known}
+    for name in unmatched:
+        word = stem(name)
+        if other := lower.get(word.lower()):
+            return f"{other} of the labels and {name} differ in upper and lower case; write both names alike."
+        if word.isdigit() and (other := numbers.get(word.lstrip("0"))):
+            return (
+                f"{other} of the labels and {name} are the same number written differently; spreadsheets do so with "
+                "names of digits. Write the names as text, with their leading zeros."
+            )
+    return ""

@@ -379,3 +379,19 @@ def test_join_is_by_identity_whatever_the_order(tmp_path, names, random):
     assert isinstance(joined, Joined)
     assert joined.predictions.ids == joined.labels.ids == tuple(names)
     assert joined.labels.binary.tolist() == [shuffled.index(n) % 2 for n in names]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ("NEL/Nel026.JPG", "NEL/NEL026.jpg", "differ in upper and lower case"),
+        ("0012345.jpg", "12345", "same number written differently"),
+        ("7.jpg", "7.0", "same number written differently"),
+        ("a.jpg", "b.jpg", r"Names in the labels: b\.jpg"),
+    ],
+)
+def test_names_that_nearly_agree_are_refused_with_the_difference(tmp_path, ours, theirs, message):
+    table = read_predictions(write(tmp_path / "p.csv", f"image,probability_malignant\n{ours},0.5\n"))
+    labels = read_labels(write(tmp_path / "l.csv", f"image,target\n{theirs},1\n"))
+    with pytest.raises(InvalidArgumentError, match=message):
+        join(table, labels)

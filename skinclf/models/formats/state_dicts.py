@@ -24,10 +24,8 @@ _PREFERRED = ("state_dict_ema", "model_ema")
 _AVERAGED = re.compile(r"(^|[_.\-])(ema|swa|avg|averaged?|shadow)([_.\-]|$)", re.IGNORECASE)
 _WRAPPERS = ("module.", "_orig_mod.")
 #: Tensors that a trainer keeps beside its network: class weights of a loss, counters of a metric.
-_BESIDE = re.compile(
-    r"^(criterion|criteria|loss|loss_\w+|\w+_loss|(\w+_)?(metrics?|acc|accuracy|auc|auroc|f1|f1_score|confmat)(_\w+)?)(\.|$)",
-    re.IGNORECASE,
-)
+_METRIC = r"(\w+_)?(metrics?|acc|accuracy|auc|auroc|f1|f1_score|confmat)(_\w+)?"
+_BESIDE = re.compile(rf"^(criterion|criteria|loss|loss_\w+|\w+_loss|{_METRIC})(\.|$)", re.IGNORECASE)
 _DEEPEST = 3
 
 

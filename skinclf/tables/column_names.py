@@ -66,6 +66,23 @@ FURTHER_LABEL_NAMES = (
     "ground_truth",
 )
 
+#: Parts of a data set.
+SPLITS = ("train", "val", "test")
+#: Other names of the parts, in lower case.
+PART_NAMES = {
+    **{part: part for part in SPLITS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+}
+
+
+def part_of(text: str) -> str:
+    """Name of a part as `train`, `val` or `test`; any other name in lower case."""
+    folded = text.strip().lower()
+    return PART_NAMES.get(folded, folded)
+
 
 def read_label_table(path: Path) -> Columns:
     """Read a table of labels; one of ids and labels without a header, as ISIC 2016's, gets the header `image,label`.

@@ -15,7 +15,14 @@ from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
 from skinclf.labels import TAXONOMIES, LabelSet
-from skinclf.tables.column_names import ID_NAMES, LESION_NAMES, PATIENT_NAMES, read_label_table
+from skinclf.tables.column_names import (
+    ID_NAMES,
+    LESION_NAMES,
+    PATIENT_NAMES,
+    SPLITS,
+    part_of,
+    read_label_table,
+)
 from skinclf.tables.diagnosis_names import class_of, map_classes
 from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
 from skinclf.tables.label_truth import LabelCells, positive_index
@@ -37,8 +44,6 @@ __all__ = [
 ]
 
 Truth: TypeAlias = npt.NDArray[np.int8]
-
-_SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ def read_labels(
     Args:
         path: File or folder.
         labels: Label set that codes must belong to or have a declared crosswalk to.
-        split: Keep only rows whose `split` column (or upper folder) says this.
+        split: Keep only rows whose `split` column (or upper folder) says this; `val`, `valid` and `validation` are one.
         options: Columns, names and classes that the user states.
 
     Raises:
@@ -258,7 +263,7 @@ def _only(columns: Columns, split: str, source: Path) -> Columns:
         raise InvalidArgumentError(
             f"{source}: no column 'split' to choose `split` {split!r} from.", parameter="split"
         )
-    keep = [i for i, value in enumerate(columns[name]) if value.lower() == split.lower()]
+    keep = [i for i, value in enumerate(columns[name]) if part_of(value) == part_of(split)]
     if not keep:
         raise InvalidArgumentError(
             f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}.", parameter="split"
@@ -296,9 +301,13 @@ def _from_folders(
                 parameter=parameter,
             )
     tops = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if tops and all(p.name.lower() in _SPLITS for p in tops):
+    if tops and all(part_of(p.name) in SPLITS for p in tops):
         classes = [
-            (p.name, c) for p in tops if split in {None, p.name} for c in sorted(p.iterdir()) if c.is_dir()
+            (p.name, c)
+            for p in tops
+            if split is None or part_of(split) == part_of(p.name)
+            for c in sorted(p.iterdir())
+            if c.is_dir()
         ]
     elif split is not None:
         raise InvalidArgumentError(

@@ -173,3 +173,22 @@ def test_words_of_a_0_1_column(tmp_path: Path, words: tuple[str, str]) -> None:
 def test_numbers_of_classes_are_never_guessed(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="unknown label '5'"):
         read(tmp_path, "image,label\na,5\nb,4\n")
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["val", "Validation", "valid"])
+def test_a_part_has_several_names(tmp_path: Path, asked: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,dx,split\na,nv,train\nb,mel,VALIDATION\nc,bcc,Val\nd,nv,test\n")
+    assert read_labels(path, HAM10000, split=asked).ids == ("b", "c")
+
+
+def test_folders_of_parts_in_any_case(tmp_path: Path) -> None:
+    for name in ("Train/nevus/a.jpg", "Test/melanoma/b.jpg", "Test/nevus/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    table = read_labels(tmp_path, HAM10000, split="test")
+    assert table.ids == ("Test/melanoma/b.jpg", "Test/nevus/c.jpg")
+    assert table.codes == ("mel", "nv")

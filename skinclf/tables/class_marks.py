@@ -10,7 +10,7 @@ from skinclf._utils.columns import Columns
 from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import TAXONOMIES, LabelSet
-from skinclf.tables.diagnosis_names import ALIASES, fold
+from skinclf.tables.diagnosis_names import ALIASES, class_in, fold
 from skinclf.tables.label_truth import BINARY, binary_word
 
 #: Classes of MILK10k and ISIC 2019 that mark a row of a one-hot table and are none of the taxonomies'.
@@ -37,6 +37,23 @@ def mark_columns(columns: Iterable[str], labels: LabelSet | None) -> tuple[str, 
     classes = [name for name in found if fold(name) not in _SIDES]
     chosen = classes if len(classes) >= 2 else found
     return tuple(chosen) if len(chosen) >= 2 else ()
+
+
+def codes_of_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Column by class code, for columns of probabilities named like classes; empty when there are fewer than two.
+
+    The codes are those of the first known taxonomy that has all the names, else the names themselves, folded: of a
+    table with further classes (MILK10k) none may be lost, as they can be malignant.
+
+    Args:
+        columns: Names of all columns.
+    """
+    names = [name for name in mark_columns(columns, None) if fold(name) != "unk"]
+    for taxonomy in TAXONOMIES.values():
+        codes = [class_in(name, taxonomy) for name in names]
+        if None not in codes and len(set(codes)) == len(codes):
+            return {code: name for code, name in zip(codes, names, strict=True) if code is not None}
+    return {fold(name): name for name in names} if len(names) > 1 else {}
 
 
 def marked_classes(marks: Columns, source: object) -> list[str]:

@@ -100,14 +100,6 @@ def read_label_cells(
     return replace(cells, left_out={**left_out, **cells.left_out}, note="; ".join(notes))
 
 
-def one_hot_columns(columns: Iterable[str], labels: LabelSet | None) -> dict[str, str]:
-    """Column by class code, for columns named like classes; empty when there are fewer than two."""
-    known = {x.code.lower() for taxonomy in TAXONOMIES.values() for x in taxonomy} | {"unk"}
-    known |= {x.code.lower() for x in labels or ()}
-    found = {name.lower(): name for name in columns if name.lower() in known}
-    return found if len(found) >= 2 else {}
-
-
 def _raw_columns(
     columns: Columns, labels: LabelSet | None, source: object, options: LabelOptions
 ) -> tuple[dict[str, list[str]], str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.labels import TAXONOMIES, LabelSet
-from skinclf.tables.diagnosis_names import class_of, fold, map_classes
+from skinclf.labels import LabelSet
+from skinclf.tables.diagnosis_names import class_of, fold, malignant_flags, map_classes
 
 #: Reason for an image whose cell is blank.
 NO_LABEL = "no label"
@@ -89,9 +89,7 @@ def _expected(name: str, labels: LabelSet | None) -> int | None:
         except InvalidArgumentError:
             return None
         return int(labels.position(mapped) == positive_index(labels))
-    flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
-    flags |= {x.code: x.malignant for x in labels or ()}
-    flag = flags.get(code)
+    flag = malignant_flags(labels).get(code)
     return None if flag is None else int(flag)
 
 

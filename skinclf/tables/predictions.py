@@ -12,13 +12,13 @@ from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import MALIGNANT, TAXONOMIES, Label, LabelSet
+from skinclf.tables.class_marks import codes_of_columns
 from skinclf.tables.names import Pairing, listed, pair_tables, stem
 from skinclf.tables.reference import (
     ID_NAMES,
     LabelTable,
     Truth,
     malignant_codes,
-    one_hot_columns,
     read_labels,
     read_npz,
 )
@@ -147,11 +147,11 @@ def read_predictions(path: Path | str) -> PredictionTable:
     by_code = {name[2:]: name for name in columns if name.startswith("p_") and name not in NO_CLASS}
     total = find(columns, ("probability_malignant",))
     if not by_code and total is None:
-        by_code = one_hot_columns(columns, None)
-        by_code.pop("unk", None)
+        by_code = codes_of_columns(columns)
     if not by_code and total is None:
         raise InvalidArgumentError(
-            f"{source}: no probabilities (probability_malignant, p_<code>); found {', '.join(columns)}."
+            f"{source}: no probabilities (probability_malignant, p_<code>, or columns named like classes); "
+            f"found {', '.join(columns)}."
         )
     ids = tuple(columns[id_column])
     status = tuple(columns["status"]) if "status" in columns else ("ok",) * len(ids)

@@ -14,7 +14,7 @@ from skinclf._utils.columns import Columns, find
 from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
-from skinclf.labels import TAXONOMIES, LabelSet
+from skinclf.labels import LabelSet
 from skinclf.tables.column_names import (
     ID_NAMES,
     LESION_NAMES,
@@ -23,8 +23,8 @@ from skinclf.tables.column_names import (
     part_of,
     read_label_table,
 )
-from skinclf.tables.diagnosis_names import class_of, map_classes
-from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
+from skinclf.tables.diagnosis_names import class_of, malignant_flags, map_classes
+from skinclf.tables.label_columns import LabelOptions, column_named, read_label_cells
 from skinclf.tables.label_truth import LabelCells, positive_index
 from skinclf.tables.lesion_labels import labels_by_image, tables_beside
 
@@ -38,7 +38,6 @@ __all__ = [
     "groups_of",
     "lesions_or_patients",
     "malignant_codes",
-    "one_hot_columns",
     "read_labels",
     "read_npz",
 ]
@@ -161,8 +160,7 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
     Raises:
         InvalidArgumentError: It is unknown whether a code is malignant.
     """
-    flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
-    flags |= {x.code: x.malignant for x in labels or ()}
+    flags = malignant_flags(labels)
     unknown = [code for code in codes if flags.get(code) is None]
     if unknown:
         raise InvalidArgumentError(

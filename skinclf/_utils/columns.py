@@ -6,6 +6,7 @@ Cells stay text until a reader parses them, so that a number printed for float32
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,31 @@ def _exact(column: Any) -> Iterable[Any]:
 
 
 def find(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """The first of `names` that is a column, ignoring case; None when there is none."""
-    present = {column.lower(): column for column in columns}
-    return next((present[name] for name in names if name in present), None)
+    """The first of `names` that is a column; None when there is none.
+
+    Case does not count. Where no column has one of the names, blanks and signs do not count either (`Image Name`,
+    `ImageID`), and of a name with points the last part counts (`meta.clinical.diagnosis`).
+
+    Args:
+        columns: Names of the columns.
+        names: Names in lower case, the surest first.
+    """
+    listed = list(columns)
+    for form in (str.lower, _joined, _last_part):
+        present = {form(column): column for column in reversed(listed)}
+        asked = str.lower if form is str.lower else _joined
+        found = next((present[asked(name)] for name in names if asked(name) in present), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _joined(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def _last_part(name: str) -> str:
+    return _joined(name.rpartition(".")[2])
 
 
 def parse_float32(cells: Sequence[str], what: str) -> npt.NDArray[np.float32]:

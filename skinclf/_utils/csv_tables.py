@@ -1,4 +1,4 @@
-"""Text tables as spreadsheets and programs write them: commas, semicolons or tabs, UTF-8 or UTF-16.
+"""Text tables as spreadsheets and programs write them: commas, semicolons, tabs or bars, UTF-8 or UTF-16.
 
 The separator is what the header holds, or what a first line `sep=;` says. A table that fits two separators is refused.
 """
@@ -19,7 +19,7 @@ from skinclf.errors import InvalidArgumentError
 Columns: TypeAlias = dict[str, list[str]]
 _Rows: TypeAlias = list[tuple[int, list[str]]]
 
-_NAMES: Mapping[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
+_NAMES: Mapping[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _STATED = re.compile(r"sep=(.)\1*", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 # How the formats of spreadsheet programs begin: zip (xlsx, ods) and OLE2 (xls).
@@ -58,7 +58,7 @@ def read_csv(path: Path) -> Columns:
     column become points, where they cannot be separators of thousands.
 
     Args:
-        path: File of comma-, semicolon- or tab-separated text.
+        path: File of comma-, semicolon-, tab- or bar-separated text.
 
     Returns:
         Cells by column name, all of one length, without surrounding blanks.

@@ -11,6 +11,7 @@ from skinclf._utils.public import short_names
 from skinclf.decisions.threshold_file import Threshold
 from skinclf.decisions.tuning_data import hashes_missing
 from skinclf.errors import InvalidArgumentError, LeakageError
+from skinclf.tables.column_names import part_of
 from skinclf.tables.names import candidates, identified_by_file_name, stem
 from skinclf.tables.predictions import LabelTable
 from skinclf.tables.reference import ID_NAMES, lesions_or_patients
@@ -87,7 +88,7 @@ def find_overlaps(
         column = find(everything.columns, ("split",))
         if column is not None:
             cells = everything.columns[column]
-            rows = [i for i, cell in enumerate(cells) if cell and cell.lower() != split.lower()]
+            rows = [i for i, cell in enumerate(cells) if cell and part_of(cell) != part_of(split)]
             if rows:
                 other = everything.take(rows)
                 names = ", ".join(sorted({cells[i] for i in rows}))
@@ -117,7 +118,7 @@ def _named_in(columns: Columns, path: Path, split: str | None) -> tuple[list[str
     part = find(columns, ("split",))
     rows = list(range(len(columns[image])))
     if part is not None and split is not None:
-        rows = [i for i in rows if columns[part][i].lower() != split.lower()]
+        rows = [i for i in rows if part_of(columns[part][i]) != part_of(split)]
     names, groups = columns[image], lesions_or_patients(columns, columns[image])[1]
     return [names[i] for i in rows], None if groups is None else [groups[i] for i in rows]
 

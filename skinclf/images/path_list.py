@@ -25,8 +25,10 @@ _BLOCK = 1 << 16
 def read_list(file: IO[bytes]) -> Iterator[str]:
     """Paths in a binary stream, one per line, or separated by NUL as `find -print0` writes them.
 
-    Blank lines are skipped, spaces inside names kept. A byte order mark at the start says whether the text is UTF-8,
-    UTF-16 or UTF-32, and is dropped; without one, the text is UTF-8 unless every other byte is the NUL of UTF-16.
+    Blank lines are skipped, spaces inside names kept. Double quotes around a line are taken off, as Windows copies
+    paths with them; names that have such quotes themselves are listed with NUL. A byte order mark at the start says
+    whether the text is UTF-8, UTF-16 or UTF-32, and is dropped; without one, the text is UTF-8 unless every other byte
+    is the NUL of UTF-16.
 
     Raises:
         InvalidArgumentError: The text is UTF-16 or UTF-32 and not whole, or the list is a Git LFS pointer.
@@ -44,6 +46,8 @@ def read_list(file: IO[bytes]) -> Iterator[str]:
 def _path(line: bytes, separator: bytes) -> str:
     if separator == b"\n":
         line = line.rstrip(b"\r")
+        if len(line) > 2 and line.startswith(b'"') and line.find(b'"', 1) == len(line) - 1:
+            line = line[1:-1]
     return line.decode("utf-8", "surrogateescape") if line.strip() else ""
 
 

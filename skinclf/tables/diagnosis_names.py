@@ -72,6 +72,8 @@ def _aliases() -> Mapping[str, tuple[str, ...]]:
 
 #: Codes that a folded name may stand for.
 ALIASES: Mapping[str, tuple[str, ...]] = _aliases()
+#: Whether classes of MILK10k that no taxonomy here has are malignant, as it publishes them.
+FURTHER_MALIGNANT: Mapping[str, bool] = {"ben_oth": False, "inf": False, "mal_oth": True, "sccka": True}
 #: Folded words for a diagnosis that is not known.
 UNKNOWN = frozenset({"unk", "unknown", "indeterminate", "undetermined", "not_known"})
 
@@ -130,6 +132,13 @@ def class_of(text: str, labels: LabelSet | None) -> str | None:
         if code is not None and code in walk.mapping:
             return code
     return None
+
+
+def malignant_flags(labels: LabelSet | None) -> dict[str, bool | None]:
+    """Whether a class counts as malignant, by code: as the label set says, else the known taxonomies."""
+    flags: dict[str, bool | None] = dict(FURTHER_MALIGNANT)
+    flags |= {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
+    return flags | {x.code: x.malignant for x in labels or ()}
 
 
 def names_of(text: str) -> frozenset[str]:

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from skinclf._utils.columns import Columns, find, parse_float32
+from skinclf._utils.columns import Columns, find
 from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import MELANOMA, TAXONOMIES, LabelSet
-from skinclf.tables.diagnosis_names import ALIASES, class_in, fold, is_unknown, same_class
+from skinclf.tables.class_marks import FURTHER_CLASSES, mark_columns, marked_classes
+from skinclf.tables.column_names import FURTHER_LABEL_NAMES, LABEL_NAMES
+from skinclf.tables.diagnosis_names import class_in, fold, is_unknown, same_class
 from skinclf.tables.label_truth import (
     BINARY,
     NO_LABEL,
@@ -29,27 +29,8 @@ from skinclf.tables.label_truth import (
     refuse_disagreement,
 )
 
-#: Column names in use for labels, in lower case.
-LABEL_NAMES = (
-    "dx",
-    "diagnosis",
-    "label",
-    "target",
-    "class",
-    "malignant",
-    "benign_malignant",
-    "y_true",
-    "diagnostic",
-    "disease",
-    "label_name",
-    "diagnosis_1",
-    "diagnosis_3",
-    "three_partition_label",
-)
 # Words of a 0/1 column for what is neither.
 _NEITHER = {"indeterminate", "indeterminate_benign", "indeterminate_malignant"}
-# Classes of MILK10k and ISIC 2019 that mark a row of a one-hot table and are none of the taxonomies'.
-_FURTHER = {"unk", "ben_oth", "mal_oth", "inf"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +80,7 @@ def read_label_cells(
         InvalidArgumentError: No column of labels, two that disagree, a label without a class, or no row with a label.
     """
     size = len(next(iter(columns.values())))
-    raw = _raw_columns(columns, labels, source, options)
+    raw, note = _raw_columns(columns, labels, source, options)
     raw = _mapped(raw, options.map_labels, source)
     left_out = _dropped(raw, options.drop_classes, labels, source, size)
     rows = [i for i in range(size) if i not in left_out]
@@ -115,60 +96,37 @@ def read_label_cells(
         raise InvalidArgumentError(
             f"{source}: column {', '.join(raw)}: no image is left; {few}.", parameter="label_column"
         )
-    return replace(cells, left_out={**left_out, **cells.left_out})
-
-
-def one_hot_columns(columns: Iterable[str], labels: LabelSet | None) -> dict[str, str]:
-    """Column by class code, for columns named like classes; empty when there are fewer than two."""
-    known = {x.code.lower() for taxonomy in TAXONOMIES.values() for x in taxonomy} | {"unk"}
-    known |= {x.code.lower() for x in labels or ()}
-    found = {name.lower(): name for name in columns if name.lower() in known}
-    return found if len(found) >= 2 else {}
+    notes = [text for text in (note, cells.note) if text]
+    return replace(cells, left_out={**left_out, **cells.left_out}, note="; ".join(notes))
 
 
 def _raw_columns(
     columns: Columns, labels: LabelSet | None, source: object, options: LabelOptions
-) -> dict[str, list[str]]:
+) -> tuple[dict[str, list[str]], str]:
+    """Cells by column, and a note on columns that are not used."""
     if options.label_column is not None:
         name = column_named(columns, options.label_column, source, "label_column")
-        return {name: columns[name]}
-    named = (find(columns, (wanted,)) for wanted in LABEL_NAMES)
-    raw = {name: columns[name] for name in named if name is not None}
-    known = {*(x.code.lower() for t in TAXONOMIES.values() for x in t), *_FURTHER, *ALIASES}
-    known |= {x.code.lower() for x in labels or ()}
-    marks = {name: columns[name] for name in columns if name.lower() in known or fold(name) in known}
-    if len(marks) >= 2:
-        cells = _one_hot(marks, source, strict=not raw)
-        if cells is not None:
-            raw[f"{next(iter(marks))}, ... (one column per class)"] = cells
+        return {name: columns[name]}, ""
+    raw: dict[str, list[str]] = {}
+    for tier in (LABEL_NAMES, FURTHER_LABEL_NAMES):
+        named = (find(columns, (wanted,)) for wanted in tier)
+        raw = raw or {name: columns[name] for name in named if name is not None}
+    marks = mark_columns([name for name in columns if name not in raw or fold(name) == "malignant"], labels)
+    if marks:
+        title = f"{marks[0]}, ... (one column per class)"
+        try:
+            raw[title] = marked_classes({name: columns[name] for name in marks}, source)
+        except InvalidArgumentError:
+            if not raw:
+                raise
+            return raw, f"the columns {', '.join(marks)} do not mark one class in every row and are not used"
     if not raw:
         raise InvalidArgumentError(
             f"{source}: no label column ({', '.join(LABEL_NAMES)}) and no one-hot columns; "
             f"found {', '.join(columns)}. Name it with `label_column`.",
             parameter="label_column",
         )
-    return raw
-
-
-def _one_hot(marks: Columns, source: object, *, strict: bool) -> list[str] | None:
-    """Class of each row; None (or an error) when a row does not have exactly one."""
-    try:
-        values = np.stack([parse_float32(marks[name], f"{source}: column {name}") for name in marks])
-    except InvalidArgumentError:
-        if strict:
-            raise
-        return None
-    bad = ((values == 1).sum(axis=0) != 1) | ((values != 0).sum(axis=0) != 1)
-    if bad.any():
-        if not strict:
-            return None
-        row = int(np.flatnonzero(bad)[0]) + 2
-        raise InvalidArgumentError(
-            f"{source}: row {row} does not mark exactly one of {', '.join(marks)} with 1 and the others with 0 "
-            f"({int(bad.sum())} such rows)."
-        )
-    names = [name.lower() for name in marks]
-    return [names[i] for i in values.argmax(axis=0)]
+    return raw, ""
 
 
 def _mapped(raw: dict[str, list[str]], mapping: Mapping[str, str], source: object) -> dict[str, list[str]]:
@@ -211,7 +169,7 @@ def _dropped(
 def is_class_name(name: str, labels: LabelSet | None) -> bool:
     """Whether a name is a class of the label set or of a known taxonomy, hence may have no image in a subset."""
     sets = [*([labels] if labels is not None else []), *TAXONOMIES.values()]
-    return fold(name) in _FURTHER or any(class_in(name, known) is not None for known in sets)
+    return fold(name) in FURTHER_CLASSES or any(class_in(name, known) is not None for known in sets)
 
 
 def _column(name: str, cells: Sequence[str], labels: LabelSet | None, rows: Sequence[int]) -> LabelColumn:

@@ -7,15 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.labels import TAXONOMIES, LabelSet
-from skinclf.tables.diagnosis_names import class_of, fold, map_classes
+from skinclf.labels import LabelSet
+from skinclf.tables.diagnosis_names import class_of, fold, malignant_flags, map_classes
 
 #: Reason for an image whose cell is blank.
 NO_LABEL = "no label"
 #: Folded words of a 0/1 column that name malignancy.
-WORDS: Mapping[str, int] = {"benign": 0, "malignant": 1, "non_neoplastic": 0}
+WORDS: Mapping[str, int] = {
+    **dict.fromkeys(("benign", "benigne", "benigno", "benigna", "gutartig", "non_neoplastic"), 0),
+    **dict.fromkeys(("malignant", "malign", "maligne", "maligno", "maligna", "b\u00f6sartig"), 1),
+}
 #: Folded words of a 0/1 column.
-BINARY: Mapping[str, int] = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, **WORDS}
+BINARY: Mapping[str, int] = {
+    **dict.fromkeys(("0", "false", "f", "no", "n", "negative", "neg"), 0),
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "positive", "pos"), 1),
+    **WORDS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +89,7 @@ def _expected(name: str, labels: LabelSet | None) -> int | None:
         except InvalidArgumentError:
             return None
         return int(labels.position(mapped) == positive_index(labels))
-    flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
-    flags |= {x.code: x.malignant for x in labels or ()}
-    flag = flags.get(code)
+    flag = malignant_flags(labels).get(code)
     return None if flag is None else int(flag)
 
 

@@ -12,13 +12,13 @@ from skinclf._utils.arrays import Float32, Floats
 from skinclf._utils.columns import Columns, find, parse_float32, read_columns
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import MALIGNANT, TAXONOMIES, Label, LabelSet
+from skinclf.tables.class_marks import codes_of_columns
 from skinclf.tables.names import Pairing, listed, pair_tables, stem
 from skinclf.tables.reference import (
     ID_NAMES,
     LabelTable,
     Truth,
     malignant_codes,
-    one_hot_columns,
     read_labels,
     read_npz,
 )
@@ -147,11 +147,11 @@ def read_predictions(path: Path | str) -> PredictionTable:
     by_code = {name[2:]: name for name in columns if name.startswith("p_") and name not in NO_CLASS}
     total = find(columns, ("probability_malignant",))
     if not by_code and total is None:
-        by_code = one_hot_columns(columns, None)
-        by_code.pop("unk", None)
+        by_code = codes_of_columns(columns)
     if not by_code and total is None:
         raise InvalidArgumentError(
-            f"{source}: no probabilities (probability_malignant, p_<code>); found {', '.join(columns)}."
+            f"{source}: no probabilities (probability_malignant, p_<code>, or columns named like classes); "
+            f"found {', '.join(columns)}."
         )
     ids = tuple(columns[id_column])
     status = tuple(columns["status"]) if "status" in columns else ("ok",) * len(ids)
@@ -298,4 +298,20 @@ def _no_label(
             f"{text} The labels name files of other folders: {theirs} is not {ours}. Give the labels of these "
             "images, or write both tables' names from the same folder on."
         )
-    return f"{text} Names in the labels: {listed(known[:3])}."
+    return f"{text} {_almost(unmatched, known) or f'Names in the labels: {listed(known[:3])}.'}"
+
+
+def _almost(unmatched: Sequence[str], known: Sequence[str]) -> str:
+    """What keeps a name from one of the labels, where it is little; such names are never joined."""
+    lower = {stem(name).lower(): name for name in known}
+    numbers = {stem(name).removesuffix(".0").lstrip("0"): name for name in known}
+    for name in unmatched:
+        word = stem(name)
+        if other := lower.get(word.lower()):
+            return f"{other} of the labels and {name} differ in upper and lower case; write both names alike."
+        if word.isdigit() and (other := numbers.get(word.lstrip("0"))):
+            return (
+                f"{other} of the labels and {name} are the same number written differently; spreadsheets do so with "
+                "names of digits. Write the names as text, with their leading zeros."
+            )
+    return ""

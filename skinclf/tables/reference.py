@@ -10,13 +10,21 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skinclf._utils.columns import Columns, find, read_columns
+from skinclf._utils.columns import Columns, find
 from skinclf._utils.missing import is_unnamed
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import EXTENSIONS
-from skinclf.labels import TAXONOMIES, LabelSet
-from skinclf.tables.diagnosis_names import class_of, map_classes
-from skinclf.tables.label_columns import LabelOptions, column_named, one_hot_columns, read_label_cells
+from skinclf.labels import LabelSet
+from skinclf.tables.column_names import (
+    ID_NAMES,
+    LESION_NAMES,
+    PATIENT_NAMES,
+    SPLITS,
+    part_of,
+    read_label_table,
+)
+from skinclf.tables.diagnosis_names import class_of, malignant_flags, map_classes
+from skinclf.tables.label_columns import LabelOptions, column_named, read_label_cells
 from skinclf.tables.label_truth import LabelCells, positive_index
 from skinclf.tables.lesion_labels import labels_by_image, tables_beside
 
@@ -30,33 +38,11 @@ __all__ = [
     "groups_of",
     "lesions_or_patients",
     "malignant_codes",
-    "one_hot_columns",
     "read_labels",
     "read_npz",
 ]
 
 Truth: TypeAlias = npt.NDArray[np.int8]
-
-ID_NAMES = (
-    "image_id",
-    "image",
-    "isic_id",
-    "image_name",
-    "filename",
-    "file_name",
-    "file",
-    "id",
-    "name",
-    "path",
-    "img_id",
-    "bcn_filename",
-    "ddi_file",
-    "md5hash",
-    "derm",
-)
-LESION_NAMES = ("lesion_id", "lesion")
-PATIENT_NAMES = ("patient_id", "patient", "subject_id", "subject", "case_id", "person_id")
-_SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +160,7 @@ def malignant_codes(codes: Sequence[str], labels: LabelSet | None = None) -> tup
     Raises:
         InvalidArgumentError: It is unknown whether a code is malignant.
     """
-    flags = {x.code: x.malignant for known in TAXONOMIES.values() for x in known}
-    flags |= {x.code: x.malignant for x in labels or ()}
+    flags = malignant_flags(labels)
     unknown = [code for code in codes if flags.get(code) is None]
     if unknown:
         raise InvalidArgumentError(
@@ -204,7 +189,7 @@ def read_labels(
     Args:
         path: File or folder.
         labels: Label set that codes must belong to or have a declared crosswalk to.
-        split: Keep only rows whose `split` column (or upper folder) says this.
+        split: Keep only rows whose `split` column (or upper folder) says this; `val`, `valid` and `validation` are one.
         options: Columns, names and classes that the user states.
 
     Raises:
@@ -219,7 +204,7 @@ def read_labels(
         truth = read_npz(source)[0]
         ids = tuple(map(str, range(truth.size)))
         return LabelTable(ids, _codes_of(truth, labels), truth, None, {})
-    columns = read_columns(source)
+    columns = read_label_table(source)
     if options.id_column is None:
         beside = tables_beside(source)
         columns = labels_by_image(columns, source, beside, ids=ID_NAMES, lesions=LESION_NAMES)
@@ -276,7 +261,7 @@ def _only(columns: Columns, split: str, source: Path) -> Columns:
         raise InvalidArgumentError(
             f"{source}: no column 'split' to choose `split` {split!r} from.", parameter="split"
         )
-    keep = [i for i, value in enumerate(columns[name]) if value.lower() == split.lower()]
+    keep = [i for i, value in enumerate(columns[name]) if part_of(value) == part_of(split)]
     if not keep:
         raise InvalidArgumentError(
             f"{source}: no row of split {split!r}; found {sorted(set(columns[name]))}.", parameter="split"
@@ -314,9 +299,13 @@ def _from_folders(
                 parameter=parameter,
             )
     tops = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if tops and all(p.name.lower() in _SPLITS for p in tops):
+    if tops and all(part_of(p.name) in SPLITS for p in tops):
         classes = [
-            (p.name, c) for p in tops if split in {None, p.name} for c in sorted(p.iterdir()) if c.is_dir()
+            (p.name, c)
+            for p in tops
+            if split is None or part_of(split) == part_of(p.name)
+            for c in sorted(p.iterdir())
+            if c.is_dir()
         ]
     elif split is not None:
         raise InvalidArgumentError(

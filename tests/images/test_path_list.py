@@ -28,6 +28,9 @@ class Slow(io.BytesIO):
         ("Läsion-β.jpg\n".encode(), ["Läsion-β.jpg"]),
         (b"\xff.jpg\n", ["\udcff.jpg"]),
         (b"", []),
+        (b'"C:\\a b.jpg"\r\n"b.jpg"\n', ["C:\\a b.jpg", "b.jpg"]),
+        (b'a"b".jpg\n""\n"a" and "b"\n"a.jpg\n', ['a"b".jpg', '""', '"a" and "b"', '"a.jpg']),
+        (b'"a.jpg"\0', ['"a.jpg"']),
     ],
 )
 def test_lists(data, expected):

@@ -122,6 +122,27 @@ def test_a_prefix_beside_the_weights_of_a_loss(tmp_path: Path, state: dict[str, 
     assert same(loaded(tmp_path, {"state_dict": content}), state)
 
 
+def test_a_prefix_beside_the_counters_of_metrics(tmp_path: Path, state: dict[str, Any]) -> None:
+    content = {
+        **renamed(state, "model."),
+        "val_auc.confmat": torch.ones(2, 2),
+        "train_accuracy.tp": torch.tensor(3),
+        "test_metrics.f1.total": torch.ones(1),
+    }
+    assert same(loaded(tmp_path, {"state_dict": content}), state)
+
+
+def test_two_networks_in_one_state_dict_are_named(
+    tmp_path: Path, state: dict[str, Any], other: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelError, match=r"2 networks of the same layers \(student, teacher\)"):
+        loaded(tmp_path, {"state_dict": {**renamed(state, "student."), **renamed(other, "teacher.")}})
+
+
+def test_a_name_with_the_owner_of_its_repository(tmp_path: Path, state: dict[str, Any]) -> None:
+    assert same(loaded(tmp_path, state, "timm/test_resnet"), state)
+
+
 @pytest.mark.parametrize("place", ["fc.0", "fc.1", "fc.3", "fc.linear", "fc.head.2"])
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_a_linear_layer_anywhere_in_the_head(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.prediction import Prediction
 from skinclf.labels import HAM10000, ISIC2019, MALIGNANT, MELANOMA
-from skinclf.tables.predictions import Joined, join, read_labels, read_predictions
+from skinclf.tables.predictions import Joined, join, label_set_of, read_labels, read_predictions
 
 
 def write(path, text):
@@ -379,3 +379,52 @@ def test_join_is_by_identity_whatever_the_order(tmp_path, names, random):
     assert isinstance(joined, Joined)
     assert joined.predictions.ids == joined.labels.ids == tuple(names)
     assert joined.labels.binary.tolist() == [shuffled.index(n) % 2 for n in names]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ("NEL/Nel026.JPG", "NEL/NEL026.jpg", "differ in upper and lower case"),
+        ("0012345.jpg", "12345", "same number written differently"),
+        ("7.jpg", "7.0", "same number written differently"),
+        ("a.jpg", "b.jpg", r"Names in the labels: b\.jpg"),
+    ],
+)
+def test_names_that_nearly_agree_are_refused_with_the_difference(tmp_path, ours, theirs, message):
+    table = read_predictions(write(tmp_path / "p.csv", f"image,probability_malignant\n{ours},0.5\n"))
+    labels = read_labels(write(tmp_path / "l.csv", f"image,target\n{theirs},1\n"))
+    with pytest.raises(InvalidArgumentError, match=message):
+        join(table, labels)
+
+
+MILK10K = "AKIEC,BCC,BEN_OTH,BKL,DF,INF,MAL_OTH,MEL,NV,SCCKA,VASC"
+
+
+def test_no_class_of_a_submission_is_lost(tmp_path):
+    # P(malignant) of MILK10k is over AKIEC, BCC, MAL_OTH, MEL and SCCKA.
+    row = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.2, 0.1, 0.09, 0.3, 0.1]
+    text = f"image,{MILK10K}\na,{','.join(map(str, row))}\n"
+    table = read_predictions(write(tmp_path / "p.csv", text))
+    assert table.codes == tuple(MILK10K.lower().split(","))
+    assert table.score().tolist() == pytest.approx([0.01 + 0.02 + 0.2 + 0.1 + 0.3])
+    truth = "isic_id,dx\na,MAL_OTH\n"
+    labels = read_labels(write(tmp_path / "l.csv", truth), label_set_of(table))
+    assert labels.truth(labels=label_set_of(table)).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("header", "codes"),
+    [
+        ("Melanoma,Nevus,Basal cell carcinoma", ("mel", "nv", "bcc")),
+        ("MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK", ("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc")),
+        ("actinic keratosis,squamous cell carcinoma,nevus", ("ak", "scc", "nv")),
+        ("benign,malignant", ("benign", "malignant")),
+    ],
+)
+def test_columns_of_probabilities_by_names_in_use(tmp_path, header, codes):
+    cells = [0.5, 0.5, *[0] * header.count(",")][: header.count(",") + 1]
+    table = read_predictions(
+        write(tmp_path / "p.csv", f"Image Name,{header}\na,{','.join(map(str, cells))}\n")
+    )
+    assert table.ids == ("a",)
+    assert table.codes == codes

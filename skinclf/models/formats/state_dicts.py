@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ _HOLDERS = ("model_state_dict", "state_dict", "model", "net", "weights")
 _PREFERRED = ("state_dict_ema", "model_ema")
 _AVERAGED = re.compile(r"(^|[_.\-])(ema|swa|avg|averaged?|shadow)([_.\-]|$)", re.IGNORECASE)
 _WRAPPERS = ("module.", "_orig_mod.")
-#: Tensors that a trainer keeps beside its network, such as the class weights of a loss.
-_LOSS = re.compile(r"^(criterion|criteria|loss|loss_\w+|\w+_loss)(\.|$)", re.IGNORECASE)
+#: Tensors that a trainer keeps beside its network: class weights of a loss, counters of a metric.
+_METRIC = r"(\w+_)?(metrics?|acc|accuracy|auc|auroc|f1|f1_score|confmat)(_\w+)?"
+_BESIDE = re.compile(rf"^(criterion|criteria|loss|loss_\w+|\w+_loss|{_METRIC})(\.|$)", re.IGNORECASE)
 _DEEPEST = 3
 
 
@@ -147,8 +148,8 @@ def _say(
 
 
 def _unwrapped(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the network: without wrappers, counters of averaging, losses, or a plain copy beside averages."""
-    tensors = {name: value for name, value in state.items() if not _LOSS.match(name)} or dict(state)
+    """The tensors of the network: without wrappers, counters, losses, metrics, or a plain copy beside averages."""
+    tensors = {name: value for name, value in state.items() if not _BESIDE.match(name)} or dict(state)
     counters = {"n_averaged", "initted", "step", "num_updates", "decay"}
     if any("." in name for name in tensors) and counters & set(tensors):
         tensors = {
@@ -165,6 +166,7 @@ def _averaged_half(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, to
     groups = {name.partition(".")[0] for name in tensors}
     averaged = sorted(group for group in groups if _AVERAGED.search(group))
     if len(groups) != 2 or len(averaged) != 1:
+        _refuse_two_networks(tensors, sorted(groups), path)
         return tensors
     (plain,) = groups - set(averaged)
     halves = [
@@ -184,6 +186,17 @@ def _averaged_half(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, to
         plain,
     )
     return {name: value for name, value in halves[0].items() if name in halves[1]}
+
+
+def _refuse_two_networks(tensors: Mapping[str, torch.Tensor], groups: Sequence[str], path: Path) -> None:
+    inside = [
+        {name.partition(".")[2] for name in tensors if name.startswith(f"{group}.")} for group in groups
+    ]
+    if len(groups) > 1 and all(names == inside[0] for names in inside) and any("." in x for x in inside[0]):
+        raise ModelError(
+            f"{path}: one state dict holds {len(groups)} networks of the same layers ({', '.join(groups[:6])}), and "
+            "nothing says which of them is meant. Save the state_dict of one of them."
+        )
 
 
 def _is_plain(name: Any, value: Any) -> bool:

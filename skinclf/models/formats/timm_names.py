@@ -27,6 +27,7 @@ def current_name(architecture: str, name: str) -> str:
     import timm
     from timm.models import get_deprecated_models
 
+    architecture = architecture.removeprefix("timm/")
     renamed = get_deprecated_models().get(architecture)
     if isinstance(renamed, str):
         logger.info("%s: timm's name of %s is now %s.", name, architecture, renamed)

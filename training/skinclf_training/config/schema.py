@@ -102,8 +102,11 @@ class DataConfig:
         batch_size: Number of images per step.
         val_batch_size: Number of images per validation step.
         workers: Number of threads that decode the store.
-        sampler: Order of an epoch: `shuffle` (every image once) or `weighted` (as many draws with replacement,
-            classes equally likely).
+        sampler: Order of an epoch: `shuffle` (every image once), `weighted` (as many draws with replacement,
+            classes equally likely) or `copies` (every image, those of rarer classes several times, so that all classes
+            have as many as the largest; the epoch is longer).
+        weight_column: Column of `split.csv` with the weight of each training image in the loss, scaled to an average
+            of 1; a weight of 0 leaves the image out. None for no weights.
         drop_last: Whether to leave out an incomplete last batch of an epoch.
         also: Folders of further prepared data sets, each with some of the run's labels, whose training parts are
             added; their loss is over their own labels only.
@@ -114,7 +117,8 @@ class DataConfig:
     batch_size: int = 64
     val_batch_size: int = 64
     workers: int = 4
-    sampler: Literal["shuffle", "weighted"] = "shuffle"
+    sampler: Literal["shuffle", "weighted", "copies"] = "shuffle"
+    weight_column: str | None = None
     drop_last: bool = True
     also: tuple[str, ...] = ()
 

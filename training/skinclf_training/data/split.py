@@ -9,15 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from skinclf.errors import InvalidArgumentError
+from skinclf.tables.column_names import PART_NAMES, SPLITS
 
-SPLITS = ("train", "val", "test")
-#: Other names of the parts, in lower case.
-PART_NAMES: Mapping[str, str] = {
-    **{part: part for part in SPLITS},
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-}
+__all__ = ["PART_NAMES", "SPLITS"]
 
 
 def parse_ratios(text: str) -> dict[str, float]:

@@ -8,14 +8,17 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.files import writing
 from skinclf.errors import ImageError
 from skinclf.images.decode import load_picture
 from skinclf.images.preprocess import Preprocess
 
+_BLOCK = 1 << 24
 log = logging.getLogger("skinclf")
 
 
@@ -45,6 +48,7 @@ def decoded_store(
 
     Raises:
         ImageError: An image cannot be read or enhanced; the message names it.
+        OutputError: The store cannot be written, for instance because the disk is full; nothing of it is left.
     """
     key = hashlib.sha256(preprocess.fingerprint.encode())
     for path in paths:
@@ -52,11 +56,11 @@ def decoded_store(
         key.update(f"{path.parent.name}/{path.name} {info.st_size} {info.st_mtime_ns}\n".encode())
     file = cache / f"pixels-{key.hexdigest()[:16]}.npy"
     if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
+        with writing(cache):
+            cache.mkdir(parents=True, exist_ok=True)
         shape = (len(paths), preprocess.height, preprocess.width, 3)
         log.info("Decoding %d images to %s (%.2f GB)", len(paths), file, np.prod(shape) / 1e9)
         partial = file.with_name(f"{file.stem}.{os.getpid()}.part.npy")
-        store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
             try:
@@ -68,16 +72,41 @@ def decoded_store(
             )
 
         try:
+            with writing(file):
+                store = _reserved(partial, shape)
             with ThreadPoolExecutor(max(1, workers)) as pool:
                 for done, _ in enumerate(pool.map(fill, range(len(paths))), start=1):
                     if progress is not None and (done % 500 == 0 or done == len(paths)):
                         progress(done, len(paths))
-            store.flush()
-            partial.replace(file)
+            with writing(file):
+                store.flush()
+                partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
     result: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return result
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """A new mapped array whose space on disk is reserved.
+
+    Without it the file has holes, and a write that finds no space for one ends the process.
+
+    Raises:
+        OSError: There is not enough space.
+    """
+    array: np.memmap[Any, np.dtype[np.uint8]] = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.uint8, shape=shape
+    )
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # Windows
+            file.seek(array.offset)
+            for start in range(array.offset, size, _BLOCK):
+                file.write(bytes(min(_BLOCK, size - start)))
+    return array
 
 
 class JoinedStore:

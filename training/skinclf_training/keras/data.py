@@ -27,9 +27,10 @@ class Batches:
     Args:
         config: Configuration of the run.
         store: Decoded images, shape (M, H, W, 3), uint8.
-        rows: Rows of the store that are trained on.
+        rows: Rows of the store that every epoch has.
         targets: Label of every row of the store.
         classes: Number of classes.
+        weights: Weight of every row of the store in the loss, float32; None for 1.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Batches:
         rows: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         classes: int,
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
+        self.weights = weights
         self.config, self.store, self.rows, self.targets, self.classes = config, store, rows, targets, classes
         self.size = min(config.data.batch_size, len(rows))
 
@@ -55,7 +58,8 @@ class Batches:
             first: Number of the first batch, for a resumed epoch.
 
         Returns:
-            Dataset of pixels, (N, size, size, 3) float32, 0 to 255, RGB; and soft targets, (N, K) float32.
+            Dataset of pixels, (N, size, size, 3) float32, 0 to 255, RGB; and soft targets, (N, K) float32, whose rows
+            sum to 1, or to the weight of the image.
         """
         order = self.order(epoch)
         side = self.config.augment.size
@@ -86,6 +90,8 @@ class Batches:
         taken = order[number * self.size : (number + 1) * self.size]
         pixels = augment(torch.from_numpy(self.store[taken]), self.config.augment, rng)
         soft = F.one_hot(torch.from_numpy(self.targets[taken]), self.classes).float()
+        if self.weights is not None:
+            soft = soft * torch.from_numpy(self.weights[taken])[:, None]
         soft, pixels = mix(soft, pixels, self.config.augment, rng)
         return pixels.permute(0, 2, 3, 1).contiguous().numpy(), soft.numpy()
 

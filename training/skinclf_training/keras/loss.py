@@ -18,7 +18,7 @@ _EPS = 1e-7
 
 
 def build_loss(
-    config: LossConfig, weights: npt.NDArray[np.float32], classes: int
+    config: LossConfig, weights: npt.NDArray[np.float32], classes: int, *, weighted_targets: bool = False
 ) -> Callable[[Any, Any], Any]:
     """Build the loss of a configuration.
 
@@ -26,10 +26,12 @@ def build_loss(
         config: Configuration of the loss.
         weights: Factor of each class, shape (K,), from `skinclf_training.recipes.class_balance.class_weights`.
         classes: Number of classes K.
+        weighted_targets: Whether the sum of a row of targets is the weight of its image in the loss, instead of 1.
 
     Returns:
         A function of logits, shape (N, K) or for `bce` (N, 1), and soft targets, shape (N, K), whose rows sum
-        to 1, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is logged.
+        to 1 or to the weight, that gives the mean loss, a float32 scalar. Nothing is clipped and no probability is
+        logged.
 
     Raises:
         InvalidArgumentError: The configuration or the weights are invalid
@@ -44,7 +46,8 @@ def build_loss(
         if config.kind == "focal":
             log_pt = log_p if config.focal_pt == "unweighted" else -terms
             terms *= config.alpha * tf.maximum(-tf.math.expm1(log_pt), _EPS) ** config.gamma
-        smooth = soft * (1 - config.label_smoothing) + config.label_smoothing / classes
+        total = tf.reduce_sum(soft, axis=1, keepdims=True) if weighted_targets else 1.0
+        smooth = soft * (1 - config.label_smoothing) + config.label_smoothing / classes * total
         return tf.reduce_mean(tf.reduce_sum(smooth * terms, axis=1))
 
     return loss

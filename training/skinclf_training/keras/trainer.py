@@ -27,7 +27,7 @@ from skinclf_training.keras.learner import Learner
 from skinclf_training.keras.loss import build_loss
 from skinclf_training.keras.model import ARCHITECTURE, activation, build_model
 from skinclf_training.recipes.batch_progress import BatchProgress, BatchReport
-from skinclf_training.recipes.class_balance import class_weights, stacked
+from skinclf_training.recipes.class_balance import class_weights, copies_note, stacked
 from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.resolution_check import magnified
 from skinclf_training.recipes.run_failures import diverged, run_failures
@@ -44,6 +44,7 @@ from skinclf_training.recipes.run_folder import (
 from skinclf_training.recipes.run_log import run_log
 from skinclf_training.recipes.schedule import learning_rates, phase_at, schedule_factor
 from skinclf_training.recipes.starting_weights import weights_path
+from skinclf_training.recipes.training_rows import epoch_base, sample_weights, weight_note, with_weight
 from skinclf_training.recipes.validation_metrics import validation_metrics
 
 log = logging.getLogger("skinclf")
@@ -94,7 +95,7 @@ def train(
         if _is_finished(config, run, max_steps):
             log.info("%s: the run is finished; nothing is trained again", run)
             return read_history(run)
-        for warning in filter(None, (stacked(config), magnified(config))):
+        for warning in filter(None, (stacked(config), copies_note(config), magnified(config))):
             log.warning("%s", warning)
         return _train(
             config,
@@ -164,7 +165,13 @@ class _Loop:
             own, height=d.store_height, width=d.store_width, fit="squash", crop_pct=1.0
         )
         store = decoded_store(prepared.paths, stored, cache, workers=d.workers, progress=progress)
-        self.batches = Batches(config, store, rows, prepared.targets, classes)
+        targets, column = prepared.targets, d.weight_column
+        image_weights = sample_weights((prepared,), column)
+        if note := weight_note(image_weights, rows):
+            log.info("%s", note)
+        base = epoch_base(rows, targets, image_weights, classes, config)
+        rows = with_weight(rows, image_weights)
+        self.batches = Batches(config, store, base, targets, classes, image_weights)
         val_rows = prepared.rows("val")
         self.truth = prepared.targets[val_rows]
         val_paths = [prepared.paths[i] for i in val_rows]
@@ -177,7 +184,8 @@ class _Loop:
             write_json(run / INIT, dataclasses.asdict(start_from(built, weights_path(config.model.init))))
         weights = class_weights(prepared.targets[rows], classes, config.loss.class_weights)
         self.rates: dict[str, float] = {}
-        self.learner = Learner(config, built, build_loss(config.loss, weights, classes))
+        loss = build_loss(config.loss, weights, classes, weighted_targets=column is not None)
+        self.learner = Learner(config, built, loss)
         if resumed:
             arrays, self.state = read_checkpoint(checkpoint)
             # At an epoch's start the optimisers are still those of the epoch before.

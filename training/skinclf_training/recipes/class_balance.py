@@ -1,4 +1,4 @@
-"""Class imbalance: class weights of the loss, or a weighted sampler.
+"""Class imbalance: class weights of the loss, a weighted sampler, or copies.
 
 With n images, k classes and n_c images of class c, the weights are proportional to
 
@@ -62,7 +62,7 @@ def epoch_rows(
     targets: npt.NDArray[np.int64],
     classes: int,
     *,
-    sampler: Literal["shuffle", "weighted"],
+    sampler: Literal["shuffle", "weighted", "copies"],
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
     """Draw the rows of one epoch, in order.
@@ -71,8 +71,9 @@ def epoch_rows(
         rows: Rows of the store that are trained on, shape (N,).
         targets: Label index of every row of the store (not only of `rows`).
         classes: Number of classes.
-        sampler: Sampler: `shuffle` (every row once) or `weighted` (N draws with replacement; an image of class c has
-            weight n / (k n_c), so that every class is equally likely).
+        sampler: Sampler: `shuffle` and `copies` (every row once; `copies` has repeated rows, see `balanced_copies`)
+            or `weighted` (N draws with replacement; an image of class c has weight n / (k n_c), so that every class
+            is equally likely).
         rng: Source of the order.
 
     Returns:
@@ -81,25 +82,66 @@ def epoch_rows(
     Raises:
         InvalidArgumentError: The sampler is `weighted` and a class has no row.
     """
-    if sampler == "shuffle":
+    if sampler != "weighted":
         return rows[rng.permutation(len(rows))]
     own = targets[rows]
     chance = 1 / (classes * _counts(own, classes)[own])
     return rng.choice(rows, size=len(rows), replace=True, p=chance / chance.sum())
 
 
+def balanced_copies(
+    rows: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], classes: int, *, seed: int
+) -> npt.NDArray[np.int64]:
+    """Rows with copies, so that every class has as many as the largest one.
+
+    Every row occurs; within a class the numbers of copies differ by at most one, and the seed says which rows have the
+    additional one.
+
+    Args:
+        rows: Rows of the store that are trained on, shape (N,).
+        targets: Label index of every row of the store.
+        classes: Number of classes.
+        seed: Random seed.
+
+    Returns:
+        Shape (classes times the size of the largest class,), int64, ascending.
+
+    Raises:
+        InvalidArgumentError: A class has no row.
+    """
+    counts = _counts(targets[rows], classes)
+    rng = np.random.default_rng(seed)
+    parts = []
+    for index, count in enumerate(counts):
+        own = rows[targets[rows] == index]
+        whole, rest = divmod(int(counts.max()), int(count))
+        parts += [np.repeat(own, whole), rng.permutation(own)[:rest]]
+    return np.sort(np.concatenate(parts))
+
+
+def copies_note(config: Config) -> str | None:
+    """What balanced copies do to probabilities, in a sentence; None for other samplers."""
+    if config.data.sampler != "copies":
+        return None
+    return (
+        "Balanced copies: training sees all classes equally often, so probabilities are those of a population with "
+        "equal shares and too high for rare classes; calibrate the model and choose its threshold on images with the "
+        "shares that it will meet, such as the validation part."
+    )
+
+
 def stacked(config: Config) -> str | None:
     """Warning for a run that corrects class imbalance more than once, else None.
 
-    A weighted sampler already shows every class equally often; class weights on top of it square the
+    A weighted sampler, like copies, already shows every class equally often; class weights on top of it square the
     correction, which overrates rare classes and spoils calibration.
     """
-    if config.data.sampler != "weighted" or config.loss.class_weights == "none":
+    if config.data.sampler == "shuffle" or config.loss.class_weights == "none":
         return None
     focal = " and a focal loss" if config.loss.kind == "focal" else ""
     return (
-        f"The weighted sampler is stacked with {config.loss.class_weights!r} class weights{focal}: rare classes "
-        "are corrected for twice, and probabilities will be too high for them. "
+        f"The sampler {config.data.sampler!r} is stacked with {config.loss.class_weights!r} class weights{focal}: rare "
+        "classes are corrected for twice, and probabilities will be too high for them. "
         "Set `data.sampler: shuffle` or `loss.class_weights: none`."
     )
 

@@ -29,13 +29,16 @@ _EPS = 1e-7
 _NEVER = -1e4
 
 
-def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss:
+def build_loss(
+    config: LossConfig, weights: Tensor | None, classes: int, *, weighted_targets: bool = False
+) -> Loss:
     """Build the loss of a configuration.
 
     Args:
         config: Configuration of the loss.
         weights: Factor of each class, shape (K,), from `recipes.class_balance.class_weights`; None for 1.
         classes: Number of classes K.
+        weighted_targets: Whether the sum of a row of targets is the weight of its image in the loss, instead of 1.
 
     Returns:
         A callable of logits and soft targets; see `Loss.forward`.
@@ -60,7 +63,7 @@ def build_loss(config: LossConfig, weights: Tensor | None, classes: int) -> Loss
         raise InvalidArgumentError(
             f"Received class weights {weights.tolist()}; expected {classes} finite numbers above 0."
         )
-    return Loss(config, weights)
+    return Loss(config, weights, weighted_targets=weighted_targets)
 
 
 class Loss(nn.Module):
@@ -69,12 +72,14 @@ class Loss(nn.Module):
     Args:
         config: Configuration of the loss.
         weights: Factor of each class, shape (K,).
+        weighted_targets: Whether the sum of a row of targets is the weight of its image.
     """
 
     weights: Tensor
 
-    def __init__(self, config: LossConfig, weights: Tensor) -> None:
+    def __init__(self, config: LossConfig, weights: Tensor, *, weighted_targets: bool = False) -> None:
         super().__init__()
+        self._weighted = weighted_targets
         self.config = config
         self.register_buffer("weights", weights.float(), persistent=False)
 
@@ -83,7 +88,8 @@ class Loss(nn.Module):
 
         Args:
             logits: Logits, shape (N, K), for `bce` (N, 1).
-            soft: Soft targets, shape (N, K), rows sum to 1; for `bce` class 1 is the positive one.
+            soft: Soft targets, shape (N, K), rows sum to 1 (with `weighted_targets` to the weight of the image); for
+                `bce` class 1 is the positive one.
             known: Labels that the source of each image tells apart, shape (N, K), bool; None for all. The softmax and
                 label smoothing of a row are over these, so that other logits get no gradient.
 
@@ -103,7 +109,7 @@ class Loss(nn.Module):
         logits, soft = logits.float(), soft.float()
         if known is not None:
             logits = logits.masked_fill(~known, _NEVER)
-        elif self.config.kind == "cross_entropy":
+        elif self.config.kind == "cross_entropy" and not self._weighted:
             smoothing = self.config.label_smoothing
             return F.cross_entropy(logits, soft, weight=self.weights, label_smoothing=smoothing)
         if self.config.kind == "bce":
@@ -114,20 +120,22 @@ class Loss(nn.Module):
         if self.config.kind == "focal":
             log_pt = log_p if self.config.focal_pt == "unweighted" else -terms
             terms = self.config.alpha * (-torch.expm1(log_pt)).clamp_min(_EPS) ** self.config.gamma * terms
-        return (smooth(soft, self.config.label_smoothing, known) * terms).sum(dim=1).mean()
+        total = soft.sum(dim=1, keepdim=True) if self._weighted else 1.0
+        return (smooth(soft, self.config.label_smoothing, known, total) * terms).sum(dim=1).mean()
 
 
-def smooth(soft: Tensor, share: float, known: Tensor | None = None) -> Tensor:
+def smooth(soft: Tensor, share: float, known: Tensor | None = None, total: Tensor | float = 1.0) -> Tensor:
     """Apply label smoothing: spread `share` of the mass evenly over all K classes, or over the known ones.
 
     Args:
         soft: Soft targets, shape (N, K), rows sum to 1.
         share: Share that is spread, in [0, 1].
         known: Classes that receive a share, shape (N, K), bool; None for all.
+        total: Sum of each row, shape (N, 1), where it is not 1.
 
     Returns:
-        Shape (N, K), rows sum to 1.
+        Shape (N, K), with the row sums of `soft`.
     """
     if known is None:
-        return soft * (1 - share) + share / soft.shape[1]
-    return soft * (1 - share) + share * known / known.sum(dim=1, keepdim=True)
+        return soft * (1 - share) + share / soft.shape[1] * total
+    return soft * (1 - share) + share * known / known.sum(dim=1, keepdim=True) * total

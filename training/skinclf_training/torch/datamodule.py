@@ -20,6 +20,7 @@ from skinclf_training.data.prepare import Prepared
 from skinclf_training.data.prepared import read_prepared
 from skinclf_training.data.store import JoinedStore, decoded_store
 from skinclf_training.recipes.class_balance import epoch_rows
+from skinclf_training.recipes.training_rows import epoch_base, sample_weights
 from skinclf_training.torch.distributed import rank
 from skinclf_training.torch.loader import Batch, StoreLoader
 
@@ -77,6 +78,8 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
         """Training batches, drawn anew every epoch; a thread augments ahead for presets other than `batch`."""
         config, classes = self._config, len(self._prepared.labels)
         rows, targets, known = joined_rows(self._prepared, self._also)
+        weights = sample_weights((self._prepared, *self._also), config.data.weight_column)
+        rows = epoch_base(rows, targets, weights, classes, config)
 
         def order(epoch: int) -> npt.NDArray[np.int64]:
             rng = np.random.default_rng([config.seed, epoch])
@@ -93,6 +96,7 @@ class StoreData(pl.LightningDataModule):  # type: ignore[misc]
             rank=rank(),
             ranks=config.optim.devices,
             known=known,
+            weights=weights,
             prepare=None if config.augment.preset == "batch" else partial(_augmented, config=config.augment),
         )
 

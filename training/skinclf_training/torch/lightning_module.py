@@ -73,7 +73,8 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             self.ema = ModelEmaV3(network, decay=o.ema, use_warmup=True, warmup_power=0.75)
             self.ema.requires_grad_(False)
         self.freezer = Freezer(network, o)
-        self.loss = build_loss(config.loss, torch.from_numpy(weights), len(labels))
+        weighted = config.data.weight_column is not None
+        self.loss = build_loss(config.loss, torch.from_numpy(weights), len(labels), weighted_targets=weighted)
         preprocess = config.preprocess.build()
         a, b = preprocess.affine()
         self.register_buffer("factor", torch.from_numpy(a)[:, None, None], persistent=False)
@@ -134,6 +135,8 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]
             if pixels.dtype == torch.uint8:
                 pixels = augment(pixels, config.augment, batch.rng)
             soft = F.one_hot(batch.targets, len(self.labels)).float()
+            if batch.weights is not None:
+                soft = soft * batch.weights[:, None]
             mixed, pixels = mix(soft, pixels, config.augment, batch.rng)
             known = batch.known
             if known is not None and mixed is not soft:

@@ -26,6 +26,7 @@ class Batch:
         images: Pixels, shape (N, H, W, 3), uint8; or, once augmented, (N, 3, size, size), float32, 0 to 255.
         targets: Label indices, shape (N,), int64.
         known: Labels that the data set of each image tells apart, shape (N, K), bool; None where all do.
+        weights: Weight of each image in the loss, shape (N,), float32; None for 1.
         epoch: Epoch, counted from 0.
         index: Number of the batch within the epoch, counted from 0.
         seed: Random seed of the network, such as for dropout.
@@ -39,14 +40,13 @@ class Batch:
     seed: int
     rng: np.random.Generator
     known: Tensor | None = None
+    weights: Tensor | None = None
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """Copy the batch to a device."""
-        images, targets = (
-            tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.targets)
-        )
-        known = None if self.known is None else self.known.to(device, non_blocking=non_blocking)
-        return replace(self, images=images, targets=targets, known=known)
+        names = ("images", "targets", "known", "weights")
+        tensors = {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
+        return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in tensors.items()})
 
 
 class StoreLoader:
@@ -66,6 +66,7 @@ class StoreLoader:
         ranks: Number of processes.
         known: Labels that the data set of each row of the store tells apart, shape (rows of the store, K), bool; None
             where all do.
+        weights: Weight of each row of the store in the loss, float32; None for 1.
         prepare: Function that augments a batch, called ahead of time in a thread; None leaves batches unchanged.
     """
 
@@ -85,12 +86,13 @@ class StoreLoader:
         rank: int = 0,
         ranks: int = 1,
         known: npt.NDArray[np.bool_] | None = None,
+        weights: npt.NDArray[np.float32] | None = None,
         prepare: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.store, self.rows, self.targets = store, rows, targets
         self.batch_size, self.seed = min(batch_size, len(rows)), seed
         self.order, self.drop_last, self.prepare = order, drop_last, prepare
-        self.rank, self.ranks, self.known = rank, ranks, known
+        self.rank, self.ranks, self.known, self.weights = rank, ranks, known, weights
         self.epoch = 0
         self._next = 0
 
@@ -132,7 +134,9 @@ class StoreLoader:
         rng = np.random.default_rng(place)
         images, targets = torch.from_numpy(self.store[taken]), torch.from_numpy(self.targets[taken])
         known = None if self.known is None else torch.from_numpy(self.known[taken])
-        return Batch(images, targets, self.epoch, index, int(rng.integers(2**62)), rng, known)
+        weights = None if self.weights is None else torch.from_numpy(self.weights[taken])
+        seed = int(rng.integers(2**62))
+        return Batch(images, targets, self.epoch, index, seed, rng, known, weights)
 
     def _prepared(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         if self.prepare is None:

@@ -19,7 +19,7 @@ from skinclf_training.config.read import Config
 from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
 from skinclf_training.recipes.batch_progress import BatchProgress, BatchReport
-from skinclf_training.recipes.class_balance import class_weights, stacked
+from skinclf_training.recipes.class_balance import class_weights, copies_note, stacked
 from skinclf_training.recipes.memory import keep_freed_memory
 from skinclf_training.recipes.resolution_check import magnified
 from skinclf_training.recipes.run_failures import run_failures
@@ -34,6 +34,7 @@ from skinclf_training.recipes.run_folder import (
 )
 from skinclf_training.recipes.run_log import run_log
 from skinclf_training.recipes.schedule import Watch
+from skinclf_training.recipes.training_rows import sample_weights, weight_note, with_weight
 from skinclf_training.torch.callbacks import (
     AtomicCheckpointIO,
     EpochHook,
@@ -140,11 +141,14 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     if rank() == 0:
-        for warning in filter(None, (stacked(config), magnified(config), emulated_bfloat16(config))):
+        for warning in filter(None, _warnings(config)):
             log.warning("%s", warning)
     torch.manual_seed(config.seed)
     classes = len(prepared.labels)
-    targets = prepared.targets[prepared.rows("train")]
+    image_weights = sample_weights((prepared,), config.data.weight_column)
+    if rank() == 0 and (note := weight_note(image_weights, prepared.rows("train"))):
+        log.info("%s", note)
+    targets = prepared.targets[with_weight(prepared.rows("train"), image_weights)]
     weights = class_weights(targets, classes, config.loss.class_weights)
     network, init = build_network(config.model, 1 if activation(config.loss) == "sigmoid" else classes)
     if init is not None and rank() == 0:
@@ -168,6 +172,10 @@ def _train(
         warnings.filterwarnings("ignore", message=f".*({_EXPECTED}).*")
         _fit(trainer, module, data, str(last) if last.is_file() else None)
     return history.rows
+
+
+def _warnings(config: Config) -> tuple[str | None, ...]:
+    return stacked(config), copies_note(config), magnified(config), emulated_bfloat16(config)
 
 
 def _fit(trainer: pl.Trainer, module: Classifier, data: StoreData, checkpoint: str | None) -> None:

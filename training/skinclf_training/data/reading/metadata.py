@@ -11,12 +11,20 @@ from skinclf._utils.columns import Columns, find, read_columns
 from skinclf._utils.missing import is_missing
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import LabelSet
+from skinclf.tables.class_marks import mark_columns
+from skinclf.tables.column_names import (
+    FURTHER_LABEL_NAMES,
+    ID_NAMES,
+    LABEL_NAMES,
+    LESION_NAMES,
+    read_label_table,
+)
 from skinclf.tables.diagnosis_names import fold
-from skinclf.tables.label_columns import LABEL_NAMES, LabelOptions, column_named, read_label_cells
+from skinclf.tables.label_columns import LabelOptions, column_named, read_label_cells
 from skinclf.tables.label_truth import WORDS, LabelCells
 from skinclf.tables.lesion_labels import labels_by_image, tables_beside
 from skinclf.tables.names import pair_tables
-from skinclf.tables.reference import ID_NAMES, LESION_NAMES, lesions_or_patients, one_hot_columns
+from skinclf.tables.reference import lesions_or_patients
 from skinclf_training.data.locate import image_ids
 from skinclf_training.data.reading.layouts import read_class_folders, read_prefixes, sniff_layout
 
@@ -121,7 +129,7 @@ def read_records(
         names = {p.image: p.name for p in pictures}
     else:
         more = [*more, *(p for p in tables_beside(first) if p not in more)]
-        columns = read_columns(first)
+        columns = read_label_table(first)
         if options.id_column is None:
             columns = labels_by_image(columns, first, more, ids=ID_NAMES, lesions=LESION_NAMES)
         found = format or ("labels" if options.label_column is not None else _sniff(columns, first))
@@ -178,10 +186,10 @@ def _sniff(columns: Columns, path: Path) -> str:
     """The format of a table, by its columns."""
     if find(columns, ("dx",)):
         return "ham10000"
-    codes = one_hot_columns(columns, None)
+    codes = {name.lower() for name in mark_columns(columns, None)}
     if codes:
-        return "isic2019" if _NO_CLASS in codes or {"ak", "scc"} <= set(codes) else "onehot"
-    if find(columns, LABEL_NAMES):
+        return "isic2019" if _NO_CLASS in codes or {"ak", "scc"} <= codes else "onehot"
+    if find(columns, (*LABEL_NAMES, *FURTHER_LABEL_NAMES)):
         return "labels"
     raise InvalidArgumentError(
         f"{path}: none of the columns {', '.join(LABEL_NAMES)} is there, nor one column per class; "
@@ -223,7 +231,7 @@ def _of_format(columns: Columns, found: str, path: Path, *, asked: bool) -> Colu
             )
     else:
         kept = [name for name in columns if name.lower() not in LABEL_NAMES]
-        if not one_hot_columns(columns, None):
+        if not mark_columns(kept, None):
             raise InvalidArgumentError(
                 f"{path}: no columns with names of classes; found {', '.join(columns)}."
             )

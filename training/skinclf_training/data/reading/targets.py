@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from skinclf.errors import InvalidArgumentError
-from skinclf.labels import TAXONOMIES, Crosswalk, LabelSet, crosswalk
+from skinclf.labels import CROSSWALKS, TAXONOMIES, Crosswalk, LabelSet, crosswalk
 from skinclf.tables.diagnosis_names import class_in, fold, same_class
 from skinclf.tables.label_columns import is_class_name
 from skinclf.tables.label_truth import positive_index
@@ -99,9 +99,24 @@ def _interpret(
         codes = {text: _resolve(text, taxonomy, numbers=taxonomy.codes == target.codes) for text in counts}
         if all(code in walk.mapping for code in codes.values()):
             return walk, {text: code for text, code in codes.items() if code is not None}
-    named = source or target
-    unknown = {text: n for text, n in counts.items() if _resolve(text, named, numbers=True) is None}
+    unknown, named = min(
+        ((_without_code(counts, taxonomy), taxonomy) for taxonomy in _with_a_way(candidates, target)),
+        key=lambda found: len(found[0]),
+    )
     raise InvalidArgumentError(_unknown(unknown or counts, counts, named, target))
+
+
+def _with_a_way(candidates: Sequence[LabelSet], target: LabelSet) -> list[LabelSet]:
+    ways = {source for source, end in CROSSWALKS if end == target.name}
+    return [
+        x
+        for x in candidates
+        if x is candidates[0] or (x.name in ways and target.name in {"malignant", "melanoma"})
+    ]
+
+
+def _without_code(counts: Mapping[str, int], taxonomy: LabelSet) -> dict[str, int]:
+    return {text: n for text, n in counts.items() if _resolve(text, taxonomy, numbers=True) is None}
 
 
 def _unknown(unknown: Mapping[str, int], counts: Mapping[str, int], named: LabelSet, target: LabelSet) -> str:

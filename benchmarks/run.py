@@ -29,6 +29,7 @@ from common import (
     measure,
     medians,
 )
+from results import json_option, report, write
 from startup import PREDICTOR_HEADER, first_rows, predictors
 
 WAYS = tuple(compare.WAYS)
@@ -107,7 +108,6 @@ def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
     click.echo(f"{title}\n\n{markdown(header, rows)}\n")
 
 
-_JSON = click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), default=None)
 _REPEAT = click.option("--repeat", default=3, show_default=True, help="Rounds.")
 _WAY = click.option(
     "--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all."
@@ -115,7 +115,7 @@ _WAY = click.option(
 
 
 @bench.command()
-@_JSON
+@json_option
 @_REPEAT
 @_WAY
 @click.pass_obj
@@ -125,7 +125,7 @@ def plan(work: Path, output: Path | None, repeat: int, way: tuple[str, ...]) -> 
 
 
 @bench.command()
-@_JSON
+@json_option
 @_REPEAT
 @_WAY
 @click.pass_obj
@@ -146,7 +146,7 @@ def _compare(
     *,
     peaks: bool,
 ) -> None:
-    start, results = time.perf_counter(), []
+    results = []
     ways = [name for name in way if name != "none"]
     for case in cases:
         results.append(compare.compare(case, work, repeat=repeat, ways=ways))
@@ -154,9 +154,9 @@ def _compare(
     rows = compare.memory(work) if peaks else []
     lines = [[str(r["workers"]), "2" if r["scaled_decoding"] else "in full", str(r["peak_mb"])] for r in rows]
     click.echo(markdown(["decode threads, 20 photographs", "scaled decoding", "peak MB"], lines) + "\n")
-    content = compare.report(results, start=start, peaks=rows)
+    content = report({"comparisons": results, "memory": rows})
     click.echo(f"{content['seconds']} seconds, load before {content['load_before']}")
-    compare.write(output, content)
+    write(output, content)
 
 
 @bench.command()

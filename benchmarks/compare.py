@@ -6,10 +6,7 @@ and the fastest other way, so that their medians come from the same minutes.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,6 @@ from typing import Any
 
 from common import (
     NETWORKS,
-    machine,
     make_images,
     make_keras_model,
     make_photographs,

@@ -5,8 +5,8 @@
 Three measurements, each of alternating runs, so that a drift of the machine cancels. Processor seconds are user and
 system time of the whole process; wall-clock seconds stand beside them.
 
-1. Parts: `write_predictions` for all rows with a stand-in that decodes nothing and computes nothing, in one process, with
-   and without metadata. The difference is everything that metadata adds: reading and joining the table, fusing, further
+1. Parts: `write_predictions` for all rows with a stand-in that decodes and computes nothing, in one process, with and
+   without metadata. The difference is everything that metadata adds: reading and joining the table, fusing, further
    columns, the manifest. It is small and thus known exactly.
 2. Whole: the command on images, with and without metadata.
 3. Control: two runs without metadata, compared like the others. Its interval is the noise of the second measurement.
@@ -124,7 +124,8 @@ def whole(folder: Path, count: int, pairs: int, model: str | None) -> dict[str, 
     base = [sys.executable, "-m", "skinclf", "predict", *(("--model", model) if model else ())]
     predict = [*base, "--image-dir", str(folder / "images"), "-o", os.fspath(folder / "p.csv"), "--overwrite"]
     kinds = {"without": predict, "with": [*predict, "--metadata", str(folder / "m.csv")], "again": predict}
-    seconds([*base, str(images[0]), "-o", os.fspath(folder / "p.csv"), "--overwrite"])
+    first = [*base, str(images[0]), "-o", os.fspath(folder / "p.csv"), "--overwrite"]
+    start = median(seconds(first)["cpu"] for _ in range(4))  # the first of them fills the cache
     runs = []
     for number in range(pairs):
         # The run with metadata stands between the two without it, before the one or the other.
@@ -140,8 +141,8 @@ def whole(folder: Path, count: int, pairs: int, model: str | None) -> dict[str, 
         for name, over in (("with", "with"), ("control", "again"))
         for unit in ("wall", "cpu")
     }
-    alone = median([run[kind]["cpu"] / count for run in runs for kind in ("without", "again")])
-    return {"runs": runs, "ratios": ratios, "cpu_per_image": alone}
+    alone = median([run[kind]["cpu"] - start for run in runs for kind in ("without", "again")])
+    return {"runs": runs, "ratios": ratios, "cpu_start": start, "cpu_per_image": alone / count}
 
 
 @click.command()
@@ -155,7 +156,7 @@ def main(count: int, images: int, pairs: int, model: str | None, output: Path | 
     with TemporaryDirectory() as scratch:
         found = parts(Path(scratch), count, pairs)
         run = whole(Path(scratch), images, pairs, model)
-    alone = count * run["cpu_per_image"]
+    alone = run["cpu_start"] + count * run["cpu_per_image"]
     share = {key: found["both"][key] / alone for key in ("median", "low", "high")}
     ends = ("median", "low", "high")
     rows = [

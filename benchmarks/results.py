@@ -1,4 +1,4 @@
-"""Results of the benchmarks as files for the documents: `--json docs/measured/NAME.json`, then `python docs/generate.py`.
+"""Results of the benchmarks for the documents: `--json docs/measured/NAME.json`, then `python docs/generate.py`.
 
 Each file says with which command and on which machine it was made, how loaded that was before, and how long it took.
 """

@@ -23,8 +23,8 @@ from typing import Any
 import click
 import psutil
 from common import HERE, machine, make_images, markdown
-from results import json_option, report, write
 from PIL import Image
+from results import json_option, report, write
 from serve_client import Client, encoded
 
 from skinclf import Predictor, write_predictions

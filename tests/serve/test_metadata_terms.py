@@ -29,14 +29,18 @@ POINTS = {"high": {"threshold": 0.3, "n": 10, "tp": 1, "fp": 1, "fn": 0, "tn": 8
 def file(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Terms for the bundle that has none of its own."""
     path = tmp_path_factory.mktemp("terms") / "terms.json"
-    terms = replace(fake_terms(read_spec(tiny_bundle)), operating_points=POINTS, default_operating_point="high")
+    terms = replace(
+        fake_terms(read_spec(tiny_bundle)), operating_points=POINTS, default_operating_point="high"
+    )
     path.write_text(json.dumps(terms.to_dict()))
     return path
 
 
 def test_terms_from_a_file_give_the_rows_of_predict(tiny_bundle: Path, file: Path):
     terms = read_terms(file)
-    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{json.dumps(PATIENTS)}\r\n'
+    field = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{json.dumps(PATIENTS)}\r\n'
+    )
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     with running(tiny_bundle, metadata_terms=terms, processes=False) as server:
         answer = server.request("POST", "/v1/predictions", field.encode() + multipart(FILES), kind).json()

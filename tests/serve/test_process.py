@@ -147,11 +147,3 @@ def test_the_command_takes_a_file_of_metadata_terms(tiny_bundle: Path, tmp_path:
     file.write_text(json.dumps(terms.to_dict()))
     with process(tiny_bundle, tmp_path, "--metadata-terms", str(file)) as (server, *_):
         assert server.get("/v1/models").json()["metadata"]["terms"] == terms.fingerprint
-
-
-def test_the_command_takes_a_file_of_metadata_terms(tiny_bundle: Path, tmp_path: Path):
-    file = tmp_path / "terms.json"
-    terms = fake_terms(read_spec(tiny_bundle))
-    file.write_text(json.dumps(terms.to_dict()))
-    with process(tiny_bundle, tmp_path, "--metadata-terms", str(file)) as (server, *_):
-        assert server.get("/v1/models").json()["metadata"]["terms"] == terms.fingerprint

@@ -31,7 +31,7 @@ def models(work: Path) -> dict[str, Path | None]:
     return {"built-in": None, "ResNet50 .h5": make_keras_model(folder, "resnet50")}
 
 
-def first_rows(work: Path, repeat: int) -> list[list[str]]:
+def first_rows(work: Path, repeat: int) -> list[dict[str, Any]]:
     """Seconds from `skinclf predict` to its first row, cold and warm: median and best."""
     (image,) = make_images(work / "images-1", 1)
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -43,7 +43,7 @@ def first_rows(work: Path, repeat: int) -> list[list[str]]:
                 taken = _first_row(Path(image), work / "startup" / "first.csv", model, cache)
                 seconds.setdefault((name, state), []).append(taken)
     return [
-        [f"predict, first row, {name}, {state}", f"{median(values):.2f}", f"{min(values):.2f}"]
+        {"model": name, "state": state, "median": median(values), "best": min(values)}
         for (name, state), values in seconds.items()
     ]
 
@@ -86,7 +86,7 @@ def _has_row(table: Path) -> bool:
     return table.exists() and table.read_bytes().count(b"\n") >= 2
 
 
-def predictors(work: Path, repeat: int) -> list[list[str]]:
+def predictors(work: Path, repeat: int) -> list[dict[str, Any]]:
     """`Predictor()` in a process of its own, cold and warm, then one image after the other: medians of the runs."""
     (image,) = make_images(work / "images-1", 1)
     runs: dict[tuple[str, str], list[dict[str, float]]] = {}
@@ -103,31 +103,10 @@ def predictors(work: Path, repeat: int) -> list[list[str]]:
                     text=True,
                 )
                 runs.setdefault((name, state), []).append(json.loads(done.stdout))
-    rows = []
-    for (name, state), found in runs.items():
-        middle = {key: median(run[key] for run in found) for key in found[0]}
-        parts = middle["decode"] + middle["network"]
-        rows.append(
-            [
-                f"{name}, {state}",
-                *(f"{middle[key]:.2f}" for key in ("import", "construct", "first")),
-                *(f"{1000 * middle[key]:.1f}" for key in ("further", "decode", "network")),
-                f"{middle['further'] / parts - 1:+.0%}",
-            ]
-        )
-    return rows
-
-
-PREDICTOR_HEADER = [
-    "Predictor",
-    "import, s",
-    "construct, s",
-    "first image, s",
-    "further, ms",
-    "decode and resize, ms",
-    "network, ms",
-    "over the two",
-]
+    return [
+        {"model": name, "state": state, **{key: median(run[key] for run in found) for key in found[0]}}
+        for (name, state), found in runs.items()
+    ]
 
 
 def one_by_one(image: str, model: str, count: int = 60) -> dict[str, float]:

@@ -21,6 +21,7 @@ from common import (
     measure,
     medians,
 )
+from results import write as write
 
 #: The ways of `contenders.py`: name to words for tables.
 WAYS = {

@@ -19,8 +19,8 @@ from typing import Any
 import click
 import numpy as np
 from common import builtin_model, machine, make_images, make_photographs, markdown
+from compare import write
 from PIL import Image
-from results import json_option, report, write
 from scaling_model import Setting, Stages, best, rate
 
 from skinclf import Predictor, write_predictions
@@ -199,7 +199,7 @@ def stops(results: Sequence[dict[str, Any]], way: str, *, share: float = 0.8) ->
 
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/bench"), show_default=True)
-@json_option
+@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), default=None)
 def main(work: Path, output: Path | None) -> None:
     """Print measured stage times, and simulated images per second of 2 to 64 cores, with the built-in model."""
     print(f"{json.dumps(machine())}\n")
@@ -255,7 +255,7 @@ def main(work: Path, output: Path | None) -> None:
             print(f"- {words}: {end}.")
         print(flush=True)
         found.append({"files": title, "stages": values, "cores": results})
-    write(output, report({"scaling": found}))
+    write(output, {"machine": machine(), "scaling": found})
 
 
 if __name__ == "__main__":

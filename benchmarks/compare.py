@@ -21,7 +21,7 @@ from common import (
     measure,
     medians,
 )
-from results import write as write
+from results import write  # noqa: F401 - for scaling.py
 
 #: The ways of `contenders.py`: name to words for tables.
 WAYS = {

@@ -1,7 +1,8 @@
 """Start-up and single images: from the command to the first row, `Predictor()`, and one image at a time.
 
-`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. Python's own bytecode and the
-files are in the operating system's cache in both.
+`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. In both, the files and
+Python's bytecode are in the operating system's cache; bytecode is kept in the working folder, whatever
+`PYTHONDONTWRITEBYTECODE` says.
 """
 
 from __future__ import annotations
@@ -31,16 +32,26 @@ def models(work: Path) -> dict[str, Path | None]:
     return {"built-in": None, "ResNet50 .h5": make_keras_model(folder, "resnet50")}
 
 
+def environment(work: Path) -> dict[str, str]:
+    """The environment of a measured process: its own cache, and bytecode, as an installed package has it."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    folder = work.resolve() / "startup"
+    return {**own, "SKINCLF_CACHE": str(folder / "cache"), "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
 def first_rows(work: Path, repeat: int) -> list[dict[str, Any]]:
     """Seconds from `skinclf predict` to its first row, cold and warm: median and best."""
     (image,) = make_images(work / "images-1", 1)
     seconds: dict[tuple[str, str], list[float]] = {}
+    table = work / "startup" / "first.csv"
+    for model in models(work).values():  # for the bytecode
+        _first_row(Path(image), table, model, environment(work))
     for _ in range(repeat):
         for name, model in models(work).items():
             cache = work / "startup" / "cache"
             shutil.rmtree(cache, ignore_errors=True)
             for state in ("cold", "warm"):
-                taken = _first_row(Path(image), work / "startup" / "first.csv", model, cache)
+                taken = _first_row(Path(image), table, model, environment(work))
                 seconds.setdefault((name, state), []).append(taken)
     return [
         {"model": name, "state": state, "median": median(values), "best": min(values)}
@@ -48,7 +59,7 @@ def first_rows(work: Path, repeat: int) -> list[dict[str, Any]]:
     ]
 
 
-def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> float:
+def _first_row(image: Path, table: Path, model: Path | None, env: dict[str, str]) -> float:
     table.unlink(missing_ok=True)
     command = [
         sys.executable,
@@ -66,7 +77,7 @@ def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> flo
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
-        env={**os.environ, "SKINCLF_CACHE": str(cache)},
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -97,7 +108,7 @@ def predictors(work: Path, repeat: int) -> list[dict[str, Any]]:
             for state in ("cold", "warm"):
                 done = subprocess.run(
                     [sys.executable, __file__, str(image), str(model or "")],
-                    env={**os.environ, "SKINCLF_CACHE": str(cache)},
+                    env=environment(work),
                     check=True,
                     capture_output=True,
                     text=True,

@@ -6,10 +6,7 @@ and the fastest other way, so that their medians come from the same minutes.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,6 @@ from typing import Any
 
 from common import (
     NETWORKS,
-    machine,
     make_images,
     make_keras_model,
     make_photographs,
@@ -25,6 +21,7 @@ from common import (
     measure,
     medians,
 )
+from results import write  # noqa: F401 - for scaling.py
 
 #: The ways of `contenders.py`: name to words for tables.
 WAYS = {
@@ -135,35 +132,6 @@ def memory(work: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def report(
-    results: Sequence[dict[str, Any]], *, start: float, peaks: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """Results with the machine, its load before, and the seconds it took."""
-    return {
-        "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *_without_paths(sys.argv[1:])]),
-        "machine": machine(),
-        "load_before": LOAD,
-        "seconds": round(time.perf_counter() - start),
-        "comparisons": list(results),
-        "memory": list(peaks),
-    }
-
-
-#: One-minute load of the machine when the program started.
-LOAD = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-
-
-def _without_paths(words: Sequence[str]) -> list[str]:
-    """Arguments without the options that name places of this machine."""
-    kept, skip = [], False
-    for word in words:
-        if skip or word in {"--work", "--json"}:
-            skip = not skip
-            continue
-        kept.append(word)
-    return kept
-
-
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()}
 
@@ -184,10 +152,3 @@ def show(result: dict[str, Any]) -> str:
     size = f"{result['width']} x {result['height']}"
     title = f"{result['network']} ({result['model']}), JPEGs of {size}, {result['megabytes']:.2f} MB each"
     return f"{title}\n\n{markdown(header, rows)}\n"
-
-
-def write(path: Path | None, content: dict[str, Any]) -> None:
-    """Write results as JSON."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
+from results import json_option, report, rounded, write
 
 SETS = {"malignant": "malignant", "melanoma": "melanoma", "isic2019": "ham10000", "isic2019-7": "ham10000"}
 SKIPPED = (
@@ -57,6 +58,7 @@ def sample(metadata: Path, every: int, output: Path) -> Path:
 @click.option(
     "--every", default=10, show_default=True, help="Take one in so many lesions of the common classes."
 )
+@json_option
 @click.argument("names", nargs=-1)
 def main(
     metadata: Path,
@@ -66,6 +68,7 @@ def main(
     epochs: int,
     batch_size: int,
     every: int,
+    output: Path | None,
     names: tuple[str, ...],
 ) -> None:
     """Train each configuration briefly and print its losses, validation figure and minutes."""
@@ -75,10 +78,7 @@ def main(
     wanted = [n for n in names or known if names or not n.startswith(SKIPPED)]
     work.mkdir(parents=True, exist_ok=True)
     table = sample(metadata, every, work / "sample.csv")
-    print(
-        "| configuration | network | steps | training loss, first and last epoch | validation macro ROC-AUC | minutes |"
-    )
-    print("|---|---|---|---|---|---|")
+    rows = []
     for name in wanted:
         config = load_config(name)
         labels = SETS.get(config.labels, "ham10000")
@@ -119,8 +119,7 @@ def main(
                 "train", "--config", name, "--data", str(data), "--output", str(run), *sets, log=log
             )
             if code != 0:
-                print(f"| `{name}` | failed with exit code {code}: see {log} | | | | |", flush=True)
-                continue
+                raise SystemExit(f"{name} failed with exit code {code}: see {log}.")
         pictures = sorted(image_dir.glob("*.jpg"))[:4]
         code = skinclf(
             "predict",
@@ -134,11 +133,20 @@ def main(
         )
         history = json.loads((run / "history.json").read_text())
         spent = sum(row["seconds"] for row in history) / 60
-        losses = f"{history[0]['train_loss']:.3f}, {history[-1]['train_loss']:.3f}"
-        steps, auc = int(history[-1]["step"]), max(row["val_macro_auc"] or 0 for row in history)
-        verdict = "" if code == 0 else f" (predict failed: {code})"
-        network = config.model.args.get("variant", config.model.architecture)
-        print(f"| `{name}` | {network} | {steps} | {losses} | {auc:.3f}{verdict} | {spent:.1f} |", flush=True)
+        if code != 0:
+            raise SystemExit(f"The bundle of {name} does not predict, exit code {code}: see {log}.")
+        rows.append(
+            {
+                "name": name,
+                "network": config.model.args.get("variant", config.model.architecture),
+                "steps": int(history[-1]["step"]),
+                "losses": [history[0]["train_loss"], history[-1]["train_loss"]],
+                "val_macro_auc": max(row["val_macro_auc"] or 0 for row in history),
+                "minutes": spent,
+            }
+        )
+        print(rounded(rows[-1], 3), flush=True)
+    write(output, report(rounded({"rows": rows}, 3)))
 
 
 if __name__ == "__main__":

@@ -1,61 +1,51 @@
-"""Test results of finished runs as a table for docs/training.md: `python benchmarks/long_runs.py runs/*`.
+"""Test results of finished runs: `python benchmarks/long_runs.py runs/* --json long-runs.json`.
 
-Each argument is the folder of a run that was exported with its report, or of one that came with skinclf: a bundle whose
-card, with `metrics.json`, lies in `model_cards/` under the same name.
+Each argument is the folder of a run that was exported with its report. Those of the models that come with skinclf stand
+in docs/training.md, which takes them from their bundles and cards.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
+from results import json_option, report, rounded, write
 
 from skinclf.models.bundle import read_spec
 
-CARDS = Path(__file__).parent.parent / "model_cards"
-
-
-def cell(item: Mapping[str, Any] | None) -> str:
-    """Format an estimate with its interval."""
-    if not item or item["value"] is None:
-        return ""
-    return f"{item['value']:.3f} ({item['low']:.3f}-{item['high']:.3f})"
+FIGURES = {
+    "binary": ("roc_auc", "pr_auc", "specificity_at_sensitivity"),
+    "multiclass": ("roc_auc_macro", "balanced_accuracy", "ece_top_label"),
+}
 
 
 @click.command()
 @click.argument(
     "runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-def main(runs: tuple[Path, ...]) -> None:
-    """Print one row for each run."""
-    print(
-        "| model | pixels | epochs, seed | minutes on | ROC-AUC malignant | PR-AUC malignant | macro ROC-AUC | "
-        "balanced accuracy | ECE, top label | specificity at 90 % sensitivity |"
-    )
-    print("|---" * 10 + "|")
+@json_option
+def main(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Print what is known of each run."""
+    rows = []
     for run in runs:
         bundle = run / "bundle" if (run / "bundle").is_dir() else run
         spec = read_spec(bundle)
-        own = run / "evaluation" / "metrics.json"
-        metrics = json.loads((own if own.is_file() else CARDS / spec.name / "metrics.json").read_text())
+        metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
         training, config = spec.training, spec.training["config"]
-        many, two = metrics["multiclass"] or {}, metrics["binary"] or {}
-        cells = [
-            f"`{spec.name}`",
-            f"{config['augment']['size']}, then {spec.preprocess.height}",
-            f"{config['optim']['epochs']}, {training['seed']}",
-            f"{training['minutes']} on {training['hardware']}",
-            cell(two.get("roc_auc")),
-            cell(two.get("pr_auc")),
-            cell(many.get("roc_auc_macro")),
-            cell(many.get("balanced_accuracy")),
-            cell(many.get("ece_top_label")),
-            cell(two.get("specificity_at_sensitivity", {}).get("0.9")),
-        ]
-        print("| " + " | ".join(cells) + " |")
+        rows.append(
+            {
+                "name": spec.name,
+                "sizes": [config["augment"]["size"], spec.preprocess.height],
+                "epochs": config["optim"]["epochs"],
+                "seed": training["seed"],
+                "minutes": training["minutes"],
+                "hardware": training["hardware"],
+                **{part: {key: metrics[part].get(key) for key in keys} for part, keys in FIGURES.items()},
+            }
+        )
+        print(json.dumps(rounded(rows[-1], 3), indent=1))
+    write(output, report(rounded({"rows": rows}, 3)))
 
 
 if __name__ == "__main__":

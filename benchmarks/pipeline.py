@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import numpy as np
 from common import machine
+from results import json_option, report, rounded, write
 
 NETWORKS = ("mobilenetv2_100", "efficientnet_b0", "resnet50")
 
@@ -31,8 +33,9 @@ def rate(step: Callable[[int], int], seconds: float) -> float:
 @click.option("--size", default=224, show_default=True, help="Pixels.")
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--seconds", default=10.0, show_default=True, help="Per measurement.")
+@json_option
 @click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
-def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
+def main(size: int, batch_size: int, seconds: float, precision: str, output: Path | None) -> None:
     """Print images per second of every preset and of networks that train."""
     import timm
     import torch
@@ -48,15 +51,16 @@ def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
     store = torch.from_numpy(
         np.stack([synthetic_lesion(i, width=320, height=240) for i in range(batch_size)])
     )
-    print(f"\n| pictures of {size} px, preset | images/s |\n|---|---|")
+    presets: dict[str, float] = {}
+    networks: dict[str, float] = {}
     for preset in ("batch", *sorted(PRESETS)):
         config = AugmentConfig(preset=preset, size=size)
 
         def prepare(number: int, config: AugmentConfig = config) -> int:
             return len(augment(store, config, np.random.default_rng(number)))
 
-        print(f"| `{preset}` | {rate(prepare, seconds):.0f} |", flush=True)
-    print(f"\n| network that trains, {precision}, batch of {batch_size} | images/s |\n|---|---|")
+        presets[preset] = rate(prepare, seconds)
+        print(f"{preset}: {presets[preset]:.0f} images/s", flush=True)
     pictures = augment(store, AugmentConfig(size=size), np.random.default_rng(0)) / 127.5 - 1
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     targets = torch.arange(batch_size) % 7
@@ -72,7 +76,10 @@ def main(size: int, batch_size: int, seconds: float, precision: str) -> None:
             optimizer.step()
             return batch_size
 
-        print(f"| {name} | {rate(learn, seconds):.1f} |", flush=True)
+        networks[name] = rate(learn, seconds)
+        print(f"{name}: {networks[name]:.1f} images/s, {precision}", flush=True)
+    settings = {"size": size, "batch_size": batch_size, "precision": precision}
+    write(output, report(rounded({**settings, "presets": presets, "networks": networks}, 1)))
 
 
 if __name__ == "__main__":

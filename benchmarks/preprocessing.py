@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from results import json_option, report, rounded, write
 
 from skinclf.images.decode import load_image
 from skinclf.images.discovery import scan_directory
@@ -45,8 +46,14 @@ def alternatives(own: Preprocess) -> dict[str, Preprocess]:
 @click.option("--labels", default=None)
 @click.option("--preprocess", default=None)
 @click.option("--limit", default=None, type=int, help="Take so many images only.")
+@json_option
 def main(
-    image_dir: Path, model: str | None, labels: str | None, preprocess: str | None, limit: int | None
+    image_dir: Path,
+    model: str | None,
+    labels: str | None,
+    preprocess: str | None,
+    limit: int | None,
+    output: Path | None,
 ) -> None:
     """Print how far pixels and P(malignant) move, and how many decisions change at the model's threshold."""
     loaded = load_model(model, options=ModelOptions(labels=labels, preprocess=preprocess))
@@ -71,16 +78,16 @@ def main(
         **{name: (p, load_image) for name, p in alternatives(spec.preprocess).items()},
         "decoded by OpenCV": (spec.preprocess, _opencv),
     }
-    print(f"{spec.name}, {len(files)} images, threshold {spec.threshold:.3f}")
-    print(f"{'':24s} grey levels    P(malignant)        decisions")
-    print(f"{'':24s} mean           mean      largest   changed")
+    rows = []
     for name, (changed, decode) in cases.items():
         values, moved = score(changed, decode)
         gap = np.abs(values - base)
         flips = int(((values >= spec.threshold) != (base >= spec.threshold)).sum())
-        print(
-            f"{name:24s} {moved.mean():11.3f}    {gap.mean():.5f}   {gap.max():.5f}   {flips:9d}", flush=True
-        )
+        found = {"grey": float(moved.mean()), "mean": float(gap.mean()), "largest": float(gap.max())}
+        rows.append({"name": name, **found, "changed": flips})
+        print(rounded(rows[-1]), flush=True)
+    about = {"model": spec.name, "images": len(files), "threshold": spec.threshold}
+    write(output, report(rounded({**about, "rows": rows})))
 
 
 def _opencv(path: Path) -> np.ndarray:

@@ -29,7 +29,8 @@ from common import (
     measure,
     medians,
 )
-from startup import PREDICTOR_HEADER, first_rows, predictors
+from results import json_option, report, rounded, write
+from startup import first_rows, predictors
 
 WAYS = tuple(compare.WAYS)
 SMALL_NETWORKS = ("resnet50", "efficientnet_b0")
@@ -62,6 +63,7 @@ def bench(ctx: click.Context, work: Path) -> None:
 @click.option("--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all.")
 @click.option("--mode", multiple=True, metavar="RUNTIME:PRECISION", help=f"Default: {', '.join(MODES)}.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for all that can use it.")
+@json_option
 @click.pass_obj
 def speed(
     work: Path,
@@ -71,10 +73,11 @@ def speed(
     way: tuple[str, ...],
     mode: tuple[str, ...],
     device: str,
+    output: Path | None,
 ) -> None:
     """Images per second, end to end, beside other ways and the limit of decoding and network."""
     files = make_images(work / "images", count)
-    modes = mode or (MODES if device == "cpu" else GPU_MODES)
+    modes, networks = mode or (MODES if device == "cpu" else GPU_MODES), {}
     for net in network:
         model = make_keras_model(work, net)
         if any(chosen.endswith("int8") for chosen in modes):
@@ -90,7 +93,9 @@ def speed(
                 runtime, _, precision = chosen.partition(":")
                 how = {"runtime": runtime, "precision": precision}
                 rates.setdefault(f"skinclf {chosen}", []).append(measure("skinclf", **common, **how))
-        _show(f"{net} on {device}", {name: medians(rows) for name, rows in rates.items()})
+        networks[net] = {name: medians(rows) for name, rows in rates.items()}
+        _show(f"{net} on {device}", networks[net])
+    write(output, report(rounded({"device": device, "images": count, "networks": networks}, 2)))
 
 
 def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
@@ -107,7 +112,6 @@ def _show(title: str, rates: dict[str, dict[str, float]]) -> None:
     click.echo(f"{title}\n\n{markdown(header, rows)}\n")
 
 
-_JSON = click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), default=None)
 _REPEAT = click.option("--repeat", default=3, show_default=True, help="Rounds.")
 _WAY = click.option(
     "--way", type=click.Choice([*WAYS, "none"]), multiple=True, default=WAYS, help="Default: all."
@@ -115,7 +119,7 @@ _WAY = click.option(
 
 
 @bench.command()
-@_JSON
+@json_option
 @_REPEAT
 @_WAY
 @click.pass_obj
@@ -125,7 +129,7 @@ def plan(work: Path, output: Path | None, repeat: int, way: tuple[str, ...]) -> 
 
 
 @bench.command()
-@_JSON
+@json_option
 @_REPEAT
 @_WAY
 @click.pass_obj
@@ -146,7 +150,7 @@ def _compare(
     *,
     peaks: bool,
 ) -> None:
-    start, results = time.perf_counter(), []
+    results = []
     ways = [name for name in way if name != "none"]
     for case in cases:
         results.append(compare.compare(case, work, repeat=repeat, ways=ways))
@@ -154,41 +158,36 @@ def _compare(
     rows = compare.memory(work) if peaks else []
     lines = [[str(r["workers"]), "2" if r["scaled_decoding"] else "in full", str(r["peak_mb"])] for r in rows]
     click.echo(markdown(["decode threads, 20 photographs", "scaled decoding", "peak MB"], lines) + "\n")
-    content = compare.report(results, start=start, peaks=rows)
+    content = report({"comparisons": results, "memory": rows})
     click.echo(f"{content['seconds']} seconds, load before {content['load_before']}")
-    compare.write(output, content)
+    write(output, content)
 
 
 @bench.command()
 @click.option("--sizes", default="1000,10000,100000", show_default=True)
 @click.option("--model", default=None, help="Model; the built-in one by default.")
+@json_option
 @click.pass_obj
-def scale(work: Path, sizes: str, model: str | None) -> None:
+def scale(work: Path, sizes: str, model: str | None, output: Path | None) -> None:
     """Time and peak memory of `skinclf predict` by number of inputs (links to a few files)."""
-    rows = []
+    found = []
     _compile(work, model)
     for count in map(int, sizes.split(",")):
         folder = work / f"images-{count}"
         make_images(folder, count)
         seconds, peak = _predict(folder, work / "scale.csv", "--overwrite", model=model)
-        rows.append(
-            [
-                f"{count:,}",
-                f"{seconds:.1f}",
-                f"{count / seconds:.1f}",
-                f"{1000 * seconds / count:.2f}",
-                f"{peak:.0f}",
-            ]
-        )
+        found.append({"inputs": count, "seconds": seconds, "peak_mb": peak})
         shutil.rmtree(folder)
-    click.echo(markdown(["inputs", "seconds", "images/s", "ms/image", "peak MB"], rows))
+        click.echo(f"{count:,} inputs: {seconds:.1f} s, {1000 * seconds / count:.2f} ms each, {peak:.0f} MB")
+    write(output, report(rounded({"scale": found}, 2)))
 
 
 @bench.command()
 @click.option("--count", default=4000, show_default=True, help="Inputs.")
 @click.option("--model", default=None, help="Model; the built-in one by default.")
+@json_option
 @click.pass_obj
-def resume(work: Path, count: int, model: str | None) -> None:
+def resume(work: Path, count: int, model: str | None, output: Path | None) -> None:
     """Cost of a kill -9 half way: images computed twice, additional seconds, and whether the table is the same."""
     folder = work / f"images-{count}"
     make_images(folder, count)
@@ -202,28 +201,30 @@ def resume(work: Path, count: int, model: str | None) -> None:
         again, _ = _predict(folder, part, "--resume", model=model)
     finally:
         shutil.rmtree(folder)
-    same = "yes" if whole.read_bytes() == part.read_bytes() else "NO"
-    rows = [
-        ["uninterrupted, seconds", f"{seconds:.1f}"],
-        [f"until the kill, seconds ({there:,} of {count:,} rows there)", f"{before:.1f}"],
-        ["resumed, seconds", f"{after:.1f}"],
-        ["cost of the interruption, seconds", f"{before + after - seconds:.1f}"],
-        ["computed twice, images", f"{there + counts['computed'] - count:,}"],
-        ["--resume of the complete table, seconds", f"{again:.1f}"],
-        ["same bytes as the uninterrupted run", same],
-    ]
-    click.echo(markdown([f"kill -9 in a run of {count:,}", ""], rows))
+    found = {
+        "inputs": count,
+        "rows_at_kill": there,
+        "uninterrupted": seconds,
+        "until_kill": before,
+        "resumed": after,
+        "computed_twice": there + counts["computed"] - count,
+        "complete_again": again,
+        "same_bytes": whole.read_bytes() == part.read_bytes(),
+    }
+    click.echo(json.dumps(rounded(found, 2), indent=1))
+    write(output, report({"resume": rounded(found, 2)}))
 
 
 @bench.command()
 @click.option("--repeat", default=5, show_default=True)
+@json_option
 @click.pass_obj
-def startup(work: Path, repeat: int) -> None:
+def startup(work: Path, repeat: int, output: Path | None) -> None:
     """Seconds of `--version`, `--help`, a ten-image folder, the first row and `Predictor()`, cold and warm."""
     make_images(work / "images-10", 10)
-    output = str(work / "startup.csv")
-    ten = ["predict", "--image-dir", str(work / "images-10"), "--output", output, "--overwrite"]
-    rows = []
+    table = str(work / "startup.csv")
+    ten = ["predict", "--image-dir", str(work / "images-10"), "--output", table, "--overwrite"]
+    commands = []
     for name, arguments in {
         "--version": ["--version"],
         "--help": ["--help"],
@@ -234,11 +235,14 @@ def startup(work: Path, repeat: int) -> None:
             start = time.perf_counter()
             subprocess.run([sys.executable, "-m", "skinclf", *arguments], check=True, capture_output=True)
             seconds.append(time.perf_counter() - start)
-        rows.append([name, f"{seconds[0]:.2f}", f"{min(seconds):.2f}"])
-    click.echo(f"{markdown(['command', 'first, seconds', 'best, seconds'], rows)}\n")
-    rows = first_rows(work, repeat)
-    click.echo(f"{markdown(['command', 'median, seconds', 'best, seconds'], rows)}\n")
-    click.echo(markdown(PREDICTOR_HEADER, predictors(work, repeat)))
+        commands.append({"command": name, "first": seconds[0], "best": min(seconds)})
+    found = {
+        "commands": commands,
+        "first_rows": first_rows(work, repeat),
+        "predictors": predictors(work, repeat),
+    }
+    click.echo(json.dumps(rounded(found), indent=1))
+    write(output, report(rounded(found)))
 
 
 @bench.command()

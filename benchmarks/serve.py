@@ -24,6 +24,7 @@ import click
 import psutil
 from common import HERE, machine, make_images, markdown
 from PIL import Image
+from results import json_option, report, write
 from serve_client import Client, encoded
 
 from skinclf import Predictor, write_predictions
@@ -270,14 +271,14 @@ def memory(files: Sequence[Path], requests: int, work: Path) -> Rows:
 @click.option("--count", default=512, show_default=True, help="Images for throughput.")
 @click.option("--requests", default=20_000, show_default=True, help="Requests for memory.")
 @click.option("--repeat", default=3, show_default=True, help="Repetitions of throughput and latency.")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="File for the results.")
+@json_option
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/bench"), show_default=True)
 def bench(
     parts: tuple[str, ...], count: int, requests: int, repeat: int, output: Path | None, work: Path
 ) -> None:
     """Benchmarks of `skinclf serve`."""
-    results: dict[str, Any] = {"machine": machine()}
-    click.echo(f"{json.dumps(results['machine'])}\n")
+    results: dict[str, Any] = {}
+    click.echo(f"{json.dumps(machine())}\n")
     files = make_images(work / "images", count)
     parts = parts or ("throughput", "latency", "memory")
     ways = others() if {"throughput", "latency"} & set(parts) else []
@@ -286,8 +287,7 @@ def bench(
             results[part] = memory(files, requests, work)
         else:
             results[part] = {"throughput": throughput, "latency": latency}[part](files, repeat, ways)
-    if output is not None:
-        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write(output, report(results))
 
 
 if __name__ == "__main__":

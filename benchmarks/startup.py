@@ -1,7 +1,8 @@
 """Start-up and single images: from the command to the first row, `Predictor()`, and one image at a time.
 
-`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. Python's own bytecode and the
-files are in the operating system's cache in both.
+`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. In both, the files and
+Python's bytecode are in the operating system's cache; bytecode is kept in the working folder, whatever
+`PYTHONDONTWRITEBYTECODE` says.
 """
 
 from __future__ import annotations
@@ -31,24 +32,34 @@ def models(work: Path) -> dict[str, Path | None]:
     return {"built-in": None, "ResNet50 .h5": make_keras_model(folder, "resnet50")}
 
 
-def first_rows(work: Path, repeat: int) -> list[list[str]]:
+def environment(work: Path) -> dict[str, str]:
+    """The environment of a measured process: its own cache, and bytecode, as an installed package has it."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    folder = work.resolve() / "startup"
+    return {**own, "SKINCLF_CACHE": str(folder / "cache"), "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
+def first_rows(work: Path, repeat: int) -> list[dict[str, Any]]:
     """Seconds from `skinclf predict` to its first row, cold and warm: median and best."""
     (image,) = make_images(work / "images-1", 1)
     seconds: dict[tuple[str, str], list[float]] = {}
+    table = work / "startup" / "first.csv"
+    for model in models(work).values():  # for the bytecode
+        _first_row(Path(image), table, model, environment(work))
     for _ in range(repeat):
         for name, model in models(work).items():
             cache = work / "startup" / "cache"
             shutil.rmtree(cache, ignore_errors=True)
             for state in ("cold", "warm"):
-                taken = _first_row(Path(image), work / "startup" / "first.csv", model, cache)
+                taken = _first_row(Path(image), table, model, environment(work))
                 seconds.setdefault((name, state), []).append(taken)
     return [
-        [f"predict, first row, {name}, {state}", f"{median(values):.2f}", f"{min(values):.2f}"]
+        {"model": name, "state": state, "median": median(values), "best": min(values)}
         for (name, state), values in seconds.items()
     ]
 
 
-def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> float:
+def _first_row(image: Path, table: Path, model: Path | None, env: dict[str, str]) -> float:
     table.unlink(missing_ok=True)
     command = [
         sys.executable,
@@ -66,7 +77,7 @@ def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> flo
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
-        env={**os.environ, "SKINCLF_CACHE": str(cache)},
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -86,7 +97,7 @@ def _has_row(table: Path) -> bool:
     return table.exists() and table.read_bytes().count(b"\n") >= 2
 
 
-def predictors(work: Path, repeat: int) -> list[list[str]]:
+def predictors(work: Path, repeat: int) -> list[dict[str, Any]]:
     """`Predictor()` in a process of its own, cold and warm, then one image after the other: medians of the runs."""
     (image,) = make_images(work / "images-1", 1)
     runs: dict[tuple[str, str], list[dict[str, float]]] = {}
@@ -97,37 +108,16 @@ def predictors(work: Path, repeat: int) -> list[list[str]]:
             for state in ("cold", "warm"):
                 done = subprocess.run(
                     [sys.executable, __file__, str(image), str(model or "")],
-                    env={**os.environ, "SKINCLF_CACHE": str(cache)},
+                    env=environment(work),
                     check=True,
                     capture_output=True,
                     text=True,
                 )
                 runs.setdefault((name, state), []).append(json.loads(done.stdout))
-    rows = []
-    for (name, state), found in runs.items():
-        middle = {key: median(run[key] for run in found) for key in found[0]}
-        parts = middle["decode"] + middle["network"]
-        rows.append(
-            [
-                f"{name}, {state}",
-                *(f"{middle[key]:.2f}" for key in ("import", "construct", "first")),
-                *(f"{1000 * middle[key]:.1f}" for key in ("further", "decode", "network")),
-                f"{middle['further'] / parts - 1:+.0%}",
-            ]
-        )
-    return rows
-
-
-PREDICTOR_HEADER = [
-    "Predictor",
-    "import, s",
-    "construct, s",
-    "first image, s",
-    "further, ms",
-    "decode and resize, ms",
-    "network, ms",
-    "over the two",
-]
+    return [
+        {"model": name, "state": state, **{key: median(run[key] for run in found) for key in found[0]}}
+        for (name, state), found in runs.items()
+    ]
 
 
 def one_by_one(image: str, model: str, count: int = 60) -> dict[str, float]:

@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 from common import HERE, cores, machine, make_images, markdown
-from compare import LOAD, write
+from results import json_option, report, write
 
 CLASSES = 7
 #: Words, network, and what the step does.
@@ -190,7 +190,7 @@ def one(work: str, images: int, way: str = "ours", **options: Any) -> dict[str, 
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--images", default=256, show_default=True)
 @click.option("--seconds", default=10.0, show_default=True, help="Per line.")
-@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), default=None)
+@json_option
 @click.option("--one", "single", default=None, hidden=True)
 def main(
     work: Path,
@@ -226,16 +226,7 @@ def main(
     ]
     header = ["training", "network", "input alone, images/s", "images/s", "a core", "times plain loop"]
     print(f"\n{size} px, batches of {batch_size}\n\n{markdown(header, rows)}")
-    write(
-        output,
-        {
-            "machine": machine(),
-            "load_before": LOAD,
-            "size": size,
-            "batch_size": batch_size,
-            "training": found,
-        },
-    )
+    write(output, report({"size": size, "batch_size": batch_size, "training": found}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Rewrite docs/reference and the blocks of README.md, after a command, column, word, figure or name has changed.
 
-The measured tables of README and docs/speed.md are rewritten too, after `benchmarks/run.py plan --json
-docs/measured/speed.json`.
+The measured tables of README and docs are rewritten too, after a benchmark has written `docs/measured/NAME.json` or a
+card has changed.
 
 python docs/generate.py            writes the pages
 python docs/generate.py --check    names the pages that are not of now, and fails

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from skinclf.errors import InvalidArgumentError, ModelError
@@ -48,6 +48,8 @@ class LabelSet(Sequence[Label]):
     name: str
     labels: tuple[Label, ...]
     exclusive: bool = True
+    # Asked for several times for every image.
+    _malignant: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         codes = [label.code for label in self.labels]
@@ -60,6 +62,9 @@ class LabelSet(Sequence[Label]):
             raise ModelError(
                 f"Label codes hold letters, digits, '_', '-' and '.' only; {self.name!r} has {bad}."
             )
+        declared = all(label.malignant is not None for label in self.labels)
+        malignant = tuple(i for i, label in enumerate(self.labels) if label.malignant)
+        object.__setattr__(self, "_malignant", malignant if declared else None)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,9 +87,7 @@ class LabelSet(Sequence[Label]):
     @property
     def malignant_indices(self) -> tuple[int, ...] | None:
         """Output indices of the malignant labels; None when malignancy is not declared."""
-        if any(label.malignant is None for label in self.labels):
-            return None
-        return tuple(i for i, label in enumerate(self.labels) if label.malignant)
+        return self._malignant
 
     def malignant(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         """Probability of malignancy, shape (...), float32; None when malignancy is not declared.

@@ -1,20 +1,26 @@
-"""Tables and a picture of measured speed, from the files that `benchmarks/` wrote with `--json`."""
+"""Tables and a picture of what was measured, from the files that `benchmarks/` wrote with `--json` and from cards."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from generator import model_blocks, speed_blocks
+from generator.markdown import machine_of, table
+
 ROOT = Path(__file__).resolve().parents[2]
-#: `speed.json` of `run.py plan`, `scaling.json` of `scaling.py`, `training.json` of `training.py`.
+#: Written by `benchmarks/`, with the option `--json`.
 RESULTS = ROOT / "docs" / "measured"
 PICTURE = ROOT / "docs" / "pictures" / "speed.svg"
 #: Documents with blocks that are made here.
-DOCUMENTS = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("speed.md", "serve.md", "gate.md")))
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("speed", "serve", "gate", "training", "metadata", "weights")),
+)
 _BLOCK = re.compile(r"(<!-- made by docs/generate\.py: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _OURS = {"skinclf": "skinclf", "skinclf_full": "skinclf, JPEGs decoded in full"}
 _WAYS = {
@@ -86,9 +92,14 @@ def block(name: str, page: Path) -> str:
         "server": (_server, "serve.json"),
         "server memory": (_server_memory, "serve-memory.json"),
         "gate": (_gate, "gate-cost.json"),
+        **speed_blocks.BLOCKS,
+        **model_blocks.BLOCKS,
     }
+    if name in model_blocks.OWN:
+        return model_blocks.OWN[name]()
     if name not in makers:
-        raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {', '.join(makers)}.")
+        names = ", ".join([*makers, *model_blocks.OWN])
+        raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {names}.")
     maker, file = makers[name]
     results = _read(file)
     return "" if results is None else maker(results, page)
@@ -119,12 +130,12 @@ def _short(results: Mapping[str, Any], page: Path) -> str:
         "of the machine's limit",
     )
     image = f"![Images per second]({_picture_from(page)})"
-    return f"{_machine(results)} All in float32.\n\n{_table(header, rows)}\n{image}\n"
+    return f"{machine_of(results)} All in float32.\n\n{table(header, rows)}\n{image}\n"
 
 
 def _tables(results: Mapping[str, Any], page: Path) -> str:
     parts = [
-        _machine(results),
+        machine_of(results),
         f"\nOne run of `python {results['command']}`, {results['seconds']} seconds.\n",
     ]
     for found in results["comparisons"]:
@@ -149,7 +160,7 @@ def _tables(results: Mapping[str, Any], page: Path) -> str:
                 *(f"{row[key]:.1f}" if limited else "" for key in ("decode", "network")),
             ]
             rows.append(cells)
-        parts.append(f"\n{_job(found)}, {found['megabytes']:.2f} MB each:\n\n{_table(header, rows)}")
+        parts.append(f"\n{_job(found)}, {found['megabytes']:.2f} MB each:\n\n{table(header, rows)}")
     parts.append(f"\n![Images per second]({_picture_from(page)})\n")
     return "".join(parts)
 
@@ -159,7 +170,7 @@ def _memory(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - th
         [str(row["workers"]), "in full" if not row["scaled_decoding"] else "scaled", f"{row['peak_mb']:,}"]
         for row in results["memory"]
     ]
-    return _table(
+    return table(
         ("decode threads, 20 photographs of 6000 x 4000", "decoded", "peak of the process, MB"), rows
     )
 
@@ -183,7 +194,7 @@ def _cores(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the
             kind = "processes" if row["best"]["processes"] else "threads"
             rows.append([*cells, f"{row['best']['workers']} {kind}"])
         header = ("cores", "limit, images/s", "threads, one a core", "what is chosen", "best", "that is")
-        parts.append(_table(header, rows) + "\n")
+        parts.append(table(header, rows) + "\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 
@@ -210,7 +221,7 @@ def _training(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - 
         "times plain loop",
     )
     size = f"{results['size']} px, batches of {results['batch_size']}, float32"
-    return f"{_machine(results)} {size}.\n\n{_table(header, rows)}"
+    return f"{machine_of(results)} {size}.\n\n{table(header, rows)}"
 
 
 def _server(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
@@ -235,16 +246,16 @@ def _server(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - th
         for row in results["latency"]
     ]
     return (
-        f"{_machine(results)} Images of 600 x 450, the built-in model; times `predict` are at the same gate.\n\n"
-        + _table(("32 clients", "gate", "images/s", "times `predict`", "processor ms for each image"), many)
+        f"{machine_of(results)} Images of 600 x 450, the built-in model; times `predict` are at the same gate.\n\n"
+        + table(("32 clients", "gate", "images/s", "times `predict`", "processor ms for each image"), many)
         + "\n"
-        + _table(("one client", "gate", "`Predictor.predict`, median ms", "median ms", "difference, ms"), one)
+        + table(("one client", "gate", "`Predictor.predict`, median ms", "median ms", "difference, ms"), one)
     )
 
 
 def _server_memory(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
     rows = [[f"{row['requests']:,}", f"{row['mib']:.0f}"] for row in results["memory"]]
-    return _table(("requests answered, each with its own row", "MiB of all processes"), rows)
+    return table(("requests answered, each with its own row", "MiB of all processes"), rows)
 
 
 def _gate(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
@@ -254,7 +265,7 @@ def _gate(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the 
         more = results["more"].get(way)
         shares = ["", ""] if more is None else [f"{more[key]:+.0%}" for key in ("wall", "cpu")]
         rows.append([words[way], f"{found['wall']:.1f}", shares[0], f"{found['cpu']:.1f}", shares[1]])
-    return _table((f"{results['images']:,} images", "seconds", "more", "processor seconds", "more"), rows)
+    return table((f"{results['images']:,} images", "seconds", "more", "processor seconds", "more"), rows)
 
 
 def fastest_other(ways: Mapping[str, Any]) -> str | None:
@@ -268,25 +279,9 @@ def _job(found: Mapping[str, Any]) -> str:
     return f"{found['width']} x {found['height']} JPEGs, {model}"
 
 
-def _machine(results: Mapping[str, Any]) -> str:
-    machine, load = results["machine"], results.get("load_before")
-    versions = ", ".join(
-        f"{key} {machine[key]}" for key in ("openvino", "torch", "tensorflow") if key in machine
-    )
-    text = f"{machine['processor']}, {machine['cores']} cores, {versions}"
-    if load is not None and load >= 1:
-        text += f"; the load was {load} when the run began, so that only ratios mean something"
-    return f"{text}."
-
-
 def _picture_from(page: Path) -> str:
     folder = page.resolve().parent
     return PICTURE.relative_to(folder if PICTURE.is_relative_to(folder) else ROOT).as_posix()
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def picture(results: Mapping[str, Any]) -> str:

@@ -116,18 +116,14 @@ class MetadataTerms:
             word: next((sites[w] for w in reversed(wider_sites(word)) if w in sites), _ABSENT)
             for word in SITES
         }
-        rows = []
-        for patient in patients:
-            one = patient or Patient()
-            age = _ABSENT if one.age is None else bisect_right(self.age_from, one.age) - 1
-            rows.append(
-                (
-                    age,
-                    sexes.get(one.sex or "", _ABSENT),
-                    _ABSENT if one.site is None else nearest[one.site],
-                )
-            )
-        return np.asarray(rows, np.int16).reshape(-1, 3)
+
+        def place(patient: Patient) -> tuple[int, int, int]:
+            age = _ABSENT if patient.age is None else bisect_right(self.age_from, patient.age) - 1
+            site = _ABSENT if patient.site is None else nearest[patient.site]
+            return age, sexes.get(patient.sex or "", _ABSENT), site
+
+        known = {patient: place(patient or Patient()) for patient in set(patients)}
+        return np.asarray([known[patient] for patient in patients], np.int16).reshape(-1, 3)
 
     def offsets(self, places: Places) -> Floats:
         """What the entries add to the log-probabilities, shape (N, K); exactly 0 where all are absent."""
@@ -243,7 +239,8 @@ def malignant_log_odds(probabilities: npt.NDArray[Any], malignant: Sequence[int]
         malignant: Indices of the malignant classes, not all of them.
     """
     values = np.asarray(probabilities, np.float64)
-    inside = np.isin(np.arange(values.shape[1]), list(malignant))
+    inside = np.zeros(values.shape[1], bool)
+    inside[list(malignant)] = True
     return np.asarray(_logs(values[:, inside].sum(axis=1)) - _logs(values[:, ~inside].sum(axis=1)))
 
 

@@ -29,6 +29,7 @@ class Fused:
         predictor: Predictor of the picture alone, with the model's own threshold.
         threshold: Threshold of the server, as for `Thresholds`.
         force: Whether a threshold file that was made for another model is accepted.
+        terms: Terms fitted for this model; None takes its own.
 
     Attributes:
         thresholds: Thresholds that were measured with metadata.
@@ -37,11 +38,18 @@ class Fused:
 
     Raises:
         ModelError: The model has no metadata terms.
-        MismatchError: Label sets in use belong to the picture alone.
+        MismatchError: Label sets in use belong to the picture alone, or the terms to another model.
     """
 
-    def __init__(self, predictor: Predictor, threshold: str | None, *, force: bool = False) -> None:
-        self._predictor = predictor.with_metadata([], [])
+    def __init__(
+        self,
+        predictor: Predictor,
+        threshold: str | None,
+        *,
+        force: bool = False,
+        terms: MetadataTerms | None = None,
+    ) -> None:
+        self._predictor = predictor.with_metadata([], [], terms=terms)
         joined = self._predictor.metadata
         if joined is None or joined.terms is None:
             raise ModelError(f"{predictor.spec.name} has no metadata terms.")
@@ -118,8 +126,17 @@ class Fused:
         return JoinedMetadata(self.terms, rows, places, {})
 
 
-def offer(predictor: Predictor, threshold: str | None, *, force: bool = False) -> Fused | None:
-    """The model with metadata; None where it has no terms, or label sets of the picture alone are in use."""
+def offer(
+    predictor: Predictor, threshold: str | None, *, force: bool = False, terms: MetadataTerms | None = None
+) -> Fused | None:
+    """The model with metadata; None where it has no terms, or label sets of the picture alone are in use.
+
+    Raises:
+        ModelError: `terms` are given, and the model takes none.
+        MismatchError: `terms` are given for another model, or beside label sets of the picture alone.
+    """
+    if terms is not None:
+        return Fused(predictor, threshold, force=force, terms=terms)
     try:
         return Fused(predictor, threshold, force=force)
     except (ModelError, MismatchError):

@@ -20,6 +20,7 @@ from skinclf.inference.predictor import Predictor
 from skinclf.inference.schema import Schema
 from skinclf.inference.scorer import NetworkScorer, Scorer
 from skinclf.models.loaded import LoadedModel
+from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.serve.batcher import Batcher, Outcome
@@ -54,6 +55,7 @@ class Service:
         workers: Number of decode workers; None: one per core, at most 16.
         processes: Whether decode workers are processes with limits, which hostile images cannot harm the server from.
         limits: What one image may take in a decode process.
+        metadata_terms: What age, sex and site add, fitted for this model; None takes its own.
         execution: Further parameters of `Predictor`: `device`, `runtime`, `precision`, `tta`, `average`, `weights`,
             `conformal`, `refer_below`.
 
@@ -80,6 +82,7 @@ class Service:
         workers: int | None = None,
         processes: bool = True,
         limits: DecodeLimits | None = DecodeLimits(),
+        metadata_terms: MetadataTerms | None = None,
         **execution: Any,
     ) -> None:
         """Load, check against the golden samples, and start the batcher.
@@ -87,7 +90,7 @@ class Service:
         Raises:
             ModelError: A model cannot be loaded, or gives other probabilities for its golden sample than recorded.
             InvalidArgumentError: An argument has a value that cannot be used.
-            MismatchError: The threshold file was made for another model.
+            MismatchError: The threshold file, or the metadata terms, were made for another model.
         """
         from skinclf.models.load import load_model
 
@@ -123,7 +126,7 @@ class Service:
         told = [notice for found in self.evidence for notice in found.notices]
         self.notices = (*self.thresholds.notices, *told)
         self._base = predictor
-        self.fused = offer(predictor, threshold, force=force)
+        self.fused = offer(predictor, threshold, force=force, terms=metadata_terms)
         self.predictor = self.thresholds.applied(self.thresholds.default, predictor)
         self.schema = Schema(predictor.spec.labels, 0, predictor.columns)
         self.metrics = Metrics()

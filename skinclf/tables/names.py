@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from skinclf.errors import InvalidArgumentError
@@ -41,8 +41,7 @@ def split_ending(base: str) -> tuple[str, str]:
     return (head, ending) if head and dot and ending in EXTENSIONS else (base, "")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageName:
+class ImageName(NamedTuple):
     """Name of an image in parts.
 
     Attributes:
@@ -61,12 +60,14 @@ def parse_name(text: str) -> ImageName:
 
     `.` is left out, `..` takes the folder before it away, and letters with accents are composed.
     """
-    name = unicodedata.normalize("NFC", text.strip())
-    url = _URL.match(name)
+    name = text.strip()
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    url = _URL.match(name) if "://" in name else None
     if url is not None:
         name = unquote(re.split(r"[?#]", name[url.end() :])[0])
     absolute = url is not None or _ABSOLUTE.match(name) is not None
-    parts = re.split(r"[\\/]", name)
+    parts = name.replace("\\", "/").split("/")
     folders: list[str] = []
     for part in parts[:-1]:
         if part == "..":
@@ -101,7 +102,12 @@ def pair_names(left: Sequence[str], right: Sequence[str]) -> Pairing:
         left: Names of one table.
         right: Names of the other.
     """
-    ours, theirs = [parse_name(name) for name in left], [parse_name(name) for name in right]
+    return _pair(left, right, *([parse_name(name) for name in names] for names in (left, right)))
+
+
+def _pair(
+    left: Sequence[str], right: Sequence[str], ours: Sequence[ImageName], theirs: Sequence[ImageName]
+) -> Pairing:
     forward, backward = _best(ours, theirs), _best(theirs, ours)
     chosen = [set(rows) for rows in backward]
     mutual = [[j for j in rows if i in chosen[j]] for i, rows in enumerate(forward)]
@@ -140,11 +146,12 @@ def pair_tables(
     Raises:
         InvalidArgumentError: An image occurs twice, a name could mean several, or pairs contradict each other.
     """
-    if twice := repeated(left):
+    parsed = [parse_name(name) for name in left]
+    if twice := _repeated(left, parsed):
         raise InvalidArgumentError(
             f"{len(twice)} images occur more than once in the {ours}: {listed(twice)}. Each may occur once."
         )
-    pairing = pair_names(left, right)
+    pairing = _pair(left, right, parsed, [parse_name(name) for name in right])
     if pairing.ambiguous and asked is not None:
         pairing = _of_those_asked(left, right, pairing, asked)
     if pairing.ambiguous:
@@ -214,7 +221,13 @@ def identified_by_file_name(names: Iterable[str]) -> bool:
 
 def repeated(names: Sequence[str]) -> tuple[str, ...]:
     r"""Names that occur more than once, however they are written (`./a/1.jpg` and `a\1.JPG`)."""
-    keys = [(name.key, name.ending) for name in map(parse_name, names)]
+    return _repeated(names, [parse_name(name) for name in names])
+
+
+def _repeated(names: Sequence[str], parsed: Sequence[ImageName]) -> tuple[str, ...]:
+    keys = [(name.key, name.ending) for name in parsed]
+    if len(set(keys)) == len(keys):
+        return ()
     count = Counter(keys)
     return tuple(dict.fromkeys(name for name, key in zip(names, keys, strict=True) if count[key] > 1))
 
@@ -229,6 +242,7 @@ def _best(names: Sequence[ImageName], others: Sequence[ImageName]) -> list[list[
         for length in lengths:
             if length < len(other.key):
                 ends.setdefault(other.key[-length:], []).append(j)
+    known = sorted({len(other.key) for other in others}, reverse=True)
     result = []
     for name in names:
         same, longer = whole.get(name.key, []), ends.get(name.key, [])
@@ -239,8 +253,11 @@ def _best(names: Sequence[ImageName], others: Sequence[ImageName]) -> list[list[
         elif same or longer:
             rows = [*same, *longer]
         else:
-            shorter = (whole.get(name.key[k:]) for k in range(1, len(name.key)))
+            shorter = (whole.get(name.key[-length:]) for length in known if length < len(name.key))
             rows = next((found for found in shorter if found), [])
+        if len(rows) < 2:
+            result.append(rows)
+            continue
         best = max((_likeness(name, others[j]) for j in rows), default=0)
         result.append([j for j in rows if _likeness(name, others[j]) == best])
     return result

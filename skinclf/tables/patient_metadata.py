@@ -205,10 +205,12 @@ def read_patients(path: Path | str, *, id_column: str | None = None) -> PatientT
         )
     blank = [""] * len(ids)
     ages, sexes, sites = (columns[found[entry]] if entry in found else blank for entry in COLUMNS)
-    patients = tuple(
-        Patient(_age(age, f"{source}: {name}"), _sex(sex), _site(site))
-        for name, age, sex, site in zip(ids, ages, sexes, sites, strict=True)
-    )
+    read: dict[tuple[str, str, str], Patient] = {}  # few words stand in many rows
+    for name, *cells in zip(ids, ages, sexes, sites, strict=True):
+        age, sex, site = key = (cells[0], cells[1], cells[2])
+        if key not in read:
+            read[key] = Patient(_age(age, f"{source}: {name}"), _sex(sex), _site(site))
+    patients = tuple(read[key] for key in zip(ages, sexes, sites, strict=True))
     notices = [
         _unknown(source.name, found[entry], cells, known)
         for entry, cells, known in (

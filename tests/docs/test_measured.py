@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "benchmarks")]
 
 import compare
-from generator import measured
+from generator import measured, model_blocks
 
 WAY = {"images_per_s": 10.0, "images": 16, "runs": 1}
 OURS = {**WAY, "decode": 100.0, "network": 100.0, "limit": 50.0, "runtime": "openvino", "precision": "fp32"}
@@ -87,6 +87,107 @@ GATE = {
 }
 
 
+ABOUT = {"command": "benchmarks/x.py", "machine": RESULTS["machine"], "load_before": 0.1}
+_ENDS = {"median": 0.5, "low": 0.4, "high": 0.6}
+_RATIO = {"median": 1.004, "low": 0.99, "high": 1.012}
+_MOVED = {"mean": 0.25, "largest": 0.5}
+_ESTIMATE = {"value": 0.898, "low": 0.876, "high": 0.919}
+#: Results of the benchmarks that fill one block each.
+SINGLE: dict[str, dict[str, Any]] = {
+    "precisions.json": {
+        "images": 64,
+        "networks": {
+            "resnet50": {"keras_batch": WAY, "skinclf openvino:bf16": {**OURS, "images_per_s": 40.0}}
+        },
+    },
+    "scale.json": {"scale": [{"inputs": 10_000, "seconds": 80.0, "peak_mb": 156.0}]},
+    "resume.json": {
+        "resume": {
+            "inputs": 4000,
+            "rows_at_kill": 2000,
+            "uninterrupted": 26.0,
+            "until_kill": 13.6,
+            "resumed": 13.9,
+            "computed_twice": 0,
+            "complete_again": 0.5,
+            "same_bytes": True,
+        }
+    },
+    "startup.json": {
+        "commands": [{"command": "--help", "first": 0.13, "best": 0.1}],
+        "first_rows": [{"model": "built-in", "state": "cold", "median": 1.01, "best": 1.0}],
+        "predictors": [
+            {
+                "model": "built-in",
+                "state": "warm",
+                "import": 0.3,
+                "construct": 0.6,
+                "first": 0.03,
+                "further": 0.022,
+                "decode": 0.008,
+                "network": 0.012,
+            }
+        ],
+    },
+    "scaled-decoding.json": {
+        "model": "m",
+        "threshold": 0.148,
+        "ratio": 2,
+        "runs": [
+            {
+                "what": "6000x4000",
+                "images": 10,
+                "divided_by": [8],
+                "moved": dict.fromkeys(("grey", "malignant", "class"), _MOVED),
+                "decisions_changed": 1,
+            }
+        ],
+    },
+    "pipeline.json": {
+        "size": 224,
+        "batch_size": 32,
+        "precision": "bf16",
+        "presets": {"batch": 643.0, "heavy": 140.0},
+        "networks": {"mobilenetv2_100": 40.0, "resnet50": 13.0},
+    },
+    "metadata-cost.json": {
+        "count": 10_000,
+        "images": 2000,
+        "pairs": 12,
+        "parts": dict.fromkeys(("join", "rows", "both"), _ENDS),
+        "share": {"median": 0.005, "low": 0.004, "high": 0.006},
+        "whole": {"ratios": dict.fromkeys(("with_cpu", "control_cpu"), _RATIO)},
+    },
+    "configurations.json": {
+        "rows": [
+            {
+                "name": "plain",
+                "network": "vit",
+                "steps": 350,
+                "losses": [2.0, 1.5],
+                "val_macro_auc": 0.62,
+                "minutes": 1.0,
+            }
+        ]
+    },
+    "folds.json": {
+        "rows": [{"figure": "loss", "all": None, "mean": 0.757, "std": 0.014, "folds": [0.7, 0.8]}]
+    },
+    "resnet50-distilled.json": {
+        "threshold": 0.5,
+        "images": 1502,
+        "confidence": 0.95,
+        "figures": dict.fromkeys(("roc_auc", "pr_auc", "accuracy", "sensitivity", "ppv"), _ESTIMATE),
+    },
+    "preprocessing.json": {
+        "model": "m",
+        "images": 300,
+        "threshold": 0.148,
+        "rows": [{"name": "Pillow bicubic", "grey": 0.26, "mean": 0.013, "largest": 0.19, "changed": 5}],
+    },
+}
+
+
 def test_documents_and_picture_are_those_of_the_results() -> None:
     assert measured.stale() == [], "run: python docs/generate.py"
 
@@ -98,9 +199,23 @@ def test_every_document_has_its_block() -> None:
     }
     assert names == {
         "README.md": ["speed in short"],
-        "speed.md": ["speed", "memory", "many cores", "training"],
+        "speed.md": [
+            "speed",
+            "precisions",
+            "scale",
+            "resume",
+            "startup",
+            "reduced precision",
+            "scaled decoding",
+            "memory",
+            "many cores",
+            "training",
+        ],
         "serve.md": ["server", "server memory"],
         "gate.md": ["gate"],
+        "training.md": ["trained models", "distilled", "folds", "configurations", "pipeline"],
+        "metadata.md": ["metadata cost", "metadata gains"],
+        "weights.md": ["preprocessing"],
     }
 
 
@@ -117,6 +232,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "serve.json").write_text(json.dumps(SERVER))
     (tmp_path / "serve-memory.json").write_text(json.dumps({"memory": [{"requests": 20_000, "mib": 512.2}]}))
     (tmp_path / "gate-cost.json").write_text(json.dumps(GATE))
+    for name, content in SINGLE.items():
+        (tmp_path / name).write_text(json.dumps({**ABOUT, **content}))
     monkeypatch.setattr(measured, "RESULTS", tmp_path)
     return tmp_path
 
@@ -148,6 +265,46 @@ def test_ratios_are_computed_from_the_results() -> None:
     )
 
 
+@pytest.mark.usefixtures("results")
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("precisions", "| `skinclf openvino:bf16` | 40.0 | 4.00 | 80% |"),
+        ("scale", "| 10,000 | 80.0 | 125.0 | 8.00 | 156 |"),
+        ("resume", "| cost of the interruption, seconds | 1.5 |"),
+        ("startup", "| built-in, warm | 0.30 | 0.60 | 0.03 | 22.0 | 8.0 | 12.0 | +10% |"),
+        ("scaled decoding", "| P(malignant) | 0.25000 (0.50000) |"),
+        (
+            "pipeline",
+            "The slowest preset, `heavy`, gives pictures 3.5 times as fast as mobilenetv2_100 takes them.",
+        ),
+        ("metadata cost", "| both, of a run without metadata | 0.5% | 0.4% | 0.6% |"),
+        ("configurations", "| `plain` | vit | 350 | 2.000, 1.500 | 0.620 | 1.0 |"),
+        ("folds", "| loss |  | 0.757 | 0.014 | 0.700 | 0.800 |"),
+        ("distilled", "| ROC-AUC | 0.898 (0.876-0.919) | 0.890 |"),
+        ("preprocessing", "| Pillow bicubic | 0.26 | 0.013 | 0.19 | 5 |"),
+    ],
+)
+def test_each_benchmark_fills_its_block(name: str, row: str) -> None:
+    assert row in measured.block(name, ROOT / "docs" / "speed.md").splitlines()
+
+
+@pytest.mark.parametrize("model", model_blocks.builtin_models())
+def test_figures_of_models_are_those_of_cards_and_bundles(model: str) -> None:
+    metrics = json.loads((ROOT / "model_cards" / model / "metrics.json").read_text())
+    value = metrics["binary"]["roc_auc"]
+    row = next(x for x in measured.block("trained models", ROOT).splitlines() if x.startswith(f"| `{model}`"))
+    assert f"| {value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f}) |" in row
+    config = json.loads((model_blocks.BUILTIN / model / "config.json").read_text())["skinclf"]
+    if config.get("metadata"):
+        text = measured.block("metadata gains", ROOT)
+        assert config["metadata"]["evidence"]["comparison"]["groups"][0]["name"] == "all"
+        before, after, *_ = config["metadata"]["evidence"]["comparison"]["groups"][0]["malignant_roc_auc"]
+        assert f"| `{model}` | malignant ROC-AUC | {before:.3f} | {after:.3f} |" in text
+    for key, record in config.get("precisions", {}).items():
+        assert f"| `{model}` | `{key}` | {record['images']:,} |" in measured.block("reduced precision", ROOT)
+
+
 def test_a_busy_machine_is_said(results: Path) -> None:
     (results / "speed.json").write_text(json.dumps({**RESULTS, "load_before": 3.2}))
     assert "load was 3.2" in measured.block("speed", ROOT / "docs" / "speed.md")
@@ -158,9 +315,12 @@ def test_changed_results_make_documents_stale() -> None:
     assert measured.stale() == [
         "README.md",
         "docs/gate.md",
+        "docs/metadata.md",
         "docs/pictures/speed.svg",
         "docs/serve.md",
         "docs/speed.md",
+        "docs/training.md",
+        "docs/weights.md",
     ]
 
 

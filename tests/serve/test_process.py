@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.metadata import fake_terms
 from support.pictures import encode
 from support.server import Running
 
 from skinclf.images.synthetic import synthetic_lesion
+from skinclf.models.bundle import read_spec
 from skinclf_cli.main import run
 
 LESION = encode(synthetic_lesion(5, width=200, height=150))
@@ -136,3 +139,11 @@ def test_a_model_that_computes_something_else_is_not_served(
     config.write_text(changed)
     assert run(["serve", "--model", str(bundle_copy), "--port", "0"]) == 1
     assert "golden sample" in capsys.readouterr().err
+
+
+def test_the_command_takes_a_file_of_metadata_terms(tiny_bundle: Path, tmp_path: Path):
+    file = tmp_path / "terms.json"
+    terms = fake_terms(read_spec(tiny_bundle))
+    file.write_text(json.dumps(terms.to_dict()))
+    with process(tiny_bundle, tmp_path, "--metadata-terms", str(file)) as (server, *_):
+        assert server.get("/v1/models").json()["metadata"]["terms"] == terms.fingerprint

@@ -43,6 +43,7 @@ class ServerOptions:
     timeout: float
     grace: float
     explanations: bool
+    metadata_terms: Path | None
     allow_ungated: bool
     metrics: bool
     show: bool
@@ -130,6 +131,13 @@ server_options = packed(
     ),
     click.option("--explanations/--no-explanations", default=True, help="Offer overlays. Default: yes."),
     click.option(
+        "--metadata-terms",
+        type=EXISTING_FILE,
+        metavar="FILE",
+        help="File of `skinclf metadata fit` with what age, sex and site of a request add. Default: that of the "
+        "model.",
+    ),
+    click.option(
         "--allow-ungated",
         is_flag=True,
         help="Let requests ask for the probability of an image that the gate refuses; the page then offers to show it.",
@@ -180,6 +188,12 @@ def serve(
 
         sets = label_sets(decision.conformal, choice.model)
 
+    terms = None
+    if server.metadata_terms is not None:
+        from skinclf.inference.metadata.fused import read_terms
+
+        terms = read_terms(server.metadata_terms)
+
     def ready(service: Service, url: str) -> None:
         for line in (*service.checks, *service.notices):
             console.message(line.replace("`threshold`", "--threshold"))
@@ -207,6 +221,7 @@ def serve(
         average=choice.average,
         weights=choice.weights,
         conformal=sets,
+        metadata_terms=terms,
         refer_below=decision.refer_below,
         gate=decision.gate,
         gate_marks=decision.gate_marks,

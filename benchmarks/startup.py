@@ -1,7 +1,7 @@
 """Start-up and single images: from the command to the first row, `Predictor()`, and one image at a time.
 
-`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. Python's own bytecode and the
-files are in the operating system's cache in both.
+`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. Python's own bytecode (kept in
+the working folder, whatever `PYTHONDONTWRITEBYTECODE` says) and the files are in the operating system's cache in both.
 """
 
 from __future__ import annotations
@@ -31,16 +31,26 @@ def models(work: Path) -> dict[str, Path | None]:
     return {"built-in": None, "ResNet50 .h5": make_keras_model(folder, "resnet50")}
 
 
+def environment(work: Path) -> dict[str, str]:
+    """The environment of a measured process: its own cache, and bytecode, as an installed package has it."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    folder = work.resolve() / "startup"
+    return {**own, "SKINCLF_CACHE": str(folder / "cache"), "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
 def first_rows(work: Path, repeat: int) -> list[list[str]]:
     """Seconds from `skinclf predict` to its first row, cold and warm: median and best."""
     (image,) = make_images(work / "images-1", 1)
     seconds: dict[tuple[str, str], list[float]] = {}
+    table = work / "startup" / "first.csv"
+    for model in models(work).values():  # for the bytecode
+        _first_row(Path(image), table, model, environment(work))
     for _ in range(repeat):
         for name, model in models(work).items():
             cache = work / "startup" / "cache"
             shutil.rmtree(cache, ignore_errors=True)
             for state in ("cold", "warm"):
-                taken = _first_row(Path(image), work / "startup" / "first.csv", model, cache)
+                taken = _first_row(Path(image), table, model, environment(work))
                 seconds.setdefault((name, state), []).append(taken)
     return [
         [f"predict, first row, {name}, {state}", f"{median(values):.2f}", f"{min(values):.2f}"]
@@ -48,7 +58,7 @@ def first_rows(work: Path, repeat: int) -> list[list[str]]:
     ]
 
 
-def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> float:
+def _first_row(image: Path, table: Path, model: Path | None, env: dict[str, str]) -> float:
     table.unlink(missing_ok=True)
     command = [
         sys.executable,
@@ -66,7 +76,7 @@ def _first_row(image: Path, table: Path, model: Path | None, cache: Path) -> flo
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
-        env={**os.environ, "SKINCLF_CACHE": str(cache)},
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -97,7 +107,7 @@ def predictors(work: Path, repeat: int) -> list[list[str]]:
             for state in ("cold", "warm"):
                 done = subprocess.run(
                     [sys.executable, __file__, str(image), str(model or "")],
-                    env={**os.environ, "SKINCLF_CACHE": str(cache)},
+                    env=environment(work),
                     check=True,
                     capture_output=True,
                     text=True,

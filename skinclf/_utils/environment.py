@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 from skinclf._version import __version__
@@ -20,6 +19,8 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, the platform and the packages that affect numbers, read without importing them."""
+    from importlib import metadata
+
     found = {"skinclf": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
         try:

@@ -55,9 +55,7 @@ def read_ready_graph(core: Any, model: LoadedModel) -> Any:
 
     folder = _folder(model)
     model.check_weights()
-    places, graph = _places(folder), (folder / GRAPH).read_bytes()
-    if hashlib.sha256(graph).hexdigest() != places["graph_sha256"]:
-        raise ModelError(f"{folder / GRAPH}: the file is damaged. Install skinclf again.")
+    places, graph = _places(folder), _operations(folder)
     constants = np.zeros(places["bytes"], np.uint8)
     rest = base64.b64decode(places["rest"])
     tensors = _tensors(folder / WEIGHTS)
@@ -70,6 +68,16 @@ def read_ready_graph(core: Any, model: LoadedModel) -> Any:
             piece = tensors[name].astype(np.float32, copy=False).reshape(-1).view(np.uint8)
         constants[offset : offset + size] = piece
     return core.read_model(graph, ov.Tensor(constants))
+
+
+def ready_graph_hash(model: LoadedModel) -> str:
+    """SHA-256 of the operations and of where the weights go, for a model that has a ready graph.
+
+    Raises:
+        ModelError: The graph is damaged.
+    """
+    folder = _folder(model)
+    return hashlib.sha256(_operations(folder) + (folder / PLACES).read_bytes()).hexdigest()
 
 
 def write_ready_graph(model: LoadedModel, graph: Any) -> tuple[Path, Path]:
@@ -130,6 +138,13 @@ def _made_for(model: LoadedModel) -> dict[str, str | None]:
 def _places(folder: Path) -> dict[str, Any]:
     places: dict[str, Any] = json.loads((folder / PLACES).read_text(encoding="utf-8"))
     return places
+
+
+def _operations(folder: Path) -> bytes:
+    graph = (folder / GRAPH).read_bytes()
+    if hashlib.sha256(graph).hexdigest() != _places(folder)["graph_sha256"]:
+        raise ModelError(f"{folder / GRAPH}: the file is damaged. Install skinclf again.")
+    return graph
 
 
 def _folder(model: LoadedModel) -> Path:

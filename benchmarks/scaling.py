@@ -1,8 +1,9 @@
 """Where skinclf stops scaling on many cores: `python benchmarks/scaling.py`.
 
 Stage times are measured here, in processor seconds of one image, and 2 to 64 cores are simulated from them
-(`scaling_model.py`). The part of decoding that holds Python's lock is what is left of a decode worker's processor time
-when the calls that release it, Pillow's decoder and resize, are taken off.
+(`skinclf.inference.sharing.simulation`, which a run takes its number of decode workers from). The part of decoding that
+holds Python's lock is what is left of a decode worker's processor time when the calls that release it, Pillow's decoder
+and resize, are taken off.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import numpy as np
 from common import builtin_model, machine, make_images, make_photographs, markdown
 from compare import write
 from PIL import Image
-from scaling_model import Setting, Stages, best, rate
 
 from skinclf import Predictor, write_predictions
 from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_limits import IN_FLIGHT
 from skinclf.inference.decode_workers import MAX_THREADS, MAX_WORKERS, Decoder
 from skinclf.inference.scorer import ModelScorer, Pixels, Slot
+from skinclf.inference.sharing.simulation import Setting, Stages, best, rate
 
 CORES = (2, 4, 8, 16, 32, 64)
 

@@ -1,7 +1,8 @@
 """Start-up and single images: from the command to the first row, `Predictor()`, and one image at a time.
 
-`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. Python's own bytecode (kept in
-the working folder, whatever `PYTHONDONTWRITEBYTECODE` says) and the files are in the operating system's cache in both.
+`cold` has an empty cache of compiled networks, `warm` the cache that the run before left. In both, the files and
+Python's bytecode are in the operating system's cache; bytecode is kept in the working folder, whatever
+`PYTHONDONTWRITEBYTECODE` says.
 """
 
 from __future__ import annotations

@@ -22,10 +22,15 @@ from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
 from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
-from skinclf.runtimes.compiled import compiled_folder, keep_compiled, read_compiled
 from skinclf.runtimes.direct_graph import direct_graph, has_direct_graph
 from skinclf.runtimes.int8 import quantized_network
-from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
+from skinclf.runtimes.ready_graph import (
+    compiled_folder,
+    has_ready_graph,
+    keep_compiled,
+    read_compiled,
+    read_ready_graph,
+)
 
 # What is not quantised in an int8 network stays float32.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}

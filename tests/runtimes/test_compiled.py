@@ -116,9 +116,9 @@ def test_another_machine_graph_or_version_has_its_own(tmp_path, cache, monkeypat
     elif what == "instructions":
         other = tmp_path / "cpuinfo"
         other.write_text("flags\t: fpu sse2\n")
-        monkeypatch.setattr("skinclf.runtimes.compiled._PROCESSOR", other)
+        monkeypatch.setattr("skinclf.runtimes.ready_graph._PROCESSOR", other)
     elif what == "graph":
-        monkeypatch.setattr("skinclf.runtimes.compiled.ready_graph_hash", lambda _: "0")
+        monkeypatch.setattr("skinclf.runtimes.ready_graph.ready_graph_hash", lambda _: "0")
     else:
         monkeypatch.setattr(openvino, "__version__", "0.0.0")
     _scores(_own(tmp_path / "model"))

@@ -19,7 +19,7 @@ from skinclf._utils.environment import usable_cores
 from skinclf.inference.sharing.simulation import DEPTH, Stages, best
 
 logger = logging.getLogger("skinclf")
-#: Share of decoding that holds Python's lock: what `benchmarks/scaling.py` measures for small JPEGs, large ones have less.
+#: Share of decoding that holds Python's lock, as `benchmarks/scaling.py` finds it for small JPEGs; large ones have less.
 LOCK_SHARE = 1 / 7
 #: Share of the first rate below which a changed number of workers is taken back; two measurements differ by as much.
 _SLOWER = 0.97

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from skinclf._utils.environment import usable_cores
 from skinclf.inference.sharing.simulation import DEPTH, Stages, best
 
 logger = logging.getLogger("skinclf")
-#: Share of decoding that holds Python's lock, as `benchmarks/scaling.py` finds it for small JPEGs; large ones have less.
+#: Share of decoding that holds Python's lock, as `benchmarks/scaling.py` finds it for small JPEGs; less for large ones.
 LOCK_SHARE = 1 / 7
 #: Share of the first rate below which a changed number of workers is taken back; two measurements differ by as much.
 _SLOWER = 0.97
@@ -133,6 +134,7 @@ class _Reading:
     decode_here: float
     scored: int
     network_seconds: float
+    machine: tuple[int, int] = (0, 0)
 
     @classmethod
     def now(cls, images: int, decoder: _Decoder, network: NetworkSpent) -> _Reading:
@@ -148,7 +150,14 @@ class _Reading:
             spent.here,
             network.images,
             network.seconds,
+            _machine(),
         )
+
+    def idle(self, end: _Reading, used: float, cores: int) -> float:
+        """Share of the cores that had nothing to do until `end`: neither for this run, nor for other programs."""
+        own = 1 - used / (cores * max(end.wall - self.wall, 1e-9))
+        unused, ticks = (after - before for before, after in zip(self.machine, end.machine, strict=True))
+        return max(0.0, min(own, unused / ticks if ticks else 1.0))
 
     def rate(self, end: _Reading) -> float:
         """Images per second until `end`."""
@@ -163,8 +172,7 @@ class _Reading:
         # What is neither decoding nor this thread is the network's threads, which no clock of their own counts.
         network = max(0.0, end.process - self.process - here - rows)
         # On a busy machine a step also waits for its core; as far as cores are idle, it waits for something else.
-        used = end.process - self.process + decode - here
-        idle = max(0.0, 1 - used / (cores * max(end.wall - self.wall, 1e-9)))
+        idle = self.idle(end, end.process - self.process + decode - here, cores)
         waiting = max(0.0, end.decode_seconds - self.decode_seconds - decode)
         device = max(0.0, end.network_seconds - self.network_seconds - network / cores)
         own = (decode - here if processes else decode) / decoded
@@ -179,6 +187,17 @@ class _Reading:
             decode_wait=idle * waiting / decoded,
             device=idle * device / scored,
         )
+
+
+def _machine(path: Path = Path("/proc/stat")) -> tuple[int, int]:
+    """Idle ticks of all cores since the start of the machine, and all ticks; zeros where the system does not tell."""
+    try:
+        with path.open(encoding="ascii") as file:
+            ticks = [int(text) for text in file.readline().split()[1:9]]
+    except (OSError, ValueError):
+        return 0, 0
+    # user, nice, system, idle, waiting for a disk, two kinds of interrupts, taken by the host
+    return sum(ticks[3:5]), sum(ticks)
 
 
 class Tuner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,7 @@ from support.fake_scorer import SIZE, FakeScorer
 from skinclf import Predictor, write_predictions
 from skinclf.inference.decode_workers import Decoder, Spent
 from skinclf.inference.engine import Times, stream
-from skinclf.inference.sharing.tuner import NetworkSpent, Tuner, _Reading
+from skinclf.inference.sharing.tuner import NetworkSpent, Tuner, _machine, _Reading
 from skinclf.jobs.manifest import manifest_path
 
 
@@ -28,6 +28,12 @@ class SleepingLoader:
     def __call__(self, source):
         time.sleep(self.seconds)
         return (np.full((SIZE, SIZE, 3), int(str(source).rpartition("-")[2]) % 256, np.uint8),)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """What else the machine does changes nothing here."""
+    monkeypatch.setattr("skinclf.inference.sharing.tuner._machine", lambda: (0, 0))
 
 
 def run(*, workers, decode=0.0, network=0.0, count=96, tuner=None):
@@ -131,6 +137,23 @@ def test_with_idle_cores_waiting_is_for_something_else():
     assert stages.network == pytest.approx(0.001)
     assert stages.decode_wait == pytest.approx(0.96 * 0.010)
     assert stages.device == pytest.approx(0.96 * (0.009 - 0.0001))
+
+
+def test_cores_that_other_programs_take_are_not_idle(tmp_path):
+    times = {"images": 1000, "wall": 10, "process": 4, "thread": 1, "seconds": 12, "processor": 2, "here": 2}
+    end = reading(**times, network=9)
+    stages = replace(reading(), machine=(100, 900)).stages(
+        replace(end, machine=(150, 1100)), cores=10, processes=False
+    )
+    assert stages.decode_wait == pytest.approx(0.25 * 0.010)
+    busy = replace(reading(), machine=(100, 900)).stages(
+        replace(end, machine=(100, 1100)), cores=10, processes=False
+    )
+    assert (busy.decode_wait, busy.device) == (0, 0)
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 20 30 400 50 6 7 8 9 9\ncpu0 1 2 3 4\n")
+    assert _machine(stat) == (450, 531)
+    assert _machine(tmp_path / "none") == (0, 0)
 
 
 def test_processes_that_are_too_many_end(image_dir):

@@ -1,8 +1,9 @@
 """Where skinclf stops scaling on many cores: `python benchmarks/scaling.py`.
 
 Stage times are measured here, in processor seconds of one image, and 2 to 64 cores are simulated from them
-(`scaling_model.py`). The part of decoding that holds Python's lock is what is left of a decode worker's processor time
-when the calls that release it, Pillow's decoder and resize, are taken off.
+(`skinclf.inference.sharing.simulation`, which a run takes its number of decode workers from). The part of decoding that
+holds Python's lock is what is left of a decode worker's processor time when the calls that release it, Pillow's decoder
+and resize, are taken off.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import numpy as np
 from common import builtin_model, machine, make_images, make_photographs, markdown
 from compare import write
 from PIL import Image
-from scaling_model import Setting, Stages, best, rate
 
 from skinclf import Predictor, write_predictions
 from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_limits import IN_FLIGHT
 from skinclf.inference.decode_workers import MAX_THREADS, MAX_WORKERS, Decoder
 from skinclf.inference.scorer import ModelScorer, Pixels, Slot
+from skinclf.inference.sharing.simulation import Setting, Stages, best, rate
 
 CORES = (2, 4, 8, 16, 32, 64)
 
@@ -148,43 +149,36 @@ def _submit(*, processes: bool, count: int) -> float:
         decoder.close()
 
 
-def today(cores: int, most: int) -> Setting:
-    """What the command line chooses: one worker per core, at most 16, processes beyond six; one stream per core."""
+def first(cores: int, most: int) -> Setting:
+    """What a run of the command line begins with: one worker per core, at most 16, processes beyond six."""
     workers = min(MAX_WORKERS, cores)
     return Setting(workers=min(workers, most), processes=workers > MAX_THREADS, streams=cores)
 
 
 def table(stages: Stages, most: int) -> tuple[list[list[str]], list[dict[str, Any]]]:
-    """Rows of the table, and the same as JSON types; at most so many pictures are decoded at once."""
+    """Rows of the table, and the same as JSON types; at most so many pictures are decoded at once.
+
+    `threads` is one thread for each core, `first` what a run begins with, `tuned` what it then chooses
+    (`skinclf.inference.sharing.tuner`), and `best` may choose threads instead of processes as well.
+    """
     rows, results = [], []
     for cores in CORES:
         limit = cores / (stages.decode + stages.decode_lock + stages.network)
-        chosen = today(cores, most)
         threads = Setting(workers=min(cores, most), processes=False, streams=cores)
-        now, plain = rate(stages, cores, chosen), rate(stages, cores, threads)
-        setting, top = best(stages, cores, most)
-        rows.append(
-            [
-                str(cores),
-                f"{limit:.0f}",
-                _words(chosen),
-                f"{now:.0f}",
-                f"{now / limit:.0%}",
-                f"{plain:.0f}",
-                _words(setting),
-                f"{top:.0f}",
-                f"{top / limit:.0%}",
-            ]
-        )
-        results.append(
-            {
-                "cores": cores,
-                "limit": round(limit, 1),
-                "today": {**asdict(chosen), "images_per_s": round(now, 1)},
-                "threads": {**asdict(threads), "images_per_s": round(plain, 1)},
-                "best": {**asdict(setting), "images_per_s": round(top, 1)},
-            }
-        )
+        begins = first(cores, most)
+        found = {
+            "threads": (threads, rate(stages, cores, threads)),
+            "first": (begins, rate(stages, cores, begins)),
+            "tuned": best(stages, cores, most, ways=(begins.processes,)),
+            "best": best(stages, cores, most),
+        }
+        cells = [f"{_words(setting)}: {speed:.0f} ({speed / limit:.0%})" for setting, speed in found.values()]
+        rows.append([str(cores), f"{limit:.0f}", *cells])
+        ways = {
+            way: {**asdict(setting), "images_per_s": round(speed, 1)}
+            for way, (setting, speed) in found.items()
+        }
+        results.append({"cores": cores, "limit": round(limit, 1), **ways})
     return rows, results
 
 
@@ -229,21 +223,12 @@ def main(work: Path, output: Path | None) -> None:
             markdown(["stage", "ms"], [[words, f"{1000 * values[key]:.3f}"] for key, words in names.items()])
         )
         rows, results = table(stages, most)
-        header = [
-            "cores",
-            "limit",
-            "chosen today",
-            "images/s",
-            "of it",
-            "threads, one a core",
-            "best",
-            "images/s",
-            "of it",
-        ]
+        header = ["cores", "limit", "threads, one a core", "at first", "tuned", "best"]
         print(f"\nSimulated, images/s:\n\n{markdown(header, rows)}\n")
         for way, words in (
             ("threads", "Threads alone"),
-            ("today", "What is chosen"),
+            ("first", "What a run begins with"),
+            ("tuned", "What a run chooses"),
             ("best", "The best choice"),
         ):
             at = stops(results, way)

@@ -183,19 +183,27 @@ def _cores(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the
             f"JPEGs of {found['files']}. One image takes {ms['decode']} ms of a core to decode and resize and "
             f"{ms['network']} ms for the network; Python's lock is held for {ms['decode_lock']} ms while decoding in "
             f"a thread, or {ms['process_lock']} ms with processes, {ms['network_lock']} ms to start the network and "
-            f"{ms['rows']} ms for its row.\n\n"
+            f"{ms['rows']} ms for its row. {_threads_end(found['cores'])}\n\n"
         )
         rows = []
         for row in found["cores"]:
             cells = [str(row["cores"]), f"{row['limit']:.0f}"]
-            for way in ("threads", "today", "best"):
+            for way in ("threads", "first", "tuned"):
                 rate = row[way]["images_per_s"]
                 cells.append(f"{rate:.0f} ({rate / row['limit']:.0%})")
-            kind = "processes" if row["best"]["processes"] else "threads"
-            rows.append([*cells, f"{row['best']['workers']} {kind}"])
-        header = ("cores", "limit, images/s", "threads, one a core", "what is chosen", "best", "that is")
+            kind = "processes" if row["tuned"]["processes"] else "threads"
+            rows.append([*cells, f"{row['tuned']['workers']} {kind}"])
+        header = ("cores", "limit, images/s", "threads, one a core", "at first", "tuned", "that is")
         parts.append(table(header, rows) + "\n")
     return "".join(parts).rstrip("\n") + "\n"
+
+
+def _threads_end(rows: Sequence[Mapping[str, Any]], share: float = 0.8) -> str:
+    """Where decode threads alone stop scaling."""
+    for row in rows:
+        if row["threads"]["images_per_s"] < share * row["limit"]:
+            return f"Threads alone fall below {share:.0%} of the limit at {row['cores']} cores."
+    return f"Threads alone keep {share:.0%} of the limit at all of these."
 
 
 def _training(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers

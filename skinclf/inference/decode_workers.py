@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 import multiprocessing as mp
-import os
 import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -25,10 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.environment import usable_cores
 from skinclf.errors import ImageError, SkinclfError
 from skinclf.images.decode import ImageSource, admission
 from skinclf.inference.decode_limits import SMALL, DecodeLimits, DecodeMemory, Share
 from skinclf.inference.scorer import Pixels, Prepare, Slot, failure
+from skinclf.inference.sharing.pool import WorkerPool
 
 logger = logging.getLogger("skinclf")
 #: More workers than this become processes, unless `processes` decides.
@@ -41,8 +44,7 @@ _OUT_OF_TIME = int(getattr(signal, "SIGXCPU", 0))
 
 def default_workers() -> int:
     """Default number of decode workers: one per core that this process may use, at most `MAX_WORKERS`."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MAX_WORKERS, usable)
+    return min(MAX_WORKERS, usable_cores())
 
 
 def fill(prepare: Prepare, source: ImageSource, targets: Pixels) -> ImageError | None:
@@ -108,6 +110,23 @@ def _size(layout: tuple[Slot, ...], batch_size: int) -> int:
     return sum(n + -n % 64 for n in sizes)
 
 
+@dataclass(slots=True)
+class Spent:
+    """What decoding took so far, of all workers together.
+
+    Attributes:
+        images: Number of images.
+        seconds: Seconds from the start of each image to its end.
+        processor: Seconds of a core, wherever the image was decoded.
+        here: Seconds of a core in the threads of this process.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    processor: float = 0.0
+    here: float = 0.0
+
+
 class Decoder:
     """A pool of decode workers.
 
@@ -132,12 +151,25 @@ class Decoder:
         self.workers = workers
         self.processes = bool(workers) and (workers > MAX_THREADS if processes is None else processes)
         self._prepare, self._layout, self._limits = prepare, layout, limits
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="skinclf-decode") if workers else None
+        self._pool = WorkerPool(workers, name="skinclf-decode", retire=self._retire) if workers else None
         self._memory = DecodeMemory()
         self._local = threading.local()
         self._here_first = 4 * workers if processes is None else 0
         self._children: list[_Child] = []
         self._buffers: list[Buffer] = []
+        self._spent, self._counting = Spent(), threading.Lock()
+
+    @property
+    def spent(self) -> Spent:
+        """What decoding took so far."""
+        with self._counting:
+            return replace(self._spent)
+
+    def resize(self, workers: int) -> None:
+        """Change the number of workers, where there are any; they stay threads, or processes."""
+        if self._pool is not None:
+            self._pool.resize(workers)
+            self.workers = workers
 
     def buffer(self, batch_size: int) -> Buffer:
         """A new batch buffer that the workers can write to."""
@@ -153,16 +185,33 @@ class Decoder:
         if self._pool is not None:
             self._here_first -= 1
             work = self._remote if self.processes and self._here_first < 0 else self._here
-            return self._pool.submit(work, source, buffer, index)
+            return self._pool.submit(self._counted, work, source, buffer, index)
         done: Future[ImageError | None] = Future()
-        done.set_result(self._here(source, buffer, index))
+        done.set_result(self._here(source, buffer, index)[0])
         return done
 
-    def _here(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
-        with self._memory.share() as share, admission(share.ask):
-            return fill(self._prepare, source, buffer.at(index))
+    def _counted(
+        self,
+        work: Callable[[ImageSource, Buffer, int], tuple[ImageError | None, float]],
+        source: ImageSource,
+        buffer: Buffer,
+        index: int,
+    ) -> ImageError | None:
+        start, mine = time.perf_counter(), time.thread_time()
+        error, elsewhere = work(source, buffer, index)
+        here, seconds = time.thread_time() - mine, time.perf_counter() - start
+        with self._counting:
+            self._spent.images += 1
+            self._spent.seconds += seconds
+            self._spent.processor += here + elsewhere
+            self._spent.here += here
+        return error
 
-    def _remote(self, source: ImageSource, buffer: Buffer, index: int) -> ImageError | None:
+    def _here(self, source: ImageSource, buffer: Buffer, index: int) -> tuple[ImageError | None, float]:
+        with self._memory.share() as share, admission(share.ask):
+            return fill(self._prepare, source, buffer.at(index)), 0.0
+
+    def _remote(self, source: ImageSource, buffer: Buffer, index: int) -> tuple[ImageError | None, float]:
         """Let this thread's process decode an image; a process that dies is replaced, once per image."""
         code: int | None = None
         for _ in range(2):
@@ -179,18 +228,23 @@ class Decoder:
                 self._local.child = None
                 logger.warning("A decode process died (exit code %s); it is replaced.", code)
                 if self._limits is not None and code == -_OUT_OF_TIME:
-                    return ImageError(
-                        "too_large",
-                        f"{source!s:.200}: decoding takes more than {self._limits.seconds} seconds.",
-                    )
-        return ImageError(
-            "worker_died", f"{source!s:.200}: the process that decoded it died twice (exit code {code})."
-        )
+                    text = f"{source!s:.200}: decoding takes more than {self._limits.seconds} seconds."
+                    return ImageError("too_large", text), 0.0
+        text = f"{source!s:.200}: the process that decoded it died twice (exit code {code})."
+        return ImageError("worker_died", text), 0.0
+
+    def _retire(self) -> None:
+        """End the process of a thread that is no longer needed."""
+        child: _Child | None = getattr(self._local, "child", None)
+        if child is not None:
+            self._local.child = None
+            self._children.remove(child)
+            child.stop()
 
     def close(self) -> None:
         """Stop the workers and free the buffers; what is not started is dropped."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.close()
         for child in self._children:
             child.stop()
         for buffer in self._buffers:
@@ -219,8 +273,13 @@ class _Child:
                 "the `if __name__ == '__main__':` guard; or use threads (`processes=False`)."
             )
 
-    def decode(self, source: ImageSource, buffer: Buffer, index: int, share: Share) -> ImageError | None:
+    def decode(
+        self, source: ImageSource, buffer: Buffer, index: int, share: Share
+    ) -> tuple[ImageError | None, float]:
         """Let the process decode one image; it asks for the memory of a large one.
+
+        Returns:
+            The failure or None, and the seconds of a core that the process took.
 
         Raises:
             EOFError: The process died.
@@ -228,14 +287,15 @@ class _Child:
         """
         name = buffer.memory.name if buffer.memory else ""
         self._pipe.send((source, name, len(buffer.arrays[0]), index))
-        reply: BaseException | int | None = self._pipe.recv()
+        reply: int | tuple[BaseException | None, float] = self._pipe.recv()
         while isinstance(reply, int):
             share.ask(reply)
             self._pipe.send(True)
             reply = self._pipe.recv()
-        if reply is None or isinstance(reply, ImageError):
-            return reply
-        raise reply
+        error, seconds = reply
+        if error is None or isinstance(error, ImageError):
+            return error, seconds
+        raise error
 
     def stop(self) -> int | None:
         """End the process and return its exit code."""
@@ -273,12 +333,13 @@ def _serve(pipe: Connection, prepare: Prepare, layout: tuple[Slot, ...], limits:
         if limits is not None:
             limits.limit_time()
         reply: BaseException | None
+        start = time.thread_time()
         try:
             with admission(ask):
                 reply = fill(prepare, source, known[name].at(index))
         except Exception as error:
             reply = error
         del source
-        pipe.send(reply)
+        pipe.send((reply, time.thread_time() - start))
     for buffer in known.values():
         buffer.release()

@@ -23,8 +23,9 @@ from typing import Any, Generic, TypeVar
 
 from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource
-from skinclf.inference.decode_workers import Buffer, Decoder
+from skinclf.inference.decode_workers import Buffer, Decoder, default_workers
 from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer
+from skinclf.inference.sharing.tuner import NetworkSpent, Sharing, Tuner
 
 logger = logging.getLogger("skinclf")
 #: Batches in flight: one in the network, one decoded and staged, one being decoded.
@@ -36,12 +37,17 @@ K = TypeVar("K")
 
 @dataclass(slots=True)
 class Times:
-    """Seconds that the run waited for each of its parts; the largest names the bottleneck."""
+    """Seconds that the run waited for each of its parts; the largest names the bottleneck.
+
+    Attributes:
+        sharing: How decode workers and the network share the machine, once that is chosen.
+    """
 
     inputs: float = 0.0
     decode: float = 0.0
     network: float = 0.0
     write: float = 0.0
+    sharing: Sharing | None = None
 
     @contextmanager
     def add(self, part: str) -> Iterator[None]:
@@ -89,11 +95,12 @@ def stream(
     scorer: Scorer,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
     processes: bool | None = None,
     continued: bool = False,
     times: Times | None = None,
     beside: Callable[[Sequence[K], int], Pixels] | None = None,
+    tuner: Tuner | None = None,
 ) -> Iterator[Batch[K]]:
     """Score inputs lazily, in order.
 
@@ -102,21 +109,28 @@ def stream(
             slot (an input that needs no scoring). Consumed at most `DEPTH` batches ahead.
         scorer: Turns images into probabilities.
         batch_size: Images per call of the network.
-        workers: Decode workers; 0 does everything in the calling thread.
+        workers: Decode workers; 0 does everything in the calling thread; None: `default_workers`, then as `tuner` says.
         processes: Whether the workers are processes; None: threads up to `decode_workers.MAX_THREADS`.
         continued: These inputs are part of a larger run, so that even a single one takes a whole batch.
         times: Where waiting is counted.
         beside: Gives the arrays that go with the images of a batch, from their keys and the size of the batch; see
             `Scorer.encodings`.
+        tuner: Chooses another number of workers once the first images are measured; None keeps a stated number.
 
     Raises:
         SkinclfError: The network or a worker cannot go on.
     """
     times = times or Times()
+    if workers is None:
+        workers, tuner = default_workers(), tuner or Tuner()
     decoder = Decoder(scorer.prepare, scorer.layout, workers=workers, processes=processes)
     network = Network(scorer, threaded=workers > 0, beside=beside)
     try:
-        yield from _pipeline(inputs, decoder, network, batch_size, times, continued=continued)
+        for batch in _pipeline(inputs, decoder, network, batch_size, times, continued=continued):
+            yield batch
+            if tuner is not None:
+                tuner.after_batch(len(batch.keys), decoder, network.spent, batch_size=batch_size)
+                times.sharing = tuner.sharing
     finally:
         network.close()
         decoder.close()
@@ -188,6 +202,7 @@ class Network:
         self._stager = ThreadPoolExecutor(1, thread_name_prefix="skinclf-stage") if threaded else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="skinclf-network") if threaded else None
         self._limit: int | None = None
+        self.spent = NetworkSpent()
 
     def submit(self, job: _Job[K]) -> None:
         """Start scoring a decoded batch."""
@@ -217,8 +232,14 @@ class Network:
 
     def score(self, batch: Pixels) -> ScoredBatch:
         """Scores of a batch; halves it, for good, when the device's memory does not hold it."""
+        start, n = time.perf_counter(), len(batch[0])
+        scored = self._parts(batch, n)
+        self.spent.seconds += time.perf_counter() - start
+        self.spent.images += n
+        return scored
+
+    def _parts(self, batch: Pixels, n: int) -> ScoredBatch:
         while True:
-            n = len(batch[0])
             step = min(n, self._limit or n)
             try:
                 parts = [self._scorer.score(tuple(a[i : i + step] for a in batch)) for i in range(0, n, step)]

@@ -85,7 +85,8 @@ class Predictor:
             precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
             batch_size: Images per call of the network; None: 16 on a CPU (more on one with many cores), 128 on an
                 accelerator. Halved when memory runs out.
-            workers: Number of decode workers; 0 decodes in the calling thread; None: one per core, at most 16.
+            workers: Number of decode workers; 0 decodes in the calling thread; None: one per core, at most 16, and in a
+                long run as many as are measured to be needed.
             processes: Whether workers are processes, which scale to many cores and survive an image that
                 kills its decoder; None: beyond 6 workers. Scripts then need the `__main__` guard.
             embeddings: Whether to return the inputs of the last layer too (`Prediction.embedding`).
@@ -133,7 +134,7 @@ class Predictor:
             )
         self._scorer = scorer
         self._batch_size = batch_size
-        self._workers = default_workers() if workers is None else workers
+        self._workers = workers
         self._processes = processes
         self._spec = scorer.spec
         self._metadata: JoinedMetadata | None = None
@@ -255,8 +256,8 @@ class Predictor:
 
     @property
     def workers(self) -> int:
-        """Number of decode workers."""
-        return self._workers
+        """Number of decode workers, where none was given the one that a run begins with."""
+        return default_workers() if self._workers is None else self._workers
 
     @overload
     def predict(self, source: ImageSource, *, metadata: Metadata | None = None) -> Prediction: ...  # type: ignore[overload-overlap]

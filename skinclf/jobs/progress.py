@@ -94,6 +94,7 @@ class Summary:
                 "seconds": round(self.seconds, 3),
                 "images_per_second": round(self.images_per_second, 2),
                 "waited_for": {k: round(v, 3) for k, v in self.times.shares().items()},
+                "workers": None if self.times.sharing is None else self.times.sharing.to_dict(),
             },
         }
 

@@ -45,6 +45,21 @@ def intact(folder: Path) -> bool:
     return False
 
 
+def read_intact(folder: Path, name: str) -> bytes | None:
+    """A file of an artefact, the very bytes whose hash is as recorded; None, and the artefact removed, otherwise."""
+    if not folder.is_dir():
+        return None
+    try:
+        data = (folder / name).read_bytes()
+        hashes = json.loads((folder / _HASHES).read_text(encoding="utf-8"))
+        if hashes[name] == hashlib.sha256(data).hexdigest():
+            return data
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # as damaged as a file with another hash
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
 def publish(folder: Path, build: Callable[[Path], None]) -> bool:
     """Fill a cache folder atomically; two processes may race, one wins.
 

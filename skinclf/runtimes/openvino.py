@@ -24,7 +24,13 @@ from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 from skinclf.runtimes.direct_graph import direct_graph, has_direct_graph
 from skinclf.runtimes.int8 import quantized_network
-from skinclf.runtimes.ready_graph import has_ready_graph, read_ready_graph
+from skinclf.runtimes.ready_graph import (
+    compiled_folder,
+    has_ready_graph,
+    keep_compiled,
+    read_compiled,
+    read_ready_graph,
+)
 
 # What is not quantised in an int8 network stays float32.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
@@ -81,23 +87,33 @@ class OpenVinoRuntime(Runtime):
                 f"This processor has no {self.precision} arithmetic; use `precision='fp32'`.",
                 parameter="precision",
             )
-        quantised = self.precision == "int8"
-        graph = core.read_model(quantized_network(model)) if quantised else network_graph(core, model)
-        if embeddings:
-            graph.add_outputs([_last_inputs(graph, model.spec.name)])
-        self.gives_embeddings = embeddings
-        size = (model.spec.preprocess.height, model.spec.preprocess.width)
-        shapes: dict[int, list[int]] = {0: [1, *size, 3]}
-        if model.spec.encoding is not None:
-            shapes[1] = [1, model.spec.encoding.width]
-        graph.reshape(shapes)
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-        self._compiled = core.compile_model(graph, "CPU", hints)
+        self.gives_embeddings = embeddings
+        plain = self.precision != "int8" and not embeddings
+        folder = compiled_folder(core, model, hints) if plain else None
+        self._compiled = None if folder is None else read_compiled(core, model, folder, hints)
+        if self._compiled is None:
+            self._compiled = core.compile_model(self._graph(core, model), "CPU", hints)
+            if folder is not None:
+                keep_compiled(self._compiled, folder)
         self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         # Twice: a stream finds its next image waiting, however busy Python is with decoding.
         self._queue = ov.AsyncInferQueue(self._compiled, 2 * self.streams)
         self._widths = [int(np.prod(output.shape[1:])) for output in self._compiled.outputs]
         self._dtype = model.spec.preprocess.pixel_dtype
+
+    def _graph(self, core: Any, model: LoadedModel) -> Any:
+        """The network for one image, with the outputs that are asked for."""
+        quantised = self.precision == "int8"
+        graph = core.read_model(quantized_network(model)) if quantised else network_graph(core, model)
+        if self.gives_embeddings:
+            graph.add_outputs([_last_inputs(graph, model.spec.name)])
+        size = (model.spec.preprocess.height, model.spec.preprocess.width)
+        shapes: dict[int, list[int]] = {0: [1, *size, 3]}
+        if model.spec.encoding is not None:
+            shapes[1] = [1, model.spec.encoding.width]
+        graph.reshape(shapes)
+        return graph
 
     def run(
         self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
@@ -154,8 +170,9 @@ def need_openvino() -> Any:
     Raises:
         DeviceError: OpenVINO is not installed.
     """
+    known = "openvino" in sys.modules
     try:
-        with no_statistics():
+        with no_statistics(), _hidden() if known else _hidden("openvino.tools.ovc"):
             import openvino
     except ImportError:
         raise DeviceError(
@@ -163,7 +180,20 @@ def need_openvino() -> Any:
             "elsewhere use `runtime='torch'`.",
             parameter="runtime",
         ) from None
+    if not known and not hasattr(openvino, "convert_model"):
+        openvino.__getattr__ = _converter
     return openvino
+
+
+def _converter(name: str) -> Any:
+    """`openvino.convert_model`, imported when it is first asked for: the converter is half of OpenVINO's import."""
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    with no_statistics():
+        import openvino
+        from openvino.tools.ovc import convert_model
+    openvino.convert_model = convert_model
+    return convert_model
 
 
 @contextmanager
@@ -173,16 +203,23 @@ def no_statistics() -> Iterator[None]:
     # `opt_in_out`, and both go without where it cannot be imported. The variables that they also heed (`CI`, and for
     # NNCF `NNCF_CI`) declare the process a CI job, which other libraries would believe as well. None in `sys.modules`
     # is how the import system marks a module that must not be found.
-    name = "openvino_telemetry"
-    before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]
+    with _hidden("openvino_telemetry"):
+        yield
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Modules that cannot be imported meanwhile; afterwards all is as it was."""
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
 
 
 def network_graph(core: Any, model: LoadedModel) -> Any:

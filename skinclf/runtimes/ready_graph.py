@@ -4,6 +4,11 @@
 constants. The weights themselves stay in one place: they are read from `model.safetensors`, and a graph made for
 other weights or other preprocessing is refused. Only built-in models are read this way: operations from elsewhere
 could compute something else than their weights say.
+
+Compiling it takes longer than everything else at start, so that the compiled network is kept between runs. What
+OpenVINO exports is bound to the weights, the graph, the versions, the processor and its number of cores, with its hash
+beside it. It never answers for weights that were not read and hashed now, and computes the same bits as a network
+compiled now.
 """
 
 from __future__ import annotations
@@ -11,6 +16,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,15 +27,21 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import numpy.typing as npt
 
+from skinclf._utils.environment import usable_cores
 from skinclf._utils.files import replace_file
 from skinclf.errors import ModelError
 from skinclf.models.bundle import WEIGHTS
 from skinclf.models.loaded import LoadedModel
+from skinclf.runtimes.cache import artefact_folder, publish, read_intact
+
+logger = logging.getLogger("skinclf")
 
 GRAPH, PLACES = "openvino.xml", "openvino.json"
 _SCHEMA = 1
 #: Shorter constants (axes, shapes, scalars) are kept as they are.
 _LEAST = 16
+_COMPILED = "network.blob"
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 def has_ready_graph(model: LoadedModel) -> bool:
@@ -55,9 +69,7 @@ def read_ready_graph(core: Any, model: LoadedModel) -> Any:
 
     folder = _folder(model)
     model.check_weights()
-    places, graph = _places(folder), (folder / GRAPH).read_bytes()
-    if hashlib.sha256(graph).hexdigest() != places["graph_sha256"]:
-        raise ModelError(f"{folder / GRAPH}: the file is damaged. Install skinclf again.")
+    places, graph = _places(folder), _operations(folder)
     constants = np.zeros(places["bytes"], np.uint8)
     rest = base64.b64decode(places["rest"])
     tensors = _tensors(folder / WEIGHTS)
@@ -70,6 +82,16 @@ def read_ready_graph(core: Any, model: LoadedModel) -> Any:
             piece = tensors[name].astype(np.float32, copy=False).reshape(-1).view(np.uint8)
         constants[offset : offset + size] = piece
     return core.read_model(graph, ov.Tensor(constants))
+
+
+def ready_graph_hash(model: LoadedModel) -> str:
+    """SHA-256 of the operations and of where the weights go, for a model that has a ready graph.
+
+    Raises:
+        ModelError: The graph is damaged.
+    """
+    folder = _folder(model)
+    return hashlib.sha256(_operations(folder) + (folder / PLACES).read_bytes()).hexdigest()
 
 
 def write_ready_graph(model: LoadedModel, graph: Any) -> tuple[Path, Path]:
@@ -122,6 +144,68 @@ def write_ready_graph(model: LoadedModel, graph: Any) -> tuple[Path, Path]:
     return folder / GRAPH, folder / PLACES
 
 
+def compiled_folder(core: Any, model: LoadedModel, hints: Mapping[str, str]) -> Path | None:
+    """Folder for the compiled network of a built-in model; None for other models, which are not kept.
+
+    Args:
+        core: An `openvino.Core`.
+        model: A model.
+        hints: Options of the compiler.
+
+    Raises:
+        ModelError: The model's graph is damaged.
+    """
+    import openvino as ov
+
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not has_ready_graph(model) or "EXPORT_IMPORT" not in able:
+        return None
+    return artefact_folder(
+        model.spec,
+        "openvino-compiled",
+        version=ov.__version__,
+        graph=ready_graph_hash(model),
+        processor=f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {_instructions()}",
+        able=" ".join(sorted(able)),
+        cores=str(usable_cores()),
+        **hints,
+    )
+
+
+def read_compiled(core: Any, model: LoadedModel, folder: Path, hints: Mapping[str, str]) -> Any | None:
+    """The compiled network that was kept in a folder; None where there is none, or none that can be read.
+
+    Args:
+        core: An `openvino.Core`.
+        model: The model that `folder` belongs to.
+        folder: Folder of `compiled_folder`.
+        hints: Options of the compiler.
+
+    Raises:
+        ModelError: The weights are missing, damaged or replaced.
+    """
+    model.check_weights()
+    data = read_intact(folder, _COMPILED)
+    if data is None:
+        return None
+    try:
+        return core.import_model(data, "CPU", dict(hints))
+    except RuntimeError as error:
+        logger.debug("The compiled network in %s cannot be read: %s", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def keep_compiled(network: Any, folder: Path) -> None:
+    """Keep a compiled network for later runs, where its folder can be written."""
+    data = network.export_model().getvalue()
+
+    def build(partial: Path) -> None:
+        (partial / _COMPILED).write_bytes(data)
+
+    publish(folder, build)
+
+
 def _made_for(model: LoadedModel) -> dict[str, str | None]:
     spec = model.spec
     return {"weights_sha256": spec.weights_sha256, "preprocess": spec.preprocess.fingerprint}
@@ -130,6 +214,13 @@ def _made_for(model: LoadedModel) -> dict[str, str | None]:
 def _places(folder: Path) -> dict[str, Any]:
     places: dict[str, Any] = json.loads((folder / PLACES).read_text(encoding="utf-8"))
     return places
+
+
+def _operations(folder: Path) -> bytes:
+    graph = (folder / GRAPH).read_bytes()
+    if hashlib.sha256(graph).hexdigest() != _places(folder)["graph_sha256"]:
+        raise ModelError(f"{folder / GRAPH}: the file is damaged. Install skinclf again.")
+    return graph
 
 
 def _folder(model: LoadedModel) -> Path:
@@ -153,3 +244,13 @@ def _constants(graph: bytes) -> set[tuple[int, int]]:
         if layer.get("type") == "Const"
         for data in layer.iter("data")
     }
+
+
+def _instructions() -> str:
+    """Hash of the instruction sets of the first core: virtual machines hide them behind one and the same name."""
+    try:
+        with _PROCESSOR.open(encoding="utf-8", errors="replace") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = ""
+    return hashlib.sha256(flags.encode()).hexdigest()[:16]

@@ -5,14 +5,16 @@ Threads of decoding, streams of the network and the thread that writes rows shar
 - cores are shared evenly among all that have work (processor sharing); every core is as fast as those that were
   measured, so memory bandwidth and clock speeds that fall under load are left out, and the figures are upper ones;
 - the lock goes to whoever waited longest;
+- waiting for a disk, and computation on an accelerator, take neither a core nor the lock;
 - a batch is scored when all of its images are decoded and the batch before it is scored, three batches are in flight,
   and a batch's rows are written before the next one takes its buffer, as in `skinclf/inference/engine.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 DEPTH = 3
@@ -31,6 +33,8 @@ class Stages:
         network: The network.
         network_lock: Start of the network in Python, under the lock.
         rows: Engine, prediction and row of the table in Python, under the lock.
+        decode_wait: Waiting of a decode worker, as for a disk, on no core.
+        device: Computation on an accelerator, or other waiting of the network, on no core.
     """
 
     decode: float
@@ -39,11 +43,18 @@ class Stages:
     network: float
     network_lock: float
     rows: float
+    decode_wait: float = 0.0
+    device: float = 0.0
 
     @property
     def whole(self) -> float:
         """Seconds of one core for everything that an image needs in threads."""
         return self.decode + self.decode_lock + self.network + self.network_lock + self.rows
+
+    def workers(self, cores: int) -> float:
+        """Decode workers that are at work at a time, where all cores are busy or the accelerator is."""
+        fastest = min(cores / max(self.whole, 1e-9), 1 / self.device if self.device else math.inf)
+        return fastest * (self.decode + self.decode_lock + self.decode_wait)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +68,29 @@ class Setting:
 
 @dataclass(slots=True)
 class _Run:
-    """A part of an actor's work that takes a core; `lock` needs Python's lock first."""
+    """A part of an actor's work: on a core, under Python's lock where `lock` says so; or, `off` the cores, waiting."""
 
     seconds: float
     lock: bool = False
+    off: bool = False
 
 
 Actor = Generator[_Run | Callable[[], bool], None, None]
 
 
-def rate(stages: Stages, cores: int, setting: Setting, *, batches: int = 16) -> float:
-    """Images per second of a long run, start and end left out."""
-    size = max(LEAST_BATCH, PER_STREAM * setting.streams)
+def rate(
+    stages: Stages, cores: int, setting: Setting, *, batches: int = 16, size: int | None = None
+) -> float:
+    """Images per second of a long run, start and end left out.
+
+    Args:
+        stages: Seconds of each stage.
+        cores: Number of cores.
+        setting: Workers and streams.
+        batches: Batches to simulate.
+        size: Images of a batch; None: as `Runtime.preferred_batch_size`.
+    """
+    size = size or max(LEAST_BATCH, PER_STREAM * setting.streams)
     state = _State(size, batches)
     actors = [
         *(_decoder(state, stages, setting) for _ in range(setting.workers)),
@@ -118,6 +140,8 @@ def _decoder(state: _State, stages: Stages, setting: Setting) -> Actor:
             return
         batch = state.taken // state.size
         state.taken += 1
+        if stages.decode_wait:
+            yield _Run(stages.decode_wait, off=True)
         if setting.processes:
             yield _Run(stages.process_lock, lock=True)
             yield _Run(stages.decode + stages.decode_lock)
@@ -136,6 +160,8 @@ def _stream(state: _State, stages: Stages) -> Actor:
         state.started += 1
         yield _Run(stages.network_lock, lock=True)
         yield _Run(stages.network)
+        if stages.device:
+            yield _Run(stages.device, off=True)
         state.scored[batch] += 1
 
 
@@ -151,6 +177,7 @@ def _writer(state: _State, stages: Stages) -> Actor:
 def _simulate(actors: list[Actor], cores: int, state: _State) -> None:
     """Let actors run until all have ended."""
     left: dict[int, float] = {}
+    off: set[int] = set()
     holder: int | None = None
     queue: deque[tuple[int, float]] = deque()
     waiting: dict[int, Callable[[], bool]] = {}
@@ -168,6 +195,8 @@ def _simulate(actors: list[Actor], cores: int, state: _State) -> None:
                 queue.append((number, step.seconds))
             else:
                 left[number] = step.seconds
+                if step.off:
+                    off.add(number)
             # What this actor has done may be what others wait for.
             woken = [other for other, condition in waiting.items() if condition()]
             for other in woken[:1]:
@@ -178,30 +207,53 @@ def _simulate(actors: list[Actor], cores: int, state: _State) -> None:
             left[holder] = seconds
         if not left:
             break
-        speed = min(1.0, cores / len(left))
-        soonest = min(left.values())
-        state.now += soonest / speed
-        for number in [n for n, seconds in left.items() if seconds <= soonest + 1e-12]:
+        on = [number for number in left if number not in off]
+        speed = min(1.0, cores / len(on)) if on else 1.0
+        passed = min(seconds if number in off else seconds / speed for number, seconds in left.items())
+        state.now += passed
+        for number in left:
+            left[number] -= passed if number in off else passed * speed
+        for number in [n for n, seconds in left.items() if seconds <= 1e-12]:
             del left[number]
+            off.discard(number)
             ready.append(number)
             if number == holder:
                 holder = None
-        for number in left:
-            left[number] -= soonest
 
 
-def best(stages: Stages, cores: int, most: int = 1000) -> tuple[Setting, float]:
-    """The fastest setting among threads and processes and a few numbers of workers, at most so many."""
-    share = (stages.decode + stages.decode_lock) / stages.whole
-    numbers = {1, max(1, round(cores * share)), max(1, round(1.5 * cores * share)), cores}
+def best(
+    stages: Stages,
+    cores: int,
+    most: int = 1000,
+    *,
+    ways: Sequence[bool] = (False, True),
+    streams: int | None = None,
+    batches: int = 16,
+    size: int | None = None,
+) -> tuple[Setting, float]:
+    """The fastest setting among a few numbers of workers, of equals the plainest: threads, then fewer workers.
+
+    Args:
+        stages: Seconds of each stage.
+        cores: Number of cores; there are never more workers.
+        most: Most workers.
+        ways: Whether workers may be threads (False), processes (True), or both.
+        streams: Streams of the network; None: one for each core.
+        batches: Batches to simulate.
+        size: Images of a batch; None: as `Runtime.preferred_batch_size`.
+
+    Returns:
+        The setting, and its images per second.
+    """
+    needed = stages.workers(cores)
+    numbers = {1, max(1, round(needed)), max(1, round(1.5 * needed)), cores}
     settings = [
-        Setting(workers=workers, processes=processes, streams=cores)
+        Setting(workers=workers, processes=processes, streams=streams or cores)
         for workers in sorted({min(n, most) for n in numbers if n <= cores})
-        for processes in (False, True)
+        for processes in ways
     ]
-    found = [(setting, rate(stages, cores, setting)) for setting in settings]
+    found = [(setting, rate(stages, cores, setting, batches=batches, size=size)) for setting in settings]
     top = max(speed for _, speed in found)
-    # The plainest among equals: threads before processes, then fewer workers.
     return min(
         (item for item in found if item[1] >= 0.98 * top),
         key=lambda item: (item[0].processes, item[0].workers),

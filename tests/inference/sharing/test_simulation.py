@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from scaling_model import Setting, Stages, best, rate
+from skinclf.inference.sharing.simulation import Setting, Stages, best, rate
 
 FREE = Stages(decode=0.004, decode_lock=0.0, process_lock=0.0, network=0.006, network_lock=0.0, rows=0.0)
 
@@ -43,3 +39,20 @@ def test_processes_are_chosen_where_the_lock_shows() -> None:
     stages = replace(FREE, decode_lock=0.001, process_lock=0.0001)
     assert not best(stages, 2)[0].processes
     assert best(stages, 32)[0].processes
+
+
+def test_waiting_for_a_disk_takes_no_core() -> None:
+    stages = replace(FREE, decode=0.001, network=0.001, decode_wait=0.020)
+    assert rate(stages, 8, Setting(workers=4, processes=False, streams=8)) == pytest.approx(
+        4 / 0.021, rel=0.03
+    )
+    setting, top = best(stages, 8, ways=(False,))
+    assert setting.workers == 8
+    assert top == pytest.approx(8 / 0.021, rel=0.03)
+
+
+def test_an_accelerator_is_the_limit_and_a_few_workers_keep_it_busy() -> None:
+    stages = replace(FREE, network=0.0, device=0.002)
+    setting, top = best(stages, 16, ways=(False,), streams=1)
+    assert top == pytest.approx(1 / 0.002, rel=0.03)
+    assert 2 <= setting.workers <= 3

@@ -17,6 +17,8 @@ from PIL import Image
 from skinclf._utils.arrays import Float32
 from skinclf.inference.gate.artefacts import MARKS, MARKS_SIDE, ink_share, thin_marks
 
+#: Version of the measures and of how they are weighed; a gate that was fitted under another one is refused.
+MEASURES = 1
 #: Shorter side of a picture as it is measured, in pixels; a longer side stops at four times as much.
 SIDE = 150
 #: Measures by name, in the order of their array.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import MismatchError, ModelError
 from skinclf.inference.gate.familiarity import Calibration, Gaussian
-from skinclf.inference.gate.picture import BLOCKS, NAMES
+from skinclf.inference.gate.picture import BLOCKS, MEASURES, NAMES
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
@@ -84,6 +84,7 @@ class Gate:
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays to store."""
         return {
+            "measures": np.asarray([MEASURES], np.int32),
             **{f"features.{key}": value for key, value in self.features.tensors().items()},
             **{f"{block}.{k}": v for block, g in self.looks.items() for k, v in g.tensors().items()},
             **self.calibration.tensors(),

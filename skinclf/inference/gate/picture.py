@@ -17,6 +17,8 @@ from PIL import Image
 from skinclf._utils.arrays import Float32
 from skinclf.inference.gate.artefacts import MARKS, MARKS_SIDE, ink_share, thin_marks
 
+#: Version of the measures and of how they are weighed; a gate that was fitted under another one is refused.
+MEASURES = 1
 #: Shorter side of a picture as it is measured, in pixels; a longer side stops at four times as much.
 SIDE = 150
 #: Measures by name, in the order of their array.
@@ -58,7 +60,7 @@ def measure(picture: Image.Image, *, marks: bool = True) -> Float32:
     rgb = np.ascontiguousarray(np.asarray(colours).transpose(2, 0, 1))
     least = np.minimum(np.minimum(rgb[0], rgb[1]), rgb[2])
     chroma = np.maximum(np.maximum(rgb[0], rgb[1]), rgb[2]) - least
-    light = rgb.mean(axis=0, dtype=np.float32)
+    light = (rgb[0].astype(np.float32) + rgb[1] + rgb[2]) / np.float32(3)
     values = (
         min(picture.size),
         rgb[:, ::2, ::2].std(axis=(1, 2), dtype=np.float32).max(),
@@ -135,9 +137,15 @@ def _focus(grey: _Bytes) -> float:
 def _uneven(light: Float32) -> float:
     """Fall of brightness from one side to the other, as a share of the mean, by a plane through tiles."""
     tiles = _tile_means(light, _TILE // _COARSE)
-    rows, cols = (np.linspace(-0.5, 0.5, n) for n in tiles.shape)
+    rows, cols = map(_positions, tiles.shape)
     down, across = tiles.mean(axis=1) @ rows / (rows @ rows), tiles.mean(axis=0) @ cols / (cols @ cols)
     return float(np.hypot(down, across) / max(float(tiles.mean()), 1.0))
+
+
+@lru_cache(maxsize=64)
+def _positions(count: int) -> npt.NDArray[np.float64]:
+    """Places of so many tiles between one side and the other, -0.5 to 0.5."""
+    return np.linspace(-0.5, 0.5, count)
 
 
 def _tile_means(values: Float32, size: int) -> Float32:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from skinclf._utils.files import replace_file, writing
-from skinclf.errors import InvalidArgumentError, ModelError
+from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.inference.gate.familiarity import Calibration, Gaussian
 from skinclf.inference.gate.gate import Gate
 from skinclf.inference.gate.mode import GateMode
-from skinclf.inference.gate.picture import BLOCKS
+from skinclf.inference.gate.picture import BLOCKS, MEASURES
 from skinclf.models.bundle import GATE, read_spec, write_spec
 from skinclf.models.loaded import LoadedModel
 
@@ -60,7 +60,7 @@ def read_gate(model: LoadedModel) -> Gate | None:
 
     Raises:
         ModelError: The file is missing, damaged, or not the one that the configuration records.
-        MismatchError: The gate was made for another model.
+        MismatchError: The gate was made for another model, or with other measures of a picture.
     """
     record = model.spec.gate
     if not record or model.folder is None:
@@ -97,6 +97,14 @@ def _parsed(data: bytes, record: Any, path: Path) -> Gate:
     if not 0 < alpha < 1 or not made_from.get("weights_sha256"):
         raise ModelError(
             f"{path}: an image gate has an `alpha` between 0 and 1, and names the weights of its model."
+        )
+    version = tensors["measures"].tolist() if "measures" in tensors else None
+    if version != [MEASURES]:
+        kept = "no version" if version is None else f"version {', '.join(map(str, version))}"
+        raise MismatchError(
+            f"{path}: fitted with {kept} of the measures of a picture, and this skinclf has version {MEASURES}; fit "
+            "the gate again (`skinclf.inference.gate.fit_gate`), or use `gate='off'`.",
+            parameter="gate",
         )
     return Gate(
         features=Gaussian.from_tensors(tensors, "features"),

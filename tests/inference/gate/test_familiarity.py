@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -36,6 +40,32 @@ def test_fewer_components_keep_what_is_far_far():
     gaussian = fit_gaussian(cloud(400, seed=0), scaled=True, components=8)
     assert gaussian.basis.shape == (40, 8)
     assert gaussian.distance(cloud(30, seed=1) + 50).min() > gaussian.distance(cloud(30, seed=1)).max()
+
+
+def test_a_distance_does_not_depend_on_the_other_images():
+    gaussian, new = fit_gaussian(cloud(400, seed=0), scaled=True), cloud(30, seed=1)
+    together = gaussian.distance(new)
+    assert [gaussian.distance(row[None])[0] for row in new] == together.tolist()
+
+
+def test_distances_are_computed_in_the_calling_thread_alone():
+    # Threads of a BLAS library that spin between batches cost a third of a run.
+    code = (
+        "import time, numpy as np\n"
+        "from skinclf.inference.gate.familiarity import Gaussian\n"
+        "x = np.random.default_rng(0).normal(size=(64, 1280)).astype(np.float32)\n"
+        "one = np.ones(1280, np.float32)\n"
+        "g = Gaussian(one, one, x[:, :128].repeat(20, axis=0), one[:128], 1.0)\n"
+        "g.distance(x)\n"
+        "whole, own = time.process_time(), time.thread_time()\n"
+        "for _ in range(20):\n"
+        "    g.distance(x)\n"
+        "print(time.process_time() - whole, time.thread_time() - own)\n"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    whole, own = map(float, run.stdout.split())
+    assert whole < 1.2 * own + 0.01
 
 
 def test_p_values_are_conformal():

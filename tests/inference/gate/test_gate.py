@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load, save
 from support.overlays import clean_lesion, hair
 
 from skinclf import Predictor
 from skinclf.errors import ImageError, InvalidArgumentError, MismatchError, ModelError
 from skinclf.inference.gate import fit_gate, read_gate, write_gate
 from skinclf.inference.gate.fit import malignant_images
+from skinclf.inference.gate.picture import MEASURES
 from skinclf.jobs.output import Output
 from skinclf.jobs.run import write_predictions
 from skinclf.jobs.shards import Shard
@@ -196,6 +199,24 @@ def test_a_gate_of_another_model_is_refused(gated_bundle, gated_copy, tiny_bundl
     changed = spec.replace(preprocess=load_model(tiny_bundle).spec.preprocess.__class__())
     with pytest.raises(MismatchError, match="preprocessing"):
         gate.check(changed)
+
+
+@pytest.mark.parametrize(("version", "said"), [(None, "no version"), (0, "version 0"), (2, "version 2")])
+def test_a_gate_of_other_measures_is_refused(gated_copy, images, version, said):
+    path = gated_copy / "gate.safetensors"
+    tensors = load(path.read_bytes())
+    assert tensors.pop("measures").tolist() == [MEASURES]
+    if version is not None:
+        tensors["measures"] = np.asarray([version], np.int32)
+    data = save(tensors)
+    path.write_bytes(data)
+    spec = read_spec(gated_copy)
+    write_spec(gated_copy, spec.replace(gate={**spec.gate, "sha256": hashlib.sha256(data).hexdigest()}))
+    with pytest.raises(
+        MismatchError, match=f"{said} of the measures .* this skinclf has version {MEASURES};"
+    ):
+        made(gated_copy, gate="mark")
+    assert made(gated_copy, gate="off").predict(images[0]).ok
 
 
 def test_new_weights_have_no_gate(gated_copy):

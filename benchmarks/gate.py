@@ -3,7 +3,8 @@
     python gate.py MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER --out gate.json
 
 Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
-Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`).
+Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`). A model that
+was trained on a part of ISIC 2017 names its split with `--isic-split`: that part then fits too, and the test part is measured.
 With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
 
     python gate.py MODEL --cost 5 --work FOLDER --out gate-cost.json
@@ -104,6 +105,17 @@ def drawn(folder: Path) -> list[Path]:
     return paths
 
 
+def isic_images(args: argparse.Namespace, part: str) -> list[Path]:
+    """Images of one part of the split of the other data set."""
+    with args.isic_split.open(newline="") as file:
+        return [args.isic / f"{row['image_id']}.jpg" for row in csv.DictReader(file) if row["split"] == part]
+
+
+def joined(first: Measured, second: Measured) -> Measured:
+    names = ("features", "measures", "predicted", "rows")
+    return Measured(*(np.concatenate([getattr(first, n), getattr(second, n)]) for n in names))
+
+
 def evaluate(
     gate: Gate, model: LoadedModel, args: argparse.Namespace, parts: dict[str, Any]
 ) -> dict[str, Any]:
@@ -127,7 +139,8 @@ def evaluate(
         "versions": versions(),
     }
     if args.isic:
-        other = outcome(gate, measured(model, sorted(args.isic.glob("*.jpg")), cache, "isic"))
+        images = sorted(args.isic.glob("*.jpg")) if args.isic_split is None else isic_images(args, "test")
+        other = outcome(gate, measured(model, images, cache, f"isic-{len(images)}"))
         report["other_cameras"] = {"refused": refused(other), "reasons": counts(other)}
     sets: dict[str, tuple[Measured, np.ndarray]] = {}
     if args.photographs:
@@ -210,6 +223,7 @@ def main() -> None:
     parser.add_argument("--ham", type=Path)
     parser.add_argument("--split", type=Path)
     parser.add_argument("--isic", type=Path)
+    parser.add_argument("--isic-split", type=Path)
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -232,7 +246,11 @@ def main() -> None:
         parts[name] = (found, [row["dx"] for row in own])
     held, dx = parts["val"]
     malignant = np.isin(np.asarray(dx)[held.rows], MALIGNANT)
-    gate = fit_measured(model, parts["train"][0], held, malignant=malignant)
+    fitted = parts["train"][0]
+    if args.isic_split is not None:
+        images = isic_images(args, "train")
+        fitted = joined(fitted, measured(model, images, args.out.with_suffix(""), "isic-train"))
+    gate = fit_measured(model, fitted, held, malignant=malignant)
     report = evaluate(gate, model, args, parts)
     if args.bundle:
         write_gate(args.bundle, replace(gate, evidence={**gate.evidence, "measured": summary(report)}))

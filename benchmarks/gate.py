@@ -3,8 +3,9 @@
     python gate.py MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER --out gate.json
 
 Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
-Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`). A model that
-was trained on a part of ISIC 2017 names its split with `--isic-split`: that part then fits too, and the test part is measured.
+Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`). A model
+that was trained on a part of ISIC 2017 names its split with `--isic-split`: that part fits too, and the test part is
+measured.
 With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
 
     python gate.py MODEL --cost 5 --work FOLDER --out gate-cost.json

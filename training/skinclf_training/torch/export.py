@@ -116,15 +116,15 @@ def with_init(trained: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """
     share, path = config.optim.init_share, config.model.init
     start = {} if path is None else load_file(weights_path(path))
-    if path is None or {k: v.shape for k, v in start.items()} != {k: v.shape for k, v in trained.items()}:
+    # Counters of batches, the only tensors that are no floats, are not in every file.
+    floats = {name: value for name, value in trained.items() if value.is_floating_point()}
+    if any(name not in start or start[name].shape != value.shape for name, value in floats.items()):
         raise InvalidArgumentError(
             f"optim.init_share {share} needs starting weights of the very same network, last layer included; "
             f"model.init is {path!r}.",
             parameter="overrides",
         )
-    return {
-        name: share * start[name].to(value.dtype) + (1 - share) * value
-        if value.is_floating_point()
-        else value
-        for name, value in trained.items()
+    mixed = {
+        name: share * start[name].to(value.dtype) + (1 - share) * value for name, value in floats.items()
     }
+    return {**trained, **mixed}

@@ -19,8 +19,9 @@ from skinclf.explanation.perturbation import Canvas, occlusion, rise
 from skinclf.explanation.target import Target, check_target, default_target, make_target
 from skinclf.images.decode import ImageSource, RGBArray, load_image
 from skinclf.inference.prediction import Prediction
-from skinclf.inference.predictor import Model, Predictor
+from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import LoadPixels, Scorer
+from skinclf.inference.sources import Model
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from skinclf.errors import ImageError
 from skinclf.images.decode import ImageSource
@@ -17,10 +16,10 @@ from skinclf.inference.engine import Batch, Times, stream
 from skinclf.inference.metadata.joined import JoinedMetadata, Metadata, join_for
 from skinclf.inference.outcomes import outcomes_of
 from skinclf.inference.prediction import Prediction
-from skinclf.inference.scorer import Scorer, threshold_notices
-from skinclf.inference.sources import check_numbers, is_single, load_given, name_of
+from skinclf.inference.scorer import Scorer
+from skinclf.inference.sources import Model, check_numbers, is_single, load_given, name_of
+from skinclf.inference.threshold_origin import STATED, UsedThreshold
 from skinclf.models.class_decision import ClassDecision
-from skinclf.models.loaded import LoadedModel
 from skinclf.models.metadata_terms import MetadataTerms
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf.models.spec import ModelSpec
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
     from skinclf.models.recipe import Average
 
 K = TypeVar("K")
-#: Origin of a threshold that a user gave.
-STATED = "stated"
-logger = logging.getLogger("skinclf")
-#: Types that name or hold a model.
-Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
 
 
 class Predictor:
@@ -139,9 +133,8 @@ class Predictor:
         self._spec = scorer.spec
         self._metadata: JoinedMetadata | None = None
         self._stated = threshold is not None, decision is not None
-        self._threshold = scorer.spec.threshold if threshold is None else float(threshold)
-        self._notices = () if threshold is not None else threshold_notices(scorer)
-        self._origin = STATED if threshold is not None else _origin(scorer.spec, self._notices)
+        given_one = None if threshold is None else UsedThreshold(float(threshold))
+        self._used = given_one or UsedThreshold.of_contract(scorer, scorer.spec)
         rule = decision or scorer.spec.decision
         self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
         self._reduced = scorer.info if "band" in scorer.info else None
@@ -176,7 +169,7 @@ class Predictor:
     @property
     def threshold(self) -> float:
         """Threshold on the probability of malignancy in use."""
-        return self._threshold
+        return self._used.value
 
     @property
     def decision(self) -> ClassDecision | None:
@@ -186,15 +179,12 @@ class Predictor:
     @property
     def threshold_notices(self) -> tuple[str, ...]:
         """Sentences on a threshold that was neither stated nor measured for this recipe; logged at first use."""
-        return self._notices
+        return self._used.notices
 
     @property
     def threshold_from(self) -> str:
-        """Origin of the threshold: `stated`, an operating point by name, `default`, or `more probable side`.
-
-        The last is that of averaged models or views that no threshold was measured for, and then 0.5.
-        """
-        return self._origin
+        """Origin of the threshold in words, see `skinclf.inference.threshold_origin.UsedThreshold`."""
+        return self._used.origin
 
     def with_threshold(
         self, threshold: float, *, decision: ClassDecision | None = None, origin: str = STATED
@@ -212,7 +202,7 @@ class Predictor:
         """
         check_numbers(threshold=threshold)
         result = copy(self)
-        result._threshold, result._notices, result._origin = float(threshold), (), origin
+        result._used = UsedThreshold(float(threshold), origin)
         if decision is not None:
             result._decision = decision.in_order(self.spec.labels.codes)
         result._stated = True, self._stated[1] or decision is not None
@@ -243,9 +233,7 @@ class Predictor:
         result._spec, result._metadata = join_for(spec, metadata, names, terms, encodings)
         self._scorer.check_annotations(result._spec)
         if not self._stated[0]:
-            result._threshold = result._spec.threshold
-            result._notices = threshold_notices(self._scorer, result._spec)
-            result._origin = _origin(result._spec, result._notices)
+            result._used = UsedThreshold.of_contract(self._scorer, result._spec)
         result._decision = self._decision if self._stated[1] or encodings else None
         return result
 
@@ -288,7 +276,7 @@ class Predictor:
             return self.with_metadata(metadata, names).predict(sources)
         if not is_single(source):
             return list(self.stream(source))  # type: ignore[arg-type]
-        self._warn()
+        self._used = self._used.told()
         named = [(name_of(source, 0), source)]
         beside = None if self._metadata is None else self._metadata.beside
         (batch,) = stream(named, self._scorer, batch_size=1, workers=0, beside=beside)  # type: ignore[arg-type]
@@ -334,7 +322,7 @@ class Predictor:
         times: Times | None = None,
     ) -> Iterator[Batch[K]]:
         """The engine under `stream`: see `skinclf.inference.engine.stream`."""
-        self._warn()
+        self._used = self._used.told()
         return stream(
             inputs,
             self._scorer,
@@ -346,11 +334,6 @@ class Predictor:
             beside=None if self._metadata is None else self._metadata.beside,
         )
 
-    def _warn(self) -> None:
-        for notice in self._notices:
-            logger.warning(notice)
-        self._notices = ()
-
     def predictions(self, batch: Batch[str]) -> list[Prediction]:
         """Predictions of a batch whose keys are the names of its inputs."""
         scored = batch.scored
@@ -359,13 +342,7 @@ class Predictor:
         return outcomes_of(
             replace(batch, scored=scored),
             self.spec.labels,
-            threshold=self._threshold,
+            threshold=self._used.value,
             decision=self._decision,
             reduced=self._reduced,
         )
-
-
-def _origin(spec: ModelSpec, notices: Sequence[str]) -> str:
-    if spec.default_operating_point is not None:
-        return f"operating point {spec.default_operating_point}"
-    return "more probable side" if notices else "default"

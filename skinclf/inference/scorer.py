@@ -264,27 +264,3 @@ def failure(error: Exception, source: object) -> ImageError:
     named = isinstance(source, (str, NamedBytes)) or hasattr(source, "__fspath__")
     name = source if named else type(source).__name__
     return ImageError("unreadable", f"{name!s}: {type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def threshold_notices(scorer: Scorer, spec: ModelSpec | None = None) -> tuple[str, ...]:
-    """Sentences on the threshold of averaged models or views, and of metadata, where none was measured for them.
-
-    Args:
-        scorer: Scorer in use.
-        spec: Contract in use where it is not the scorer's own, as with metadata.
-    """
-    fingerprint, spec = scorer.fingerprint, spec or scorer.spec
-    if spec.labels.malignant_indices is None:
-        return ()
-    if spec.fused and spec.default_operating_point is None:
-        text = f"No threshold was measured with metadata, so images are flagged from {spec.threshold:g} of "
-        return (text + "P(malignant); tune one on predictions with metadata, or state `threshold`.",)
-    averaged = "members" in fingerprint or fingerprint.get("tta", "none") != "none"
-    if averaged and spec.default_operating_point is None:
-        text = f"No threshold was measured for {spec.name} as a whole, and none of a single model or view applies: "
-        return (
-            text
-            + f"images are flagged where malignant is the more probable side, from {spec.threshold:g} of "
-            "P(malignant). Tune a threshold for this combination, or state `threshold`.",
-        )
-    return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from skinclf.inference.scorer import Scorer
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.options import HubOptions, ModelOptions
 
+#: Types that name or hold a model.
+Model: TypeAlias = "str | os.PathLike[str] | LoadedModel | Scorer | None"
 _SINGLE = (str, bytes, bytearray, os.PathLike)
 
 

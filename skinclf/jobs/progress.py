@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from skinclf.inference.engine import Times
+from skinclf.inference.threshold_origin import UNMEASURED
 
 T = TypeVar("T")
 _BOTTLENECKS = {
@@ -103,7 +104,7 @@ class Summary:
         text = f"{self.rows:,} image{'' if self.rows == 1 else 's'}, {self.failed:,} failed"
         if before > 0:
             text += f" ({before:,} rows were there already)"
-        unmeasured = self.threshold_from == "more probable side"
+        unmeasured = self.threshold_from == UNMEASURED
         if self.flagged or unmeasured:
             text += f", {self.flagged:,} flagged" + (" of the new ones" if before > 0 else "")
         if unmeasured:

@@ -271,11 +271,6 @@ def _recipe(loaded: LoadedModel, place: Place, hub: HubOptions, runtime: str) ->
     """The recipe with its members, which are found from its folder."""
     spec = loaded.spec
     assert spec.recipe is not None
-    if place.revision is not None and any(member.path is not None for member in spec.recipe.members):
-        raise ModelError(
-            f"{place.name}: a recipe on the Hub names its members by name or repository; this one names folders of "
-            "the machine that it was made on."
-        )
 
     def load(where: str | Path, revision: str | None) -> LoadedModel:
         return load_model(where, hub=replace(hub, revision=revision), runtime=runtime)

@@ -93,6 +93,22 @@ class Recipe:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def check(self, name: str, recorded: str | None) -> None:
+        """Refuse a recipe that is not the recorded one.
+
+        Args:
+            name: Name of the recipe, for messages.
+            recorded: Recorded fingerprint.
+
+        Raises:
+            ModelError: The hashes differ.
+        """
+        if recorded != self.fingerprint:
+            raise ModelError(
+                f"{name}: weights_sha256 is not the hash of the recipe's members, weights and views, so the recipe was "
+                "changed by hand. Make it again."
+            )
+
     def moved(self, source: Path, target: Path) -> Recipe:
         """The same recipe in another folder, from which the members' paths then start.
 

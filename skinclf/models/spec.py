@@ -130,11 +130,8 @@ class ModelSpec:
             object.__setattr__(
                 self, "labels", replace(self.labels, exclusive=self.activation != "independent")
             )
-        if self.recipe is not None and self.weights_sha256 != self.recipe.fingerprint:
-            raise ModelError(
-                f"{self.name}: weights_sha256 is not the hash of the recipe's members, weights and views, so the "
-                "recipe was changed by hand. Make it again."
-            )
+        if self.recipe is not None:
+            self.recipe.check(self.name, self.weights_sha256)
         count = len(self.labels)
         for sample in self.golden:
             if len(sample.probabilities) != count:
@@ -143,8 +140,7 @@ class ModelSpec:
                 )
         if self.calibration is not None:
             self.calibration.check(count)
-        known = self.default_operating_point is None or self.default_operating_point in self.operating_points
-        if not known:
+        if self.default_operating_point not in {None, *self.operating_points}:
             raise ModelError(f"Default operating point {self.default_operating_point!r} is not among them.")
         if self.decision is not None:
             try:
@@ -202,7 +198,6 @@ class ModelSpec:
 
     def to_config(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        size = [3, self.preprocess.height, self.preprocess.width]
         own = {
             "schema": SCHEMA,
             "min_version": "0.1.0",
@@ -234,11 +229,11 @@ class ModelSpec:
             "model_args": dict(self.model_args),
         }
         if not self.architecture.startswith("skinclf/"):
-            config["pretrained_cfg"] = self._pretrained_cfg(size)
+            config["pretrained_cfg"] = self._pretrained_cfg()
         config["skinclf"] = own
         return config
 
-    def _pretrained_cfg(self, size: list[int]) -> dict[str, Any]:
+    def _pretrained_cfg(self) -> dict[str, Any]:
         p = self.preprocess
         # timm scales by 1/255 first; its mean and std are those of the same affine map.
         mean = [m / (255 * p.scale) for m in p.mean]
@@ -246,7 +241,7 @@ class ModelSpec:
         return {
             "tag": "skinclf",
             "custom_load": False,
-            "input_size": size,
+            "input_size": [3, p.height, p.width],
             "test_input_size": None,
             "fixed_input_size": False,
             "interpolation": p.interpolation,

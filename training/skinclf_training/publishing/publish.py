@@ -17,7 +17,7 @@ from skinclf._utils.public import is_private, short_names, without_paths
 from skinclf.conversion.verify import verify_model
 from skinclf.decisions.held_out import PREDICTIONS
 from skinclf.errors import HubError, InvalidArgumentError, ModelError, SkinclfError
-from skinclf.models.bundle import CONFIG, GATE, WEIGHTS, is_bundle, read_spec
+from skinclf.models.bundle import CONFIG, GATE, WEIGHTS, is_bundle, is_recipe, read_spec
 from skinclf.models.options import HubOptions
 from skinclf.models.spec import ModelSpec
 from skinclf.runtimes.int8 import quantized_files
@@ -122,8 +122,13 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     """The bundle and the evaluation that belong to a run or a bundle.
 
     Raises:
-        InvalidArgumentError: There is no bundle, or no evaluation and no way to make one.
+        InvalidArgumentError: There is no bundle, a recipe, or no evaluation and no way to make one.
     """
+    if is_recipe(source):
+        raise InvalidArgumentError(
+            f"{source}: a recipe holds no weights and is not published. Publish its members, and make the recipe of "
+            "their repositories wherever it is used."
+        )
     bundle = source if is_bundle(source) else source / BUNDLE
     if not is_bundle(bundle):
         raise InvalidArgumentError(

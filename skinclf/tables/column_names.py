@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skinclf._utils.columns import Columns, find, read_columns
+from skinclf.labels import TAXONOMIES
 from skinclf.tables.diagnosis_names import class_of
 from skinclf.tables.label_truth import BINARY, WORDS, binary_word
 
@@ -111,7 +112,5 @@ def _is_label(cell: str) -> bool:
 
 
 def _has_class(cell: str) -> bool:
-    from skinclf.labels import TAXONOMIES
-
     code = class_of(cell, None)
     return code is not None and any(code in taxonomy.codes for taxonomy in TAXONOMIES.values())

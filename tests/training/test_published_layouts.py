@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.label_truths import predict, truths
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.labels import HAM10000
 from skinclf.tables.reference import LabelOptions
 from skinclf_training.data.reading.metadata import read_records
-
-from .test_one_truth import predict, truths
 
 _LONG = {
     "akiec": ["Actinic keratosis", "ACK", "Solar or actinic keratosis"],

@@ -72,10 +72,10 @@ release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promis
 
 bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
 	$(PIP) install --quiet $(PIP_ARGS) transformers
-	$(BIN)/python benchmarks/run.py speed
-	$(BIN)/python benchmarks/run.py scale
-	$(BIN)/python benchmarks/run.py resume
-	$(BIN)/python benchmarks/run.py startup
+	$(BIN)/python benchmarks/run.py speed --json docs/measured/precisions.json
+	$(BIN)/python benchmarks/run.py scale --json docs/measured/scale.json
+	$(BIN)/python benchmarks/run.py resume --json docs/measured/resume.json
+	$(BIN)/python benchmarks/run.py startup --json docs/measured/startup.json
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
 	rm -rf $(VENV) $(OLDEST) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -142,6 +142,8 @@ def whole(folder: Path, count: int, pairs: int, model: str | None) -> dict[str, 
         for unit in ("wall", "cpu")
     }
     alone = median([run[kind]["cpu"] - start for run in runs for kind in ("without", "again")])
+    if alone <= start:
+        raise click.ClickException(f"{count} images take no longer than the start; give more with --images.")
     return {"runs": runs, "ratios": ratios, "cpu_start": start, "cpu_per_image": alone / count}
 
 

@@ -226,8 +226,6 @@ def repeated(names: Sequence[str]) -> tuple[str, ...]:
 
 def _repeated(names: Sequence[str], parsed: Sequence[ImageName]) -> tuple[str, ...]:
     keys = [(name.key, name.ending) for name in parsed]
-    if len(set(keys)) == len(keys):
-        return ()
     count = Counter(keys)
     return tuple(dict.fromkeys(name for name, key in zip(names, keys, strict=True) if count[key] > 1))
 
@@ -255,11 +253,10 @@ def _best(names: Sequence[ImageName], others: Sequence[ImageName]) -> list[list[
         else:
             shorter = (whole.get(name.key[-length:]) for length in known if length < len(name.key))
             rows = next((found for found in shorter if found), [])
-        if len(rows) < 2:
-            result.append(rows)
-            continue
-        best = max((_likeness(name, others[j]) for j in rows), default=0)
-        result.append([j for j in rows if _likeness(name, others[j]) == best])
+        if len(rows) > 1:
+            best = max(_likeness(name, others[j]) for j in rows)
+            rows = [j for j in rows if _likeness(name, others[j]) == best]
+        result.append(rows)
     return result
 
 

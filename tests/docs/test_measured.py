@@ -56,8 +56,8 @@ SCALING = {
                     "cores": 16,
                     "limit": 100.0,
                     "threads": {**SETTING, "images_per_s": 50.0},
-                    "today": {**SETTING, "images_per_s": 60.0},
-                    "best": {**SETTING, "images_per_s": 90.0},
+                    "first": {**SETTING, "images_per_s": 60.0},
+                    "tuned": {**SETTING, "images_per_s": 90.0},
                 }
             ],
         }

@@ -4,7 +4,7 @@ Threads of decoding, streams of the network and the thread that writes rows shar
 
 - cores are shared evenly among all that have work (processor sharing); every core is as fast as those that were
   measured, so memory bandwidth and clock speeds that fall under load are left out, and the figures are upper ones;
-- the lock goes to whoever waited longest;
+- the lock goes to the thread that waited longest;
 - waiting for a disk, and computation on an accelerator, take neither a core nor the lock;
 - a batch is scored when all of its images are decoded and the batch before it is scored, three batches are in flight,
   and a batch's rows are written before the next one takes its buffer, as in `skinclf/inference/engine.py`.

@@ -65,7 +65,9 @@ def builtin(images: str, count: int, kind: str, scaled_decoding: int) -> dict[st
     from skinclf import Predictor
 
     return _rates(
-        Predictor(builtin_model(scaled_decoding), device="cpu"), files_of(images, count, kind), "cpu"
+        Predictor(builtin_model(scaled_decoding), device="cpu", gate="off"),
+        files_of(images, count, kind),
+        "cpu",
     )
 
 
@@ -73,7 +75,7 @@ def memory(images: str, count: int, scaled_decoding: int, workers: int) -> dict[
     """Peak resident memory in MB of this process, which classifies photographs in `workers` threads."""
     from skinclf import Predictor
 
-    predictor = Predictor(builtin_model(scaled_decoding), device="cpu", workers=workers)
+    predictor = Predictor(builtin_model(scaled_decoding), device="cpu", workers=workers, gate="off")
     failed = sum(not p.ok for p in predictor.stream(make_photographs(Path(images), count)))
     assert not failed
     # Not `getrusage`, whose peak includes that of the parent before this program was started.

@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, str] = {
     "referred": "with `--refer-below`: 1 when the most probable class stays below the stated probability",
     "disagreement": "with several models: how far they differ on this image",
     "tta_spread": "with `--tta`: how far the views of this image differ",
-    "gate": "with the gate: its verdict on the picture",
+    "gate": "unless `--gate off`, where the model has a gate: `ok`, `marked` or `unfit`",
     "gate_reasons": "with the gate: why, as words",
     "p_familiar": "with the gate: how familiar the picture is, among those that the model was trained on",
     "p_image_malignant": "with `--metadata`: `probability_malignant` from the picture alone",

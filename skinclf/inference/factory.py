@@ -52,7 +52,8 @@ def make_scorer(
         refer_below: Probability in (0, 1]; adds the column `referred`, true where the most probable class is less
             probable.
         dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`.
-        gate: Image gate, `off`, `mark` or `refuse`, of one model without test-time augmentation; None is `off`.
+        gate: Image gate, `off`, `mark` or `refuse`, of one model without test-time augmentation; None is `mark` where
+            the model has a gate.
         gate_marks: Whether the gate looks for hair, rulers, bubbles and text too, which takes longer.
 
     Raises:

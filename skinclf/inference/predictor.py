@@ -90,7 +90,7 @@ class Predictor:
             conformal: Label sets that add the columns `label_set` and `label_set_size`.
             refer_below: Probability in (0, 1], below which the column `referred` is true; None adds no column.
             dicom_ids: Whether to add the columns of `skinclf.images.dicom.uids.UIDS`, empty for other files.
-            gate: Image gate, `off`, `mark` or `refuse`; None is `off`.
+            gate: Image gate, `off`, `mark` or `refuse`; None is `mark` for one model that has a gate, on one view.
             gate_marks: Whether the gate looks for hair, rulers, bubbles and text too, which takes longer.
             threshold: Threshold on the probability of malignancy, in [0, 1]; None takes the model's own.
             decision: Rule for the predicted class, such as `skinclf.decisions.Threshold.decision`; None takes the

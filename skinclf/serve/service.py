@@ -119,7 +119,9 @@ class Service:
                 f"`allow_ungated` is for a gate that refuses; the gate of this server is {self.gate}.",
                 parameter="allow_ungated",
             )
-        scorer = checked[0] if plain else make_scorer(self.models, gate=gate, gate_marks=marks, **execution)
+        scorer = (
+            checked[0] if plain else make_scorer(self.models, gate=self.gate, gate_marks=marks, **execution)
+        )
         predictor = Predictor(scorer, batch_size=batch_size, workers=workers)
         self.thresholds = Thresholds(predictor, threshold, force=force)
         self.evidence = [Evidence.of(model) for model in self.models]

@@ -58,7 +58,7 @@ def test_check_writes_a_table_and_a_page(gated_bundle, images, tmp_path, capsys)
     assert run([*command, "--overwrite"]) == 3
 
 
-def test_predict_marks_and_refuses_when_asked_and_does_neither_otherwise(gated_bundle, images, tmp_path):
+def test_predict_marks_unless_told_otherwise(gated_bundle, images, tmp_path):
     command = ["predict", "--image-dir", str(images), "--model", str(gated_bundle), "--runtime", "torch"]
     for mode, code in (("mark", 0), ("refuse", 3), ("off", 0)):
         path = tmp_path / f"{mode}.csv"
@@ -68,7 +68,7 @@ def test_predict_marks_and_refuses_when_asked_and_does_neither_otherwise(gated_b
         assert noise["status"] == ("gated" if mode == "refuse" else "ok")
         assert noise.get("gate") == {"off": None}.get(mode, "unfit")
     assert run([*command, "-o", str(tmp_path / "default.csv")]) == 0
-    assert (tmp_path / "default.csv").read_bytes() == (tmp_path / "off.csv").read_bytes()
+    assert (tmp_path / "default.csv").read_bytes() == (tmp_path / "mark.csv").read_bytes()
 
 
 def test_fit_stores_a_gate_in_a_bundle(bundle_copy, tmp_path, capsys):

@@ -90,7 +90,7 @@ def robustness(
     from skinclf.evaluation.robustness.shifts import SHIFTS
     from skinclf.inference.predictor import Predictor
 
-    predictor = Predictor(model, hub=hub, runtime=runtime, device=device)
+    predictor = Predictor(model, hub=hub, runtime=runtime, device=device, gate="off")
     if threshold is not None:
         found, notices = resolve_threshold(threshold, predictor.spec)
         for notice in notices:

@@ -14,6 +14,7 @@ from skinclf.inference.gate.gate import Gate
 from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.gate.picture import BLOCKS, MEASURES
 from skinclf.models.bundle import GATE, read_spec, write_spec
+from skinclf.models.identity import ModelIdentity
 from skinclf.models.loaded import LoadedModel
 
 #: Larger files are refused before they are read.
@@ -25,7 +26,8 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
 
     Args:
         models: Loaded models of a scorer.
-        mode: What was asked for; None is `off`.
+        mode: What was asked for; None is `mark` for one model on one view that has a gate, and otherwise `off`. A model
+            whose preprocessing was changed has none.
         tta: Test-time augmentation.
 
     Raises:
@@ -37,9 +39,12 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
         raise InvalidArgumentError(
             f"`gate` is one of {', '.join(get_args(GateMode))}; received {mode!r}.", parameter="gate"
         )
-    if mode is None or mode == "off":
+    if mode == "off":
         return None
-    if len(models) > 1 or tta != "none" or models[0].members:
+    one = len(models) == 1 and tta == "none" and not models[0].members
+    if mode is None:
+        return read_gate(models[0]) if one and _own(models[0]) else None
+    if not one:
         raise InvalidArgumentError(
             "The image gate is that of one model on one view; leave out ensembles, recipes and `tta`, or use "
             "`gate='off'`.",
@@ -53,6 +58,14 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
             parameter="gate",
         )
     return gate
+
+
+def _own(model: LoadedModel) -> bool:
+    """Whether the bundle's gate, if any, was made for the model as it was loaded."""
+    made_from = model.spec.gate.get("made_from")
+    return not isinstance(made_from, dict) or not ModelIdentity.from_dict(made_from).differences(
+        model.spec.identity
+    )
 
 
 def read_gate(model: LoadedModel) -> Gate | None:

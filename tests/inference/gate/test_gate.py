@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +77,14 @@ def test_marks_are_sought_when_asked_for_and_change_no_p_value(gated_bundle, ima
     assert plain.scorer.fingerprint != marked.scorer.fingerprint
 
 
-def test_without_a_gate_nothing_changes(gated_bundle, tiny_bundle, images):
+def test_the_default_marks_where_there_is_a_gate_and_changes_nothing_else(gated_bundle, tiny_bundle, images):
     off = made(gated_bundle, gate="off")
     assert "gate" not in off.columns
     assert "gate" not in off.scorer.fingerprint
-    assert made(gated_bundle).scorer.fingerprint == off.scorer.fingerprint
-    marked = made(gated_bundle, gate="mark").predict(images[:3])
+    default, mark = made(gated_bundle), made(gated_bundle, gate="mark")
+    assert default.columns == mark.columns
+    assert default.scorer.fingerprint == mark.scorer.fingerprint
+    marked = default.predict(images[:3])
     for with_gate, without in zip(marked, off.predict(images[:3]), strict=True):
         assert with_gate.values == without.values
     assert "gate" not in made(tiny_bundle).columns
@@ -89,6 +92,18 @@ def test_without_a_gate_nothing_changes(gated_bundle, tiny_bundle, images):
         made(tiny_bundle, gate="mark")
     with pytest.raises(InvalidArgumentError, match="received 'maybe'"):
         made(gated_bundle, gate="maybe")
+
+
+def test_a_model_that_is_told_to_preprocess_otherwise_has_no_gate_by_default(gated_bundle):
+    model = load_model(gated_bundle)
+    changed = replace(
+        model, spec=model.spec.replace(preprocess=replace(model.spec.preprocess, interpolation="nearest"))
+    )
+    how = {"runtime": "torch", "device": "cpu", "workers": 0}
+    assert "gate" in Predictor(model, **how).columns
+    assert "gate" not in Predictor(changed, **how).columns
+    with pytest.raises(MismatchError, match="other preprocessing"):
+        Predictor(changed, **how, gate="mark")
 
 
 @pytest.mark.parametrize("options", [{"tta": "flips"}, {"model": 2}])

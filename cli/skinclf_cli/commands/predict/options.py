@@ -280,8 +280,8 @@ decision_options = packed(
     click.option(
         "--gate",
         type=click.Choice(["off", "mark", "refuse"]),
-        help="Image gate: mark images that the model should not answer for, or refuse them. Default: off; `serve` "
-        "refuses where its model has a gate.",
+        help="Image gate: mark images that the model should not answer for, or refuse them. Default, where the "
+        "model has a gate: mark; `serve` refuses.",
     ),
     click.option(
         "--gate-marks",

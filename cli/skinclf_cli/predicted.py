@@ -34,7 +34,11 @@ def predict_labelled(
 
     inputs = Inputs((str(image_dir),), recursive=True).listed()
     predictor = Predictor(
-        list(choice.model) or None, tta=choice.tta, average=choice.average, weights=choice.weights
+        list(choice.model) or None,
+        tta=choice.tta,
+        average=choice.average,
+        weights=choice.weights,
+        gate="off",
     )
     # What it flags does not matter here.
     predictor = predictor.with_threshold(predictor.threshold, origin=predictor.threshold_from)

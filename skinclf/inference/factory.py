@@ -70,7 +70,9 @@ def make_scorer(
         )
     if weights is not None and len(models) == 1:
         raise InvalidArgumentError("`weights` are for ensembles; one model was given.", parameter="weights")
-    stored = choose_gate(models, gate, tta=tta)
+    # The keras runtime gives no features, so a gate that was not asked for is left out there.
+    mode: GateMode | None = "off" if gate is None and runtime == "keras" else gate
+    stored = choose_gate(models, mode, tta=tta)
     whole = None
     if any(model.members for model in models):
         whole, models = models[0].spec, models[0].members

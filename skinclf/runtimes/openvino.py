@@ -89,8 +89,8 @@ class OpenVinoRuntime(Runtime):
             )
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         self.gives_embeddings = embeddings
-        plain = self.precision != "int8" and not embeddings
-        folder = compiled_folder(core, model, hints) if plain else None
+        outputs = 2 if embeddings else 1
+        folder = None if self.precision == "int8" else compiled_folder(core, model, hints, outputs=outputs)
         self._compiled = None if folder is None else read_compiled(core, model, folder, hints)
         if self._compiled is None:
             self._compiled = core.compile_model(self._graph(core, model), "CPU", hints)

@@ -144,13 +144,16 @@ def write_ready_graph(model: LoadedModel, graph: Any) -> tuple[Path, Path]:
     return folder / GRAPH, folder / PLACES
 
 
-def compiled_folder(core: Any, model: LoadedModel, hints: Mapping[str, str]) -> Path | None:
+def compiled_folder(
+    core: Any, model: LoadedModel, hints: Mapping[str, str], *, outputs: int = 1
+) -> Path | None:
     """Folder for the compiled network of a built-in model; None for other models, which are not kept.
 
     Args:
         core: An `openvino.Core`.
         model: A model.
         hints: Options of the compiler.
+        outputs: Number of outputs: 2 with embeddings.
 
     Raises:
         ModelError: The model's graph is damaged.
@@ -168,6 +171,7 @@ def compiled_folder(core: Any, model: LoadedModel, hints: Mapping[str, str]) -> 
         processor=f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {_instructions()}",
         able=" ".join(sorted(able)),
         cores=str(usable_cores()),
+        outputs=str(outputs),
         **hints,
     )
 

@@ -15,6 +15,7 @@ from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.named_bytes import NamedBytes
 from skinclf.inference.decode_limits import DecodeLimits
 from skinclf.inference.factory import make_scorer
+from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.prediction import Prediction
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.schema import Schema
@@ -94,7 +95,8 @@ class Service:
         """
         from skinclf.models.load import load_model
 
-        gate, marks = execution.pop("gate", None), execution.pop("gate_marks", False)
+        gate: GateMode | None = execution.pop("gate", None)
+        marks = execution.pop("gate_marks", False)
         runtime = execution.get("runtime", "auto")
         self.settings = settings
         self.models = [
@@ -113,7 +115,7 @@ class Service:
         if gate is None and plain and self.models[0].spec.gate:
             gate = "refuse"  # who sends one image sees an answer, and no column beside it
         plain = plain and gate in {None, "off"}
-        self.gate = gate or "off"
+        self.gate: GateMode = gate or "off"
         if settings.allow_ungated and self.gate != "refuse":
             raise InvalidArgumentError(
                 f"`allow_ungated` is for a gate that refuses; the gate of this server is {self.gate}.",

@@ -125,10 +125,17 @@ def test_another_machine_graph_or_version_has_its_own(tmp_path, cache, monkeypat
     assert len(list(cache.rglob("network.blob"))) == 2
 
 
-def test_embeddings_are_compiled_with_their_second_output(cache):
+def test_embeddings_are_kept_apart_from_the_plain_network(cache, monkeypatch):
     model = load_model(BUILT_IN[0])
-    create_runtime(model, runtime="openvino", device="cpu", embeddings=True)
-    assert not list(cache.rglob("network.blob"))
+    pixels = np.zeros((2, 224, 224, 3), np.uint8)
+    plain = create_runtime(model, runtime="openvino", device="cpu").run(pixels)
+    first = create_runtime(model, runtime="openvino", device="cpu", embeddings=True).embed(pixels)
+    assert len(list(cache.rglob("network.blob"))) == 2
+    _no_compiler(monkeypatch)
+    again = create_runtime(model, runtime="openvino", device="cpu", embeddings=True).embed(pixels)
+    for kept, compiled in zip(again, first, strict=True):
+        np.testing.assert_array_equal(kept, compiled)
+    np.testing.assert_array_equal(create_runtime(model, runtime="openvino", device="cpu").run(pixels), plain)
 
 
 def test_openvino_keeps_its_converter():

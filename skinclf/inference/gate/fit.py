@@ -29,7 +29,7 @@ from skinclf.runtimes.create import create_runtime
 from skinclf.tables.reference import read_labels
 
 #: Largest p-value at which an image is unfamiliar.
-ALPHA = 0.008
+ALPHA = 0.012
 #: Largest share of malignant calibration images that the limit may hold back.
 MALIGNANT_REFUSED = 0.02
 

@@ -28,6 +28,7 @@ from skinclf.models.registry import list_models
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
 from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
+from skinclf_training.publishing.other_data import other_files, other_rows
 
 METRICS = "metrics.json"
 #: Alternative text of each figure, by file name.
@@ -52,7 +53,7 @@ class Card:
         text: Content of `README.md`.
         figures: PNG data by file name.
         metrics: Content of `metrics.json`.
-        beside: Further measurements by file name: `explanation.json`, `robustness.json`.
+        beside: Further measurements by file name: `explanation.json`, `robustness.json`, `other-*.json`.
     """
 
     text: str
@@ -94,7 +95,7 @@ def make_card(
         checks: File `explanation.json` of checks of this bundle's maps; None takes the one beside `metrics`, if there
             is one.
         robustness: File `robustness.json` of `skinclf.evaluation.robustness.measure.measure_robustness`; None takes the
-            one beside `metrics`, if there is one.
+            one beside `metrics`, if there is one, as all evaluations on further data (`other_data.PREFIX`) are.
 
     Raises:
         InvalidArgumentError: The evaluation is missing, or no limitations are stated.
@@ -111,6 +112,10 @@ def make_card(
         if given is not None or path.is_file():
             found[name], beside[name] = read(path), path.read_bytes()
             check_same_model(found[name], spec, path)
+    others: dict[str, Mapping[str, Any]] = {}
+    for name, path in other_files(metrics.parent).items():
+        others[name], beside[path.name] = read_evaluation(path), path.read_bytes()
+        check_same_model(others[name], spec, path)
     if not isinstance(about, About):
         about = find_about(spec) if about is None else read_about(about)
     # An evaluation of an earlier version may name folders of the machine that made it.
@@ -126,6 +131,7 @@ def make_card(
         folder=bundle.resolve().name,
         checks=found.get(CHECKS),
         robustness=found.get(ROBUSTNESS),
+        others=others,
     )
     return Card(text=text, figures=figures, metrics=content, beside=beside)
 
@@ -181,6 +187,7 @@ def render_card(
     folder: str | None = None,
     checks: Mapping[str, Any] | None = None,
     robustness: Mapping[str, Any] | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """The card as text: YAML front matter and Markdown.
 
@@ -194,6 +201,7 @@ def render_card(
             name; None takes the name of the model.
         checks: Content of `explanation.json`; None leaves its section out.
         robustness: Content of `robustness.json`; None leaves its section out.
+        others: Evaluations on further data, by the name of the data.
 
     Raises:
         InvalidArgumentError: The limitations are empty, or the front matter is not what the Hub takes.
@@ -219,7 +227,7 @@ def render_card(
     spec = spec.replace(name=without_paths(spec.name))
     template = (cards_dir() / _TEMPLATE).read_text(encoding="utf-8")
     training = public_training(spec.training)
-    known = spec.name if spec.name in {model.name for model in list_models()} else None
+    known = spec.name if any(model.name == spec.name for model in list_models()) else None
     text = environment.from_string(template).render(
         header=front_matter(spec, metrics, about),
         m=metrics,
@@ -232,10 +240,12 @@ def render_card(
         points=list(_operating_points(spec)),
         procedure=_procedure(spec, training),
         recipe=yaml.safe_dump(training["config"], sort_keys=False).strip() if training.get("config") else "",
+        also=[Path(x).name for x in ((training.get("config") or {}).get("data") or {}).get("also") or ()],
         columns={row["column"] for row in metrics["subgroups"]},
         figures={name: FIGURES[name] for name in figures},
         checks=checks,
         robustness=robustness,
+        others=list(other_rows(others or {})),
         check_words=[] if checks is None else check_words(checks),
         reference=repo_id or known or folder or spec.name,
         beside=None if repo_id or known else folder,

@@ -49,11 +49,11 @@ def _model(report: Mapping[str, Any]) -> str:
         f"| `{word}` | {_percent(test['reasons'], word)} | {_percent(other['reasons'], word)} |\n"
         for word in {**test["reasons"], **other["reasons"]}
     )
-    aurocs = (report["photographs"]["auroc"], report["drawn"]["auroc"])
+    fit, aurocs = report["fit"], (report["photographs"]["auroc"], report["drawn"]["auroc"])
     return (
         f"## {report['model']}\n\n"
-        f"Fitted on {report['fit']['images']:,} images of the training part of HAM10000, calibrated on\n"
-        f"{report['fit']['calibration_images']:,} of the validation part; no image below was used for either. Exact\n"
+        f"Fitted on the model's {fit['images']:,} training images, calibrated on {fit['calibration_images']:,}\n"
+        "of the validation part of HAM10000; no image below was used for either. Exact\n"
         f"95 % intervals; the limit of `p_familiar` is {report['alpha']:.4g}.\n\n"
         f"| refused, though they are dermoscopy | images | share |\n|---|---|---|\n{_rows(kept)}\n"
         f"| refused, as they should be | images | share |\n|---|---|---|\n{_rows(caught)}\n"

@@ -34,6 +34,7 @@ def _figures() -> str:
     }
     head = [f"`{name}`{' (default)' if name == DEFAULT else ''}" for name in names]
     rows = [[title, *(_cell(metrics[name], path) for name in names)] for title, *path in tables.FIGURES]
+    rows += _other_cameras(names)
     sizes = [f"{(BUILTIN / name / 'model.safetensors').stat().st_size / 1e6:.1f} MB" for name in names]
     lines = [["", *head], ["---"] * (1 + len(names)), *rows, ["size of the weights", *sizes]]
     table = "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
@@ -44,8 +45,22 @@ def _figures() -> str:
     return (
         f"{table}\n{data['n']:,} images of {data['lesions']:,} lesions; {settings['confidence']:.0%} intervals. "
         f"The macro ROC-AUC hangs on {label}\n"
-        f"({' and '.join(f'{value:.2f}' for value in aucs)}, on {rare['support']} test images).\n"
+        f"({' and '.join(f'{value:.2f}' for value in aucs)}, on {rare['support']} test images). ISIC 2017 are other "
+        "cameras and clinics: a third of its images,\nwhich no model was trained on.\n"
     )
+
+
+def _other_cameras(names: list[str]) -> list[list[str]]:
+    """Rows of the test part of ISIC 2017, as the cards have them."""
+    cards = [tables.ROOT / "model_cards" / name / "other-isic-2017.json" for name in names]
+    metrics = [json.loads(card.read_text(encoding="utf-8")) for card in cards]
+    rows = [
+        [f"{title}, ISIC 2017", *(_cell(found, path) for found in metrics)]
+        for title, *path in tables.FIGURES
+        if path[0] in {"binary", "operating_point"} and path[-1] != "pr_auc"
+    ]
+    melanoma = [_cell(_of_class(found, "mel"), ["roc_auc"]) for found in metrics]
+    return [*rows, ["ROC-AUC, melanoma, ISIC 2017", *melanoma]]
 
 
 def _cell(metrics: Mapping[str, Any], path: list[str]) -> str:

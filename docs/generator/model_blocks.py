@@ -63,34 +63,6 @@ def metadata_gains() -> str:
     return f"{lead}{table(head, rows).replace('|  |', '| |')}\n" + "\n".join(texts) + "\n"
 
 
-def bf16() -> str:
-    """What reduced precision moves in the built-in models, as their bundles record it."""
-    rows = []
-    for name in builtin_models():
-        for key, record in _config(name).get("precisions", {}).items():
-            rows.append(
-                [
-                    f"`{name}`",
-                    f"`{key}`",
-                    f"{record['images']:,}",
-                    f"{record['mean_change']:.3f}",
-                    f"{record['largest_change']:.2f}",
-                    str(record["decisions_changed"]),
-                    f"{record['agreement']:.1%}",
-                ]
-            )
-    head = (
-        "model",
-        "runtime and precision",
-        "images",
-        "mean change of P(malignant)",
-        "largest",
-        "decisions that change",
-        "same class",
-    )
-    return table(head, rows)
-
-
 def trained() -> str:
     """How the built-in models were trained, and how good they are on the test part."""
     rows = []
@@ -214,7 +186,7 @@ def _interval(value: Mapping[str, float]) -> str:
 
 
 #: Name of a block to its maker, from the repository alone.
-OWN = {"metadata gains": metadata_gains, "reduced precision": bf16, "trained models": trained}
+OWN = {"metadata gains": metadata_gains, "trained models": trained}
 #: The same with the file of results.
 BLOCKS = {
     "configurations": (configurations, "configurations.json"),

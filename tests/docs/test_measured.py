@@ -205,7 +205,6 @@ def test_every_document_has_its_block() -> None:
             "scale",
             "resume",
             "startup",
-            "reduced precision",
             "scaled decoding",
             "memory",
             "many cores",
@@ -301,8 +300,6 @@ def test_figures_of_models_are_those_of_cards_and_bundles(model: str) -> None:
         assert config["metadata"]["evidence"]["comparison"]["groups"][0]["name"] == "all"
         before, after, *_ = config["metadata"]["evidence"]["comparison"]["groups"][0]["malignant_roc_auc"]
         assert f"| `{model}` | malignant ROC-AUC | {before:.3f} | {after:.3f} |" in text
-    for key, record in config.get("precisions", {}).items():
-        assert f"| `{model}` | `{key}` | {record['images']:,} |" in measured.block("reduced precision", ROOT)
 
 
 def test_a_busy_machine_is_said(results: Path) -> None:

@@ -42,7 +42,15 @@ ALLOWED = {
     "docs/gate.md": {"0.012", "2 %", "95 %"},  # limits of the fit
     "docs/metrics.md": {"92 %", "95 %"},  # an example of wording
     "docs/serve.md": {"5 ms", "2 GiB", "30 seconds"},  # defaults
-    "docs/speed.md": {"1 %", "95 %", "96 MB", "8 MB", "600 MiB", "1 GB"},  # 6000 x 4000 x 4 bytes; limits
+    "docs/speed.md": {
+        "1 %",
+        "95 %",
+        "98 %",
+        "96 MB",
+        "8 MB",
+        "600 MiB",
+        "1 GB",
+    },  # 6000 x 4000 x 4 bytes; limits
     "docs/training.md": {"95 %"},
     "docs/weights.md": {"16 times", "16 MiB", "1 GiB"},  # limits of archives
 }

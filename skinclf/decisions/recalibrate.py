@@ -134,13 +134,8 @@ def recalibrate(
         "after": {key: [e.value, e.low, e.high] for key, e in metrics["after"].items()},
     }
     return Recalibrated(
-        spec=spec.replace(
-            calibration=calibration,
-            operating_points={},
-            default_operating_point=None,
-            decision=None,
-            metadata=None,
-            training={**spec.training, "calibration": evidence},
+        spec=_without_calibration(spec).replace(
+            calibration=calibration, training={**spec.training, "calibration": evidence}
         ),
         before=probabilities,
         after=after,
@@ -232,20 +227,52 @@ def write_recalibrated(source: Path, output: Path, result: Recalibrated) -> None
     Raises:
         OutputError: The folder is not empty or cannot be written.
     """
-    spec, old = result.spec, read_spec(source)
+    old = read_spec(source)
+    with writing(output):
+        _copy(source, output, result.spec)
+        carried = output / PREDICTIONS
+        if carried.is_file():
+            replace_file(carried, _recomputed(carried, old, result.spec).encode())
+    write_json(output / "calibration.json", result.spec.training["calibration"])
+
+
+def write_uncalibrated(source: Path, output: Path) -> ModelSpec:
+    """Copy a bundle without a calibration that cannot be undone in a table, and without what was fitted after it.
+
+    Operating points, the rule for the predicted class, metadata terms and the held-out predictions stay behind.
+
+    Args:
+        source: The bundle.
+        output: Folder of the copy, which must not hold anything yet; or `source` itself.
+
+    Returns:
+        The contract as written.
+
+    Raises:
+        OutputError: The folder is not empty or cannot be written.
+    """
+    spec = _without_calibration(read_spec(source))
+    with writing(output):
+        _copy(source, output, spec)
+        (output / PREDICTIONS).unlink(missing_ok=True)
+    return spec
+
+
+def _copy(source: Path, output: Path, spec: ModelSpec) -> None:
     in_place = output.resolve() == source.resolve()
     if not in_place and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output}: not empty; name a new folder, or the bundle itself.")
-    with writing(output):
-        if not in_place:
-            shutil.copytree(source, output, dirs_exist_ok=True)
-        carried = output / PREDICTIONS
-        if carried.is_file():
-            replace_file(carried, _recomputed(carried, old, spec).encode())
-        if spec.recipe is not None:
-            spec = spec.replace(recipe=spec.recipe.moved(source, output))
-        replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
-    write_json(output / "calibration.json", spec.training["calibration"])
+    if not in_place:
+        shutil.copytree(source, output, dirs_exist_ok=True)
+    if spec.recipe is not None:
+        spec = spec.replace(recipe=spec.recipe.moved(source, output))
+    replace_file(output / CONFIG, (json.dumps(spec.to_config(), indent=2) + "\n").encode())
+
+
+def _without_calibration(spec: ModelSpec) -> ModelSpec:
+    return spec.replace(
+        calibration=None, operating_points={}, default_operating_point=None, decision=None, metadata=None
+    )
 
 
 def _recomputed(path: Path, old: ModelSpec, new: ModelSpec) -> str:

@@ -132,6 +132,15 @@ def test_refuses_a_folder_in_use_and_what_cannot_be_undone(bundle, tmp_path, cap
     assert calibrate(bundle, tmp_path / "vector", "--method", "vector") == 0
     assert calibrate(tmp_path / "vector", tmp_path / "again") == 2
     assert "cannot be undone" in capsys.readouterr().err
+    # The way that the message names goes on.
+    plain = tmp_path / "plain"
+    assert calibrate(tmp_path / "vector", plain, "--method", "none") == 0
+    assert "without held-out predictions" in capsys.readouterr().err
+    assert read_spec(plain).calibration is None
+    assert not (plain / "predictions_val.csv").exists()
+    assert (plain / "model.safetensors").read_bytes() == b"never read"
+    assert calibrate(tmp_path / "vector", plain, "--method", "none") == 1
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_predictions_of_training_data_are_refused(bundle, tmp_path, capsys):

@@ -25,7 +25,7 @@ LARGER = {
         "the parts of a model's contract; their own order is a contract of the import linter",
     ),
     "skinclf/models/formats/keras": (14, "one module for each step from a file to a graph"),
-    "skinclf/inference": (19, "the scorers, the engine under them and the predictor over them"),
+    "skinclf/inference": (20, "the scorers, the engine under them and the predictor over them"),
     "skinclf/decisions": (15, "one module or package for each thing that is fitted"),
     "skinclf/evaluation": (14, "one module or package for each thing that is measured"),
     "cli/skinclf_cli/commands": (24, "one module for each command"),

@@ -85,10 +85,19 @@ def calibrate(
     """  # noqa: D301 - click's paragraph mark
     from skinclf._utils.json import jsonable
     from skinclf.decisions.held_out import read_held_out
-    from skinclf.decisions.recalibrate import recalibrate, write_recalibrated
+    from skinclf.decisions.recalibrate import recalibrate, write_recalibrated, write_uncalibrated
     from skinclf.evaluation.report.calibration_figure import draw_calibration
     from skinclf.models.load import load_model
 
+    if method == "none" and predictions is None and (source := _not_undone(model)) is not None:
+        spec = write_uncalibrated(source, output)
+        if as_json:
+            console.json_out(spec.to_config())
+        console.message(
+            f"Written: {output}, without held-out predictions, operating points and metadata terms, which were "
+            "those of the calibrated model. Predict labelled images with it, then calibrate on them."
+        )
+        return
     held_out = read_held_out(
         predictions=predictions, labels=labels, model=model, split=split, label_options=table.options()
     )
@@ -113,3 +122,12 @@ def calibrate(
     if held_out.spec is not None and held_out.spec.operating_points:
         names = ", ".join(held_out.spec.operating_points)
         console.message(f"Operating points of the former calibration were removed: {names}. Tune them again.")
+
+
+def _not_undone(model: str) -> Path | None:
+    """Folder of a bundle whose calibration cannot be undone in its predictions; None for others."""
+    from skinclf.models.load import load_model
+
+    loaded = load_model(model)
+    calibration = loaded.spec.calibration
+    return loaded.folder if calibration is not None and calibration.method != "temperature" else None

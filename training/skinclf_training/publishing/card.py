@@ -27,7 +27,7 @@ from skinclf.models.identity import ModelIdentity
 from skinclf.models.registry import list_models
 from skinclf.models.spec import ModelSpec
 from skinclf_training.publishing.card_metadata import check_card, front_matter, timm_reference
-from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about
+from skinclf_training.publishing.card_text import About, cards_dir, find_about, read_about, without_blank_runs
 from skinclf_training.publishing.other_data import other_files, other_rows
 
 METRICS = "metrics.json"
@@ -252,7 +252,7 @@ def render_card(
         published=repo_id is not None,
         timm_name=timm_reference(spec, repo_id),
     )
-    text = _without_blank_runs(text)
+    text = without_blank_runs(text)
     check_card(text)
     return text
 
@@ -342,12 +342,3 @@ def _count(value: int | None) -> str:
 
 def _cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
-
-
-def _without_blank_runs(text: str) -> str:
-    """Remove trailing blanks and repeated empty lines."""
-    lines: list[str] = []
-    for line in (raw.rstrip() for raw in text.strip().splitlines()):
-        if line or (lines and lines[-1]):
-            lines.append(line)
-    return "\n".join(lines) + "\n"

@@ -126,3 +126,12 @@ def _sentences(value: Any, key: str, path: Path) -> tuple[str, ...]:
             "give a list of sentences."
         )
     return found
+
+
+def without_blank_runs(text: str) -> str:
+    """Remove trailing blanks and repeated empty lines."""
+    lines: list[str] = []
+    for line in (raw.rstrip() for raw in text.strip().splitlines()):
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines) + "\n"

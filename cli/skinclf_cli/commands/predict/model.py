@@ -67,7 +67,8 @@ def load_predictor(
             console.message(notice.replace("`threshold`", "--threshold"))
         # Said above; the predictor need not log it again.
         predictor = predictor.with_threshold(predictor.threshold, origin=predictor.threshold_from)
-    if predictor.decision is not None:
+    # A rule of the model's own stands in the manifest and in `models show`.
+    if predictor.decision is not None and (decision.threshold is not None or console.verbosity() > 0):
         console.message(f"The predicted class is decided by {predictor.decision}.")
     _report_runtime(predictor, automatic=execution.device == "auto")
     return predictor

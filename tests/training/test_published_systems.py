@@ -55,6 +55,7 @@ SMALL = {
     "threads": "1",
     "optim.accelerator": "cpu",
     "optim.precision": "32-true",
+    "optim.init_share": "0",
     "optim.refresh_images": "0",
     "log.report": "false",
 }

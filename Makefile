@@ -76,6 +76,11 @@ bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one
 	$(BIN)/python benchmarks/run.py scale --json docs/measured/scale.json
 	$(BIN)/python benchmarks/run.py resume --json docs/measured/resume.json
 	$(BIN)/python benchmarks/run.py startup --json docs/measured/startup.json
+	$(BIN)/python benchmarks/scaling.py --work build/bench --json docs/measured/scaling.json
+	$(BIN)/python benchmarks/training.py --work build/bench --json docs/measured/training.json
+	$(BIN)/python benchmarks/pipeline.py --seconds 4 --json docs/measured/pipeline.json
+	$(BIN)/python benchmarks/metadata_cost.py --json docs/measured/metadata-cost.json
+	$(BIN)/python docs/generate.py
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)
 	rm -rf $(VENV) $(OLDEST) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

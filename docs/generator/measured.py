@@ -102,7 +102,9 @@ def block(name: str, page: Path) -> str:
         raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {names}.")
     maker, file = makers[name]
     results = _read(file)
-    return "" if results is None else maker(results, page)
+    if results is None:
+        return f"Not measured for this version yet: `make bench` writes `docs/measured/{file}`.\n"
+    return maker(results, page)
 
 
 def _short(results: Mapping[str, Any], page: Path) -> str:

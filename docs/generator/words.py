@@ -9,8 +9,8 @@ COLUMNS: Mapping[str, str] = {
     "image": "path of the input as found or given; never empty",
     "probability_malignant": "sum over the model's malignant classes; empty when its labels declare none",
     "predicted_label": "index of the predicted class in the order of the model's labels",
-    "predicted_class": "name of that class: by the rule of the model or of the threshold file, else the most probable; of "
-    "two classes by the threshold",
+    "predicted_class": "name of that class: by the rule of the model or of the threshold file, else the most probable; "
+    "of two classes by the threshold",
     "threshold": "threshold in use",
     "flagged": "1 when `probability_malignant` is at least the threshold, both as float32",
     "p_<code>": "probability of each class, one column for each code",

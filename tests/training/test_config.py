@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from skinclf.errors import InvalidArgumentError, ModelError
-from skinclf_training.config.read import config_dirs, load_config, read_config
+from skinclf_training.config.read import config_dirs, known_configs, load_config, read_config
+from skinclf_training.config.schema import Config
 
 
 def write(folder: Path, text: str) -> str:
@@ -79,6 +80,15 @@ def test_configurations_that_come_with_skinclf(path: Path) -> None:
     config = read_config(yaml.safe_load(path.read_text()))
     assert config.name == path.stem
     assert config.preprocess.build().height >= 32
+
+
+@pytest.mark.parametrize("config", known_configs(), ids=lambda c: c.name)
+def test_no_configuration_needs_a_file_that_users_cannot_get(config: Config) -> None:
+    """Weights come from the package, from timm, or from a run of another configuration that comes with skinclf."""
+    names = {known.name for known in known_configs()}
+    for source in filter(None, (config.model.init, config.model.transplant, *config.distill.teachers)):
+        first, second, *_ = Path(source).parts
+        assert (first == "runs" and second in names - {config.name}) or (first, second) == ("skinclf", "builtin"), source
 
 
 def test_scaled_decoding_can_be_declared(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""The block of aims: what the default model should reach, beside what its card holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from generator.markdown import table
+from skinclf.models.registry import DEFAULT
+
+CARD = Path(__file__).resolve().parents[2] / "model_cards" / DEFAULT
+OTHER = "other-isic-2017.json"
+#: Figure, where it stands in `metrics.json`, aim, and whether more is better.
+_TEST = (
+    ("ROC-AUC, malignant", ("binary", "roc_auc"), 0.945, True),
+    ("PR-AUC, malignant", ("binary", "pr_auc"), 0.84, True),
+    ("specificity at 90 % sensitivity", ("binary", "specificity_at_sensitivity", "0.9"), 0.83, True),
+    ("sensitivity at the stored threshold", ("operating_point", "image", "sensitivity"), 0.9, True),
+    ("macro ROC-AUC", ("multiclass", "roc_auc_macro"), 0.955, True),
+    ("balanced accuracy", ("multiclass", "balanced_accuracy"), 0.77, True),
+    ("recall of melanoma", ("per_class", "mel", "recall"), 0.65, True),
+    ("ECE, top label", ("multiclass", "ece_top_label"), 0.03, False),
+)
+_OTHER = (
+    ("ROC-AUC, melanoma", ("per_class", "mel", "roc_auc"), 0.83, True),
+    ("sensitivity at the stored threshold", ("operating_point", "image", "sensitivity"), 0.85, True),
+)
+#: Largest loss of sensitivity that a shift of the picture may cost.
+_SHIFT = 0.05
+
+
+def aims() -> str:
+    """Every aim of the default model with the measured figure, its interval and whether it is met."""
+    test, other, robustness = (_card(name) for name in ("metrics.json", OTHER, "robustness.json"))
+    rows = [_row("HAM10000, test part", test, *aim) for aim in _TEST]
+    rows += [_row("ISIC 2017, kept third", other, *aim) for aim in _OTHER]
+    rows += [_shift(shift) for shift in robustness["shifts"] if shift["shift"] != "none"]
+    lead = (
+        f"`{DEFAULT}`, one model without further views; {test['data']['n']:,} and {other['data']['n']:,} images,\n"
+        "95 % intervals by lesion:\n\n"
+    )
+    return lead + table(("pictures", "figure", "aim", "measured", "met"), rows)
+
+
+def _row(
+    pictures: str, metrics: Mapping[str, Any], words: str, path: tuple[str, ...], aim: float, more: bool
+) -> list[str]:
+    value: Any = metrics
+    for key in path:
+        value = next(c for c in value if c["code"] == key) if isinstance(value, list) else value[key]
+    met = value["value"] >= aim if more else value["value"] <= aim
+    measured = f"{value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
+    return [pictures, words, f"{'at least' if more else 'at most'} {aim:g}", measured, "yes" if met else "no"]
+
+
+def _shift(shift: Mapping[str, Any]) -> list[str]:
+    change = shift["differences"]["sensitivity"]
+    measured = f"{change['value']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
+    met = "yes" if abs(change["value"]) <= _SHIFT else "no"
+    words = f"change of sensitivity under `{shift['shift']}`"
+    return ["HAM10000, test part", words, f"within {_SHIFT:g}", measured, met]
+
+
+def _card(name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((CARD / name).read_text(encoding="utf-8"))
+    return found
+
+
+#: Name of a block to its maker, from the repository alone.
+OWN = {"aims": aims}

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from generator import model_blocks, speed_blocks
+from generator import aims, model_blocks, speed_blocks
 from generator.markdown import machine_of, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,7 @@ PICTURE = ROOT / "docs" / "pictures" / "speed.svg"
 DOCUMENTS = (
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("speed", "serve", "gate", "training", "metadata", "weights")),
+    ROOT / "docs" / "explanation" / "aims.md",
 )
 _BLOCK = re.compile(r"(<!-- made by docs/generate\.py: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _OURS = {"skinclf": "skinclf", "skinclf_full": "skinclf, JPEGs decoded in full"}
@@ -95,10 +96,11 @@ def block(name: str, page: Path) -> str:
         **speed_blocks.BLOCKS,
         **model_blocks.BLOCKS,
     }
-    if name in model_blocks.OWN:
-        return model_blocks.OWN[name]()
+    own = {**model_blocks.OWN, **aims.OWN}
+    if name in own:
+        return own[name]()
     if name not in makers:
-        names = ", ".join([*makers, *model_blocks.OWN])
+        names = ", ".join([*makers, *own])
         raise SystemExit(f"{page.name}: no block is called {name!r}; expected one of {names}.")
     maker, file = makers[name]
     results = _read(file)

@@ -17,7 +17,7 @@ from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import stream
 from skinclf.inference.gate.familiarity import fit_calibration, fit_gaussian
-from skinclf.inference.gate.gate import Gate, blocks, strangeness, unit_length
+from skinclf.inference.gate.gate import CLASSES, Gate, blocks, classes_by, strangeness, unit_length
 from skinclf.inference.gate.picture import LOOKS, NAMES
 from skinclf.inference.gate.scorer import LoadMeasured
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot
@@ -223,6 +223,7 @@ def fit_measured(
     made_from = {
         "weights_sha256": model.spec.weights_sha256,
         "preprocess": model.spec.preprocess.fingerprint,
+        CLASSES: classes_by(model.spec),
     }
     return Gate(features, looks, calibration, chosen, made_from, evidence)
 

@@ -133,8 +133,8 @@ def _say_gate(spec: ModelSpec) -> None:
 
     if spec.gate and other_classes(spec.gate.get("made_from", {}), spec):
         console.message(
-            "The image gate is not used any more: its p-values go by predicted classes, which this calibration changes. "
-            "Fit it again: skinclf gate fit."
+            "The image gate is not used any more: its p-values go by predicted classes, which this calibration "
+            "changes. Fit it again: skinclf gate fit."
         )
 
 

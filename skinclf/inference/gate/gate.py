@@ -13,13 +13,14 @@ import numpy.typing as npt
 from skinclf._utils.arrays import Float32, Floats
 from skinclf.errors import MismatchError, ModelError
 from skinclf.inference.gate.familiarity import Calibration, Gaussian
-from skinclf.inference.gate.picture import BLOCKS, MEASURES, NAMES
+from skinclf.inference.gate.patches import patch_strangeness
+from skinclf.inference.gate.picture import BLOCKS, MEASURES, NAMES, PATCHES
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.spec import ModelSpec
 
 #: Weight of the network's features, and of each block of looks, in the sum of the logarithms of their distances.
 _WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"features": 3.0, "places": 0.5, "colours": 1.0, "texture": 1.5}
+    {"features": 3.0, "places": 0.5, "colours": 1.0, "texture": 1.5, PATCHES: 1.5}
 )
 
 #: Key of `Gate.made_from`.
@@ -86,8 +87,8 @@ class Gate:
             )
         if self.other_classes(spec):
             raise MismatchError(
-                f"The image gate was fitted before {spec.name} got another calibration, which changes predicted classes, "
-                "and its p-values go by them. Fit it again (`skinclf.inference.gate.fit_gate`), or use `gate='off'`.",
+                f"The image gate was fitted before {spec.name} got another calibration, which changes predicted "
+                "classes, and its p-values go by them. Fit it again (`skinclf.inference.gate.fit_gate`), or use `gate='off'`.",
                 parameter="gate",
             )
         if len(self.calibration.groups) != len(spec.labels):
@@ -124,7 +125,8 @@ def strangeness(
     """See `Gate.strangeness`."""
     total = _WEIGHTS["features"] * features.strangeness(unit_length(vectors))
     for block, columns in blocks().items():
-        total = total + _WEIGHTS[block] * looks[block].strangeness(measures[:, columns])
+        of_block = patch_strangeness if block == PATCHES else Gaussian.strangeness
+        total = total + _WEIGHTS[block] * of_block(looks[block], measures[:, columns])
     return total
 
 

@@ -29,8 +29,8 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
     Args:
         models: Loaded models of a scorer.
         mode: What was asked for; None is `mark` for one model on one view that has a gate, and otherwise `off`. A model
-            whose preprocessing was changed has none, and neither has one with a later calibration that changes predicted
-            classes, of which the log says so.
+            whose preprocessing was changed has none. Neither has one with a later calibration that changes predicted
+            classes, and the log says so.
         tta: Test-time augmentation.
 
     Raises:
@@ -72,8 +72,8 @@ def _usable(model: LoadedModel) -> bool:
         return False
     if other_classes(made_from, model.spec):
         logger.warning(
-            "%s: its image gate is not used; it was fitted before a calibration that changes predicted classes, and has "
-            "to be fitted again.",
+            "%s: its image gate is not used; it was fitted before a calibration that changes predicted classes, and "
+            "has to be fitted again.",
             model.spec.name,
         )
         return False

@@ -88,7 +88,8 @@ class Gate:
         if self.other_classes(spec):
             raise MismatchError(
                 f"The image gate was fitted before {spec.name} got another calibration, which changes predicted "
-                "classes, and its p-values go by them. Fit it again (`skinclf.inference.gate.fit_gate`), or use `gate='off'`.",
+                "classes, and its p-values go by them. Fit it again (`skinclf.inference.gate.fit_gate`), or use "
+                "`gate='off'`.",
                 parameter="gate",
             )
         if len(self.calibration.groups) != len(spec.labels):

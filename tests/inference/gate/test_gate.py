@@ -217,7 +217,9 @@ def test_a_gate_of_another_model_is_refused(gated_bundle, gated_copy, tiny_bundl
         gate.check(changed)
 
 
-@pytest.mark.parametrize(("version", "said"), [(None, "no version"), (0, "version 0"), (2, "version 2")])
+@pytest.mark.parametrize(
+    ("version", "said"), [(None, "no version"), (1, "version 1"), (MEASURES + 1, f"version {MEASURES + 1}")]
+)
 def test_a_gate_of_other_measures_is_refused(gated_copy, images, version, said):
     path = gated_copy / "gate.safetensors"
     tensors = load(path.read_bytes())

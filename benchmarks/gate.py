@@ -5,7 +5,7 @@
 Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
 Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`not_dermoscopy.py`). A model
 that was trained on a part of ISIC 2017 names its split with `--isic-split`: that part fits too, and the test part is
-measured.
+measured. `--isic-labels` adds the false refusals of its malignant images.
 With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
 
     python gate.py MODEL --cost 5 --work FOLDER --out gate-cost.json
@@ -35,7 +35,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from skinclf._utils.environment import versions
-from skinclf.inference.gate.fit import Measured, fit_measured, measure_images
+from skinclf.inference.gate.fit import ALPHA, Measured, fit_measured, measure_images
 from skinclf.inference.gate.gate import Gate
 from skinclf.inference.gate.limits import is_tiny, reasons_of
 from skinclf.inference.gate.reasons import Reason, verdict
@@ -45,6 +45,8 @@ from skinclf.models.load import load_model
 from skinclf.models.loaded import LoadedModel
 
 MALIGNANT = ("mel", "bcc", "akiec")
+#: What lies over the skin or frames it, and is no fault of the lesion.
+ARTEFACTS = (Reason.HAIR, Reason.RULER, Reason.INK, Reason.GEL_BUBBLES, Reason.TEXT, Reason.DARK_CORNERS)
 DRAWN = 60
 
 
@@ -94,6 +96,12 @@ def counts(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def by_artefact(result: dict[str, Any]) -> dict[str, Any]:
+    """How many of the images with each artefact are refused, whatever for."""
+    found = {r.value: np.asarray([r in reasons for reasons in result["reasons"]]) for r in ARTEFACTS}
+    return {word: refused(result, marked) for word, marked in found.items() if marked.any()}
+
+
 def drawn(folder: Path) -> list[Path]:
     paths = []
     for kind in KINDS:
@@ -134,6 +142,7 @@ def evaluate(
             "all": refused(ours),
             "malignant": refused(ours, malignant),
             "by_class": {code: refused(ours, dx == code) for code in sorted(set(dx))},
+            "by_artefact": by_artefact(ours),
             "reasons": counts(ours),
             "p_at_most": {str(a): float((ours["p"] <= a).mean()) for a in (0.01, 0.05, 0.1, 0.25, 0.5)},
         },
@@ -141,8 +150,18 @@ def evaluate(
     }
     if args.isic:
         images = sorted(args.isic.glob("*.jpg")) if args.isic_split is None else isic_images(args, "test")
-        other = outcome(gate, measured(model, images, cache, f"isic-{len(images)}"))
-        report["other_cameras"] = {"refused": refused(other), "reasons": counts(other)}
+        found = measured(model, images, cache, f"isic-{len(images)}")
+        other = outcome(gate, found)
+        report["other_cameras"] = {
+            "refused": refused(other),
+            "by_artefact": by_artefact(other),
+            "reasons": counts(other),
+        }
+        if args.isic_labels is not None:
+            with args.isic_labels.open(newline="") as file:
+                label = {row["image_id"]: row["dx"] for row in csv.DictReader(file)}
+            theirs = np.asarray([label[images[i].stem] for i in found.rows])
+            report["other_cameras"]["malignant"] = refused(other, np.isin(theirs, MALIGNANT))
     sets: dict[str, tuple[Measured, np.ndarray]] = {}
     if args.photographs:
         found = measured(model, sorted(args.photographs.rglob("*.jpg")), cache, "photographs")
@@ -168,8 +187,13 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     test = report["test"]
     found = {"test part, all": test["all"], "malignant": test["malignant"]}
     found |= {f"`{code}`": value for code, value in test["by_class"].items()}
+    found |= {f"marked `{word}`": value for word, value in test["by_artefact"].items()}
     if "other_cameras" in report:
-        found["ISIC 2017, other cameras"] = report["other_cameras"]["refused"]
+        other = report["other_cameras"]
+        found["ISIC 2017, other cameras"] = other["refused"]
+        if "malignant" in other:
+            found["ISIC 2017, malignant"] = other["malignant"]
+        found |= {f"ISIC 2017, marked `{word}`": value for word, value in other["by_artefact"].items()}
     caught = {}
     if "photographs" in report:
         caught["photographs of things, animals, scenes"] = report["photographs"]["refused"]
@@ -225,7 +249,9 @@ def main() -> None:
     parser.add_argument("--split", type=Path)
     parser.add_argument("--isic", type=Path)
     parser.add_argument("--isic-split", type=Path)
+    parser.add_argument("--isic-labels", type=Path, help="Table with `image_id` and `dx`.")
     parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--alpha", type=float, default=ALPHA, help="Largest p-value of an unfamiliar image.")
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -251,7 +277,7 @@ def main() -> None:
     if args.isic_split is not None:
         images = isic_images(args, "train")
         fitted = joined(fitted, measured(model, images, args.out.with_suffix(""), "isic-train"))
-    gate = fit_measured(model, fitted, held, malignant=malignant)
+    gate = fit_measured(model, fitted, held, malignant=malignant, alpha=args.alpha)
     report = evaluate(gate, model, args, parts)
     if args.bundle:
         write_gate(args.bundle, replace(gate, evidence={**gate.evidence, "measured": summary(report)}))

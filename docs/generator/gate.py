@@ -42,7 +42,11 @@ def _model(report: Mapping[str, Any]) -> str:
     test, other = report["test"], report["other_cameras"]
     kept = {"test part, all": test["all"], "malignant": test["malignant"]}
     kept |= {f"`{code}`": value for code, value in test["by_class"].items()}
+    kept |= {f"marked `{word}`": value for word, value in test["by_artefact"].items()}
     kept["ISIC 2017, other cameras"] = other["refused"]
+    if "malignant" in other:
+        kept["ISIC 2017, malignant"] = other["malignant"]
+    kept |= {f"ISIC 2017, marked `{word}`": value for word, value in other["by_artefact"].items()}
     caught = {"photographs of things, animals, scenes": report["photographs"]["refused"]}
     caught |= {f"drawn: {kind}": value for kind, value in report["drawn"]["by_kind"].items()}
     reasons = "".join(

@@ -176,6 +176,11 @@ class Calibration:
             raise ModelError(f"Calibration: {error!r}.") from None
 
     @property
+    def keeps_order(self) -> bool:
+        """Whether the labels of an image stay in the order of their probabilities, so that none is predicted anew."""
+        return self.method == "temperature"
+
+    @property
     def fingerprint(self) -> str:
         """Short hash; a threshold is bound to it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

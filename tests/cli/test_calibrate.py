@@ -59,6 +59,15 @@ def test_a_calibrated_copy(bundle, tmp_path, capsys, method):
     assert read_spec(bundle).calibration is None
 
 
+@pytest.mark.parametrize(("method", "said"), [("temperature", False), ("vector", True), ("isotonic", True)])
+def test_a_gate_that_goes_by_other_classes_is_named(tmp_path, capsys, method, said):
+    gate = {"sha256": "0" * 64, "alpha": 0.01, "made_from": {"weights_sha256": "ab" * 32}}
+    write_small_bundle(tmp_path / "gated", gate=gate)
+    assert calibrate(tmp_path / "gated", tmp_path / "out", "--method", method) == 0
+    assert ("Fit it again: skinclf gate fit." in capsys.readouterr().err) is said
+    assert read_spec(tmp_path / "out").gate == gate
+
+
 def test_evidence_before_and_after(bundle, tmp_path, capsys):
     assert calibrate(bundle, tmp_path / "out", "--json") == 0
     data = json.loads(capsys.readouterr().out)

@@ -22,6 +22,7 @@ from skinclf_cli.options import (
 
 if TYPE_CHECKING:
     from skinclf.decisions.recalibrate import Choice
+    from skinclf.models.spec import ModelSpec
 
 
 @click.command()
@@ -97,6 +98,7 @@ def calibrate(
             f"Written: {output}, without held-out predictions, operating points and metadata terms, which were "
             "those of the calibrated model. Predict labelled images with it, then calibrate on them."
         )
+        _say_gate(spec)
         return
     held_out = read_held_out(
         predictions=predictions, labels=labels, model=model, split=split, label_options=table.options()
@@ -122,6 +124,18 @@ def calibrate(
     if held_out.spec is not None and held_out.spec.operating_points:
         names = ", ".join(held_out.spec.operating_points)
         console.message(f"Operating points of the former calibration were removed: {names}. Tune them again.")
+    _say_gate(result.spec)
+
+
+def _say_gate(spec: ModelSpec) -> None:
+    """Say that an image gate belongs to the former calibration, where it does."""
+    from skinclf.inference.gate.gate import other_classes
+
+    if spec.gate and other_classes(spec.gate.get("made_from", {}), spec):
+        console.message(
+            "The image gate is not used any more: its p-values go by predicted classes, which this calibration "
+            "changes. Fit it again: skinclf gate fit."
+        )
 
 
 def _not_undone(model: str) -> Path | None:

@@ -36,6 +36,8 @@ _CODECS: Mapping[str, str] = {
     **dict.fromkeys((_JPEG + "201", _JPEG + "202", _JPEG + "203"), "pylibjpeg-openjpeg"),
 }
 _RLE = "1.2.840.10008.1.2.5"
+#: What pixels cannot be decoded without; for colours also their order, which nothing else tells.
+_NEEDED = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR"})
 
 
@@ -174,7 +176,13 @@ def _check_size(found: DicomFile, name: str, most: int) -> None:
     """Refuse what is too large or has too few bytes, before anything is allocated."""
     header = found.header
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-    samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
+    needed = [*_NEEDED, "PlanarConfiguration"] if header.get("SamplesPerPixel") == 3 else _NEEDED
+    if missing := [keyword for keyword in needed if header.get(keyword) is None]:
+        raise ImageError(
+            "unreadable",
+            f"{name}: the header has no {' and no '.join(missing)}; pixels cannot be read without.",
+        )
+    samples, bits = int(header.SamplesPerPixel), int(header.BitsAllocated)
     if rows < 1 or columns < 1:
         raise ImageError("zero_size", f"{name}: the image has {columns} x {rows} pixels.")
     if rows * columns > most:

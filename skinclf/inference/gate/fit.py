@@ -17,8 +17,9 @@ from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import stream
 from skinclf.inference.gate.familiarity import fit_calibration, fit_gaussian
-from skinclf.inference.gate.gate import Gate, blocks, strangeness, unit_length
-from skinclf.inference.gate.picture import LOOKS, NAMES
+from skinclf.inference.gate.gate import CLASSES, Gate, blocks, classes_by, strangeness, unit_length
+from skinclf.inference.gate.patches import fit_patches
+from skinclf.inference.gate.picture import LOOKS, NAMES, PATCHES
 from skinclf.inference.gate.scorer import LoadMeasured
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot
 from skinclf.metrics.intervals import clopper_pearson
@@ -207,7 +208,10 @@ def fit_measured(
     """Fit the gate from what was measured of training and calibration images; see `fit_gate`."""
     features = fit_gaussian(unit_length(train.features), scaled=False)
     looks = {
-        block: fit_gaussian(train.measures[:, columns], scaled=True) for block, columns in blocks().items()
+        block: fit_patches(train.measures[:, columns])
+        if block == PATCHES
+        else fit_gaussian(train.measures[:, columns], scaled=True)
+        for block, columns in blocks().items()
     }
     strange = strangeness(features, looks, held.features, held.measures)
     calibration = fit_calibration(strange, held.predicted, classes=len(model.spec.labels))
@@ -223,6 +227,7 @@ def fit_measured(
     made_from = {
         "weights_sha256": model.spec.weights_sha256,
         "preprocess": model.spec.preprocess.fingerprint,
+        CLASSES: classes_by(model.spec),
     }
     return Gate(features, looks, calibration, chosen, made_from, evidence)
 

@@ -18,7 +18,7 @@ from skinclf._utils.arrays import Float32
 from skinclf.inference.gate.artefacts import MARKS, MARKS_SIDE, ink_share, thin_marks
 
 #: Version of the measures and of how they are weighed; a gate that was fitted under another one is refused.
-MEASURES = 1
+MEASURES = 2
 #: Shorter side of a picture as it is measured, in pixels; a longer side stops at four times as much.
 SIDE = 150
 #: Measures by name, in the order of their array.
@@ -40,8 +40,17 @@ _COARSE = 3
 _CELLS = 6
 _QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _TILE = 18
+#: Rows, columns and values of a small picture, whose patches are judged; an upright picture lies on its side in it.
+THUMBNAIL = (24, 32, 3)
+#: Name of the block that holds the small picture.
+PATCHES = "patches"
 #: Values that describe the looks, after the measures: block to number of values. Each block has a Gaussian of its own.
-BLOCKS = {"places": 3 * _CELLS**2, "colours": 3 * len(_QUANTILES), "texture": 12}
+BLOCKS = {
+    "places": 3 * _CELLS**2,
+    "colours": 3 * len(_QUANTILES),
+    "texture": 12,
+    PATCHES: THUMBNAIL[0] * THUMBNAIL[1] * THUMBNAIL[2],
+}
 #: Number of all of them.
 LOOKS = sum(BLOCKS.values())
 _LOGS = np.log(np.arange(256, dtype=np.float32) + 8)
@@ -169,7 +178,7 @@ def _outside(shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def _looks(colours: Image.Image, rgb: _Bytes, light: Float32) -> Float32:
-    """Colours by place, quantiles of colours, and the strength of differences at two scales; see `BLOCKS`."""
+    """Colours by place, quantiles of colours, differences at two scales, and a small picture; see `BLOCKS`."""
     cells = np.asarray(colours.resize((_CELLS, _CELLS), Image.Resampling.BOX)).reshape(-1, 3).T
     places = _contrasts(cells)
     colour = _ranked(_contrasts(rgb[:, ::2, ::2].reshape(3, -1)), *_QUANTILES)
@@ -182,7 +191,16 @@ def _looks(colours: Image.Image, rgb: _Bytes, light: Float32) -> Float32:
         rows, cols = light.shape[0] // 2 * 2, light.shape[1] // 2 * 2
         halves = light[:rows:2, :cols] + light[1:rows:2, :cols]
         light = np.asarray((halves[:, ::2] + halves[:, 1::2]) / 4, np.float32)
-    return np.concatenate([places.ravel(), colour.ravel(), np.log(np.concatenate(texture))])
+    values = [places.ravel(), colour.ravel(), np.log(np.concatenate(texture)), _thumbnail(colours)]
+    return np.concatenate(values)
+
+
+def _thumbnail(colours: Image.Image) -> Float32:
+    """The picture at the size `THUMBNAIL` in contrasts of colours, flat."""
+    rows, cols, _ = THUMBNAIL
+    lying = colours if colours.width >= colours.height else colours.transpose(Image.Transpose.ROTATE_90)
+    small = np.asarray(lying.resize((cols, rows), Image.Resampling.BOX))
+    return _contrasts(small.reshape(-1, 3).T).T.ravel()
 
 
 def _contrasts(rgb: _Bytes) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -10,13 +11,14 @@ from typing import Any, get_args
 from skinclf._utils.files import replace_file, writing
 from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.inference.gate.familiarity import Calibration, Gaussian
-from skinclf.inference.gate.gate import Gate
+from skinclf.inference.gate.gate import Gate, other_classes
 from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.gate.picture import BLOCKS, MEASURES
 from skinclf.models.bundle import GATE, read_spec, write_spec
 from skinclf.models.identity import ModelIdentity
 from skinclf.models.loaded import LoadedModel
 
+logger = logging.getLogger("skinclf")
 #: Larger files are refused before they are read.
 _MAX_BYTES = 64 * 1024 * 1024
 
@@ -27,7 +29,8 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
     Args:
         models: Loaded models of a scorer.
         mode: What was asked for; None is `mark` for one model on one view that has a gate, and otherwise `off`. A model
-            whose preprocessing was changed has none.
+            whose preprocessing was changed has none. Neither has one with a later calibration that changes predicted
+            classes, and the log says so.
         tta: Test-time augmentation.
 
     Raises:
@@ -43,7 +46,7 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
         return None
     one = len(models) == 1 and tta == "none" and not models[0].members
     if mode is None:
-        return read_gate(models[0]) if one and _own(models[0]) else None
+        return read_gate(models[0]) if one and _usable(models[0]) else None
     if not one:
         raise InvalidArgumentError(
             "The image gate is that of one model on one view; leave out ensembles, recipes and `tta`, or use "
@@ -60,12 +63,21 @@ def choose_gate(models: Sequence[LoadedModel], mode: GateMode | None, *, tta: st
     return gate
 
 
-def _own(model: LoadedModel) -> bool:
+def _usable(model: LoadedModel) -> bool:
     """Whether the bundle's gate, if any, was made for the model as it was loaded."""
     made_from = model.spec.gate.get("made_from")
-    return not isinstance(made_from, dict) or not ModelIdentity.from_dict(made_from).differences(
-        model.spec.identity
-    )
+    if not isinstance(made_from, dict):
+        return True
+    if ModelIdentity.from_dict(made_from).differences(model.spec.identity):
+        return False
+    if other_classes(made_from, model.spec):
+        logger.warning(
+            "%s: its image gate is not used; it was fitted before a calibration that changes predicted classes, and "
+            "has to be fitted again.",
+            model.spec.name,
+        )
+        return False
+    return True
 
 
 def read_gate(model: LoadedModel) -> Gate | None:

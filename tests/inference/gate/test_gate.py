@@ -25,6 +25,7 @@ from skinclf.jobs.run import write_predictions
 from skinclf.jobs.shards import Shard
 from skinclf.models.bundle import read_spec, write_spec
 from skinclf.models.load import load_model
+from skinclf.models.probabilities import Calibration
 from skinclf.tables.predictions import read_predictions
 
 NEW = range(140, 152)
@@ -216,7 +217,9 @@ def test_a_gate_of_another_model_is_refused(gated_bundle, gated_copy, tiny_bundl
         gate.check(changed)
 
 
-@pytest.mark.parametrize(("version", "said"), [(None, "no version"), (0, "version 0"), (2, "version 2")])
+@pytest.mark.parametrize(
+    ("version", "said"), [(None, "no version"), (1, "version 1"), (MEASURES + 1, f"version {MEASURES + 1}")]
+)
 def test_a_gate_of_other_measures_is_refused(gated_copy, images, version, said):
     path = gated_copy / "gate.safetensors"
     tensors = load(path.read_bytes())
@@ -241,6 +244,35 @@ def test_new_weights_have_no_gate(gated_copy):
     assert spec.gate
     tensors = read_weights(gated_copy, spec)
     assert write_bundle(gated_copy, spec, tensors).gate == {}
+
+
+def vector(spec):
+    return Calibration("vector", (1.0,) * len(spec.labels), (3.0, *(0.0,) * (len(spec.labels) - 1)))
+
+
+def test_a_calibration_that_changes_classes_needs_a_new_gate(gated_copy, images, caplog):
+    spec = read_spec(gated_copy)
+    write_spec(gated_copy, spec.replace(calibration=Calibration("temperature", (1.7,))))
+    assert "gate" in made(gated_copy).columns
+    assert caplog.records == []
+
+    write_spec(gated_copy, spec.replace(calibration=vector(spec)))
+    assert "gate" not in made(gated_copy).columns
+    assert ["fitted again" in record.getMessage() for record in caplog.records] == [True]
+    for mode in ("mark", "refuse"):
+        with pytest.raises(MismatchError, match="another calibration"):
+            made(gated_copy, gate=mode)
+
+    lesions = [clean_lesion(seed, width=200, height=150) for seed in range(110)]
+    fitted = fit_gate(
+        load_model(gated_copy), lesions[:55], lesions[55:], runtime="torch", device="cpu", workers=0
+    )
+    write_gate(gated_copy, fitted)
+    assert made(gated_copy, gate="mark").predict(images[0]).extra["gate"] == "ok"
+    # And the other way: what was fitted under that calibration is not used without it.
+    write_spec(gated_copy, read_spec(gated_copy).replace(calibration=None))
+    with pytest.raises(MismatchError, match="another calibration"):
+        made(gated_copy, gate="mark")
 
 
 def test_the_limit_spares_malignant_images(gated_bundle):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from support.overlays import OVERLAYS, clean_lesion
 
@@ -113,3 +115,21 @@ def test_reasons_have_sentences_and_verdicts():
     said = explanation([Reason.HAIR, Reason.GREY])
     assert Reason.GREY.sentence in said
     assert Reason.HAIR.sentence not in said
+
+
+#: Hair is drawn at any length and may leave the picture; the tests above have ones that are found.
+DRAWN = sorted(set(OVERLAYS) - {"hair"})
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), height=st.integers(240, 700), first=st.sampled_from([*OVERLAYS, None]))
+@pytest.mark.parametrize("added", DRAWN)
+def test_an_artefact_adds_its_own_reason_whatever_is_there(added, seed, height, first):
+    picture = clean_lesion(seed, width=height * 4 // 3, height=height)
+    if first not in {None, added}:
+        picture = OVERLAYS[first](picture, np.random.default_rng(seed))
+    before = set(reasons(picture))
+    after = set(reasons(OVERLAYS[added](picture, np.random.default_rng(seed + 1))))
+    # Under hair that crosses its ticks a ruler may stay unseen; no other reason comes up.
+    assert after <= before | {added}
+    assert added in after or before

@@ -61,6 +61,7 @@ def examine(*, offline: bool = False) -> tuple[Finding, ...]:
         _device(),
         _runtimes(),
         _builtin(),
+        *_recipes(),
         *_caches(),
         _hub(offline=offline),
     )
@@ -202,6 +203,29 @@ def _builtin() -> Finding:
     if model.sha256 is not None and sha256_file(weights) != model.sha256:
         return Finding("built-in model", "FAIL", f"{weights} is damaged", again)
     return Finding("built-in model", "PASS", f"{model.name}, weights as recorded")
+
+
+def _recipes() -> Iterator[Finding]:
+    """Whether the members of built-in recipes are the recorded ones."""
+    from skinclf.errors import SkinclfError
+    from skinclf.models.combination import check_member
+    from skinclf.models.load import load_spec
+    from skinclf.models.registry import list_models
+
+    try:
+        names = [model.name for model in list_models() if model.folder is not None and model.members]
+    except SkinclfError:
+        return  # said of the built-in model
+    for name in names:
+        try:
+            recipe = load_spec(name).recipe
+            for member in recipe.members if recipe is not None else ():
+                check_member(name, member, load_spec(member.model))
+        except SkinclfError as error:
+            advice = "Install skinclf again: pip install --force-reinstall --no-deps skinclf"
+            yield Finding("built-in recipe", "FAIL", str(error), advice)
+        else:
+            yield Finding("built-in recipe", "PASS", f"{name}, members as recorded")
 
 
 def _caches() -> Iterator[Finding]:

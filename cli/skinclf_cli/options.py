@@ -12,7 +12,7 @@ import click
 
 from skinclf.models.options import HubOptions, ModelOptions
 from skinclf_cli.help import SECTION
-from skinclf_cli.types import Codes, Device, InputSize, LabelMapping
+from skinclf_cli.types import Codes, Device, InputSize, LabelMapping, Numbers
 
 if TYPE_CHECKING:
     from skinclf.tables.reference import LabelOptions
@@ -223,6 +223,35 @@ def one_model_option(help_text: str, *, required: bool = False) -> Callable[[_Co
     return click.option(
         "--model", multiple=True, required=required, callback=_only_one, metavar="TEXT", help=help_text
     )
+
+
+def mean_options(command: _Command) -> _Command:
+    """`--average`, `--weights` and `--tta`: how several models, or views of one, are averaged."""
+    for option in (
+        click.option(
+            "--tta",
+            type=click.Choice(["none", "flips", "d4", "d4+zoom"]),
+            default="none",
+            show_default=True,
+            help="Test-time augmentation: views of each image that are averaged; of one model, it adds the column "
+            "tta_spread.",
+        ),
+        click.option(
+            "--weights",
+            type=Numbers(),
+            metavar="W,W,...",
+            help="Weights of several models, one each in their order. Default: equal.",
+        ),
+        click.option(
+            "--average",
+            type=click.Choice(["probability", "logit"]),
+            default="probability",
+            show_default=True,
+            help="Quantity that is averaged over several models.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def device_option(default: str) -> Callable[[_Command], _Command]:

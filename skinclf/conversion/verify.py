@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class Check:
     """One replayed golden sample.
 
     Attributes:
-        file: Image inside the bundle.
+        file: Image inside the bundle, after the name of the member where a recipe was replayed.
         source: Framework that computed the expected probabilities.
         difference: Largest absolute difference of a probability.
         tolerance: Largest difference allowed.
@@ -72,6 +72,8 @@ def verify_model(
 ) -> VerifyReport:
     """Replay a bundle's golden samples (uncalibrated probabilities), after its weights passed their hash.
 
+    Of a recipe, those of every member are replayed; that the members are the recorded ones is checked as it is loaded.
+
     Args:
         model: Anything that `load_model` takes, or a loaded model; it must be a bundle.
         runtime: Runtime to test, as for `create_runtime`.
@@ -81,11 +83,17 @@ def verify_model(
         hub: Revision, cache and token for the Hugging Face Hub.
 
     Raises:
-        ModelError: The model is not a bundle, has no golden sample, or its weights are damaged.
+        ModelError: The model or a member is not a bundle, has no golden sample, or its weights are damaged.
         ImageError: A golden sample cannot be read.
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(model, options=options, hub=hub)
-    loaded.need_network()
+    if loaded.members:
+        parts = [
+            verify_model(member, runtime=runtime, device=device, progress=progress)
+            for member in loaded.members
+        ]
+        named = [replace(check, file=f"{part.name}/{check.file}") for part in parts for check in part.checks]
+        return VerifyReport(loaded.spec.name, parts[0].runtime, tuple(named))
     spec = loaded.spec
     if loaded.folder is None or not spec.golden:
         raise ModelError(

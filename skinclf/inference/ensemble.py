@@ -133,7 +133,7 @@ class EnsembleScorer(Scorer):
             for (member, own), matrix in zip(self._shares(batch), self._maps, strict=True)
         ]
         values = np.stack(parts)
-        mean = self._combined(values.astype(np.float64)).astype(np.float32)
+        mean = averaged(values, self._share.tolist(), self._average)
         return ScoredBatch(mean, {"disagreement": spread(values, mean, self.spec.labels)})
 
     def _shares(self, batch: Pixels) -> Iterator[tuple[Scorer, Pixels]]:
@@ -143,13 +143,23 @@ class EnsembleScorer(Scorer):
             yield member, (*batch[start : start + width], *batch[at : at + beside])
             start, at = start + width, at + beside
 
-    def _combined(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        share = self._share[:, None, None]
-        if self._average == "probability":
-            return np.asarray((values * share).sum(axis=0))
-        logs = (np.log(np.clip(values, 1e-12, 1.0)) * share).sum(axis=0)
-        powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+def averaged(
+    values: npt.NDArray[np.floating[Any]], share: Sequence[float], average: Average
+) -> npt.NDArray[np.float32]:
+    """Mean of probabilities, shape (N, K), float32.
+
+    Args:
+        values: Probabilities of M members, shape (M, N, K).
+        share: Share of each member, of sum 1.
+        average: `probability` (arithmetic mean) or `logit` (geometric mean, normalised).
+    """
+    wide, shares = np.asarray(values, np.float64), np.asarray(share, np.float64)[:, None, None]
+    if average == "probability":
+        return np.asarray((wide * shares).sum(axis=0), np.float32)
+    logs = (np.log(np.clip(wide, 1e-12, 1.0)) * shares).sum(axis=0)
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def _matrix(source: LabelSet, target: LabelSet) -> npt.NDArray[np.float32]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
+from skinclf.errors import InvalidArgumentError, ModelError
 from skinclf.labels import MALIGNANT, LabelSet, crosswalk
 from skinclf.models.loaded import LoadedModel
-from skinclf.models.recipe import ARCHITECTURE, Average, Member, Recipe, combined_name
+from skinclf.models.recipe import ARCHITECTURE, Average, Member, Recipe, changed_member, combined_name
 from skinclf.models.spec import ModelSpec
 
 
@@ -66,10 +67,21 @@ def spec_of_recipe(recipe: Recipe, specs: Sequence[ModelSpec], *, name: str | No
         encoding=first.encoding if len(specs) == 1 else None,
         license="; ".join(dict.fromkeys(spec.license for spec in specs if spec.license)),
         domain=first.domain,
+        training=_common_training(specs),
         source="ensemble",
         recipe=recipe,
         weights_sha256=recipe.fingerprint,
     )
+
+
+def _common_training(specs: Sequence[ModelSpec]) -> dict[str, Any]:
+    """Data and split of the members, where all of them say the same."""
+    first = specs[0].training
+    return {
+        key: first[key]
+        for key in ("data", "split_sha256")
+        if first.get(key) and all(spec.training.get(key) == first[key] for spec in specs)
+    }
 
 
 def common_labels(taxonomies: Sequence[LabelSet]) -> LabelSet:
@@ -115,14 +127,23 @@ def load_members(
             raise ModelError(
                 f"{name}: its member {member.named} is a recipe itself; name its members instead."
             )
-        found = loaded.spec.fingerprint
-        if changed := [
-            key for key in {**member.fingerprint, **found} if member.fingerprint.get(key) != found.get(key)
-        ]:
-            words = ", ".join("weights" if key == "weights_sha256" else key for key in changed)
-            raise MismatchError(
-                f"{name}: its member {member.named} has changed since the recipe was made (other {words}); put that "
-                "model back, or make a new recipe and measure it.",
-            )
+        check_member(name, member, loaded.spec)
         members.append(loaded)
     return tuple(members)
+
+
+def check_member(name: str, member: Member, spec: ModelSpec) -> None:
+    """Refuse a model that is not the recorded member of a recipe.
+
+    Args:
+        name: Name of the recipe, for messages.
+        member: The member as recorded.
+        spec: Contract of the model that was found.
+
+    Raises:
+        MismatchError: Weights, preprocessing, labels or calibration are others.
+    """
+    found = spec.fingerprint
+    keys = {**member.fingerprint, **found}
+    if changed := [key for key in keys if member.fingerprint.get(key) != found.get(key)]:
+        raise changed_member(name, member, changed)

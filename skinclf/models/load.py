@@ -271,6 +271,12 @@ def _recipe(loaded: LoadedModel, place: Place, hub: HubOptions, runtime: str) ->
     """The recipe with its members, which are found from its folder."""
     spec = loaded.spec
     assert spec.recipe is not None
+    outside = [m.path for m in spec.recipe.members if m.path is not None and ".." in m.path.split("/")]
+    if place.revision is not None and outside:
+        raise ModelError(
+            f"{place.name}: a recipe from the Hub names its members by repository or built-in name; received the path "
+            f"{outside[0]}, outside its folder."
+        )
 
     def load(where: str | Path, revision: str | None) -> LoadedModel:
         return load_model(where, hub=replace(hub, revision=revision), runtime=runtime)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias
 
-from skinclf.errors import ModelError
+from skinclf.errors import MismatchError, ModelError
 
 Average: TypeAlias = Literal["probability", "logit"]
 #: Word in the place of a network's name.
@@ -163,6 +163,21 @@ def relative_path(path: Path, folder: Path) -> str:
 def combined_name(names: Sequence[str], tta: str) -> str:
     """Name of models that are averaged, such as `a + b (d4)`."""
     return " + ".join(names) + ("" if tta == "none" else f" ({tta})")
+
+
+def changed_member(name: str, member: Member, changed: Sequence[str]) -> MismatchError:
+    """The error of a member that is not the recorded one any more.
+
+    Args:
+        name: Name of the recipe.
+        member: The member as recorded.
+        changed: Keys of the fingerprint that differ.
+    """
+    words = ", ".join("weights" if key == "weights_sha256" else key for key in changed)
+    return MismatchError(
+        f"{name}: its member {member.named} has changed since the recipe was made (other {words}); put that "
+        "model back, or make a new recipe and measure it."
+    )
 
 
 def _member(entry: Mapping[str, Any]) -> Member:

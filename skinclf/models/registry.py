@@ -56,7 +56,8 @@ class PublishedModel:
         description: One or two sentences.
         task: `binary` or `multiclass`.
         folder: Folder of its files on this machine; None when they are on the Hub.
-        sha256: Hash of the weights file, when known.
+        sha256: Hash of the weights file, when known; of a recipe, of what decides its mean.
+        members: Names of the models that a recipe averages; empty for one model.
     """
 
     name: str
@@ -73,6 +74,7 @@ class PublishedModel:
     task: str
     folder: Path | None = None
     sha256: str | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -130,8 +132,13 @@ class PublishedModel:
     def file_facts(self) -> tuple[int, int] | None:
         """Bytes of the weights file and number of trainable parameters, from its header; None when not on this machine.
 
-        Only safetensors files say the number of parameters without being loaded.
+        Only safetensors files say the number of parameters without being loaded. A recipe has those of its members.
         """
+        if self.members:
+            parts = [get_model(name).file_facts() for name in self.members]
+            known = [part for part in parts if part is not None]
+            whole = sum(size for size, _ in known), sum(count for _, count in known)
+            return whole if len(known) == len(parts) else None
         if self.folder is None or not self.filename.endswith(".safetensors"):
             return None
         path = self.folder / self.filename
@@ -165,6 +172,7 @@ class PublishedModel:
             "preprocess": {key: dict(value) for key, value in self.variants.items()},
             "disclaimer": self.disclaimer,
             "description": self.description,
+            "members": list(self.members),
         }
 
     @classmethod
@@ -186,6 +194,7 @@ class PublishedModel:
                 for key in ("repo_id", "revision", "sha256")
             }
             adapter, verified = data["adapter"], bool(data["verified"])
+            members = tuple(str(name) for name in data.get("members") or ())
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
                 f"The description of a published model is incomplete or malformed: {error!r}."
@@ -201,6 +210,7 @@ class PublishedModel:
             verified=verified,
             labels=labels,
             variants=variants,
+            members=members,
         )
 
 
@@ -247,21 +257,26 @@ def _builtin(folder: Path, _mtime_ns: int, _size: int) -> PublishedModel:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         own = config["skinclf"]
         labels = LabelSet.from_dict(own)
-        architecture, domain = config["architecture"], own["domain"]
+        architecture, domain, recipe = config["architecture"], own["domain"], own.get("recipe")
+        members = tuple(str(member["model"]) for member in recipe["members"]) if recipe else ()
+        network = (
+            f"the mean of {' and '.join(members)} over the views {recipe['tta']}," if recipe else architecture
+        )
         return PublishedModel(
             name=folder.name,
             repo_id=None,
             revision=None,
-            filename="model.safetensors",
+            filename="config.json" if recipe else "model.safetensors",
             adapter="bundle",
             license=str(own["license"]),
             labels=labels,
             variants={"default": own["preprocess"]},
             verified=True,
-            description=f"Ships with skinclf and works offline: {architecture} for {domain}.",
+            description=f"Ships with skinclf and works offline: {network} for {domain}.",
             task="binary" if len(labels) == 2 else "multiclass",
             folder=folder,
             sha256=own.get("weights_sha256"),
+            members=members,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,6 @@ def test_what_needs_one_network_names_the_members(members, tmp_path):
     loaded = load_model(tmp_path / "best")
     asked = (
         lambda: export_model(loaded, tmp_path / "x.onnx", format="onnx"),
-        lambda: verify_model(loaded),
         loaded.torch_network,
         lambda: Predictor(loaded, embeddings=True, **FAST),
     )
@@ -185,6 +185,26 @@ def test_what_needs_one_network_names_the_members(members, tmp_path):
             ask()
     with pytest.raises(InvalidArgumentError, match="one model on one view"):
         Predictor(loaded, gate="mark", **FAST)
+
+
+def test_the_golden_samples_of_every_member_are_replayed(members, tmp_path):
+    combine(members, tmp_path / "best", name="best")
+    report = verify_model(tmp_path / "best")
+    assert report.ok
+    assert (report.name, [check.file for check in report.checks]) == (
+        "best",
+        ["a/golden/sample.png", "b/golden/sample.png"],
+    )
+    spec = read_spec(members[1])
+    other = replace(spec.golden[0], probabilities=spec.golden[0].probabilities[::-1])
+    write_spec(members[1], spec.replace(golden=(other,)))
+    assert [check.ok for check in verify_model(tmp_path / "best").checks] == [True, False]
+
+
+def test_a_recipe_inherits_what_its_members_were_trained_on_where_they_agree(members, tmp_path):
+    for folder, split in zip(members, ("x", "y"), strict=True):
+        write_spec(folder, read_spec(folder).replace(training={"data": "HAM10000", "split_sha256": split}))
+    assert combine(members, tmp_path / "best").training == {"data": "HAM10000"}
 
 
 def test_built_in_members_are_named_and_the_folder_may_move(tmp_path):

@@ -12,6 +12,7 @@ from skinclf.evaluation.evaluate import evaluate
 from skinclf.images.preprocess import scaling
 from skinclf.labels import HAM10000
 from skinclf.models.probabilities import Calibration
+from skinclf.models.spec import ModelSpec
 from support.bundles import make_bundle
 
 TRAINING: dict[str, Any] = {
@@ -31,7 +32,7 @@ TRAINING: dict[str, Any] = {
 
 
 def evaluated_bundle(folder: Path, **fields: Any) -> Path:
-    """Write `bundle/` and its `metrics.json` into a folder: 84 test images of 42 lesions, others for training."""
+    """Write `bundle/` and its `metrics.json` into a folder."""
     point = {"sensitivity_90": {"threshold": 0.3, "sensitivity": 0.9, "claim": "on 30 lesions"}}
     spec = make_bundle(
         folder / "bundle",
@@ -44,6 +45,11 @@ def evaluated_bundle(folder: Path, **fields: Any) -> Path:
         default_operating_point="sensitivity_90",
         **fields,
     )
+    return evaluated_model(folder, spec)
+
+
+def evaluated_model(folder: Path, spec: ModelSpec) -> Path:
+    """Write `metrics.json` of a model into a folder: 84 test images of 42 lesions, others for training."""
     random = np.random.default_rng(0)
     predictions = ["image," + ",".join(f"p_{code}" for code in HAM10000.codes)]
     labels = ["image_id,lesion_id,dx,age,sex,dx_type,split"]

@@ -15,9 +15,11 @@ from pathlib import Path
 from skinclf._utils.files import copy_file, sha256_file, writing
 from skinclf._version import __version__
 from skinclf.errors import HubError, ModelError
+from skinclf.models.bundle import CONFIG, is_recipe, read_spec, write_spec
 from skinclf.models.hub.pins import read_pin, say_if_moved, write_pin
 from skinclf.models.hub.repository import FetchResult, Repository
 from skinclf.models.options import HubOptions
+from skinclf.models.recipe import changed_member
 from skinclf.models.reference import ModelReference
 from skinclf.models.registry import PublishedModel, get_model
 
@@ -86,7 +88,15 @@ def resolve(
     if pin is not None:
         say_if_moved(pin, hub)
     repo = Repository(repo_id, replace(hub, revision=pin.commit if pin is not None else asked or branch))
-    result = repo.fetch(lambda names: _model_files(list(names), repo_id, reference.file), local_dir)
+    listed: list[str] = []
+
+    def pick(names: Iterable[str]) -> list[str]:
+        listed[:] = names
+        return _model_files(listed, repo_id, reference.file)
+
+    result = repo.fetch(pick, local_dir)
+    if list(result.files)[-1] == CONFIG and not is_recipe(result.folder):
+        raise _nothing(repo_id, listed)
     if branch is not None and pin is None and branch != result.revision:
         write_pin(repo_id, branch, str(result.revision))
     return result
@@ -129,12 +139,14 @@ def download_to(
 
     Args:
         model: Registered name, `[hf-hub:]user/repo[/file][@revision]`, or their parsed form.
-        folder: Folder for the files and `skinclf-source.json`; made when missing.
+        folder: Folder for the files and `skinclf-source.json`; made when missing. The members of a recipe that are on
+            the Hub come into its folder `members`.
         hub: Revision, cache and token; its revision overrides the model's own.
 
     Raises:
         HubError: A file is missing, forbidden, unreachable or damaged, or the model file is ambiguous.
         ModelError: No model is known by that name.
+        MismatchError: A member of a recipe has changed since the recipe was made.
         OutputError: The folder cannot be written.
     """
     from skinclf._utils.files import replace_file
@@ -142,6 +154,8 @@ def download_to(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         result = resolve(model, hub=hub, local_dir=folder)
+        if result.revision is not None and is_recipe(folder):
+            result = _with_members(result, folder, hub)
         if result.revision is not None:  # a built-in bundle records everything
             entry = _reference(model).entry or _unknown(result)
             entry = entry.replace(
@@ -152,6 +166,28 @@ def download_to(
             note = {"schema": 1, "skinclf_version": __version__, **entry.to_dict()}
             replace_file(folder / SOURCE, (json.dumps(note, indent=2) + "\n").encode())
     return result
+
+
+def _with_members(result: FetchResult, folder: Path, hub: HubOptions) -> FetchResult:
+    """Download the members of a recipe that are on the Hub, and name them by their folders from now on."""
+    spec = read_spec(folder)
+    assert spec.recipe is not None
+    members, files, sha256 = [], dict(result.files), dict(result.sha256)
+    for number, member in enumerate(spec.recipe.members, 1):
+        own = member
+        if member.model is not None and member.revision is not None:
+            reference = ModelReference.parse(member.model, local=False)
+            path = f"members/{number}-{reference.name.rsplit('/', 1)[-1]}"
+            found = download_to(reference, folder / path, hub=replace(hub, revision=member.revision))
+            if member.fingerprint["weights_sha256"] not in found.sha256.values():
+                raise changed_member(spec.name, member, ["weights_sha256"])
+            files |= {f"{path}/{name}": place for name, place in found.files.items()}
+            sha256 |= {f"{path}/{name}": value for name, value in found.sha256.items()}
+            own = replace(member, model=None, revision=None, path=path)
+        members.append(own)
+    write_spec(folder, spec.replace(recipe=replace(spec.recipe, members=tuple(members))))
+    sha256[CONFIG] = sha256_file(folder / CONFIG)
+    return replace(result, files=files, sha256=sha256)
 
 
 def read_source(folder: Path) -> PublishedModel | None:
@@ -196,21 +232,24 @@ def _match(wanted: Sequence[str], names: Iterable[str], repo_id: str) -> list[st
 
 def _model_files(names: list[str], repo_id: str, filename: str | None) -> list[str]:
     """The files that make up a model; weights last, so that their presence proves the rest complete."""
-    config = ["config.json"] if "config.json" in names else []
+    config = [CONFIG] if CONFIG in names else []
     weights = filename or next((name for name in _WEIGHTS if config and name in names), None)
     if weights is None:
         single = [name for name in names if name.endswith(_SINGLE)]
         if len(single) > 1:
             choice = ", ".join(f"{repo_id}/{name}" for name in single)
             raise HubError(f"{repo_id} holds several model files; name one: {choice}.")
-        if not single:
-            raise HubError(
-                f"{repo_id} holds no model file that skinclf knows; it has {', '.join(names[:20])}."
-            )
-        weights = single[0]
+        if not single and not config:
+            raise _nothing(repo_id, names)
+        # A configuration alone may be a recipe.
+        weights = single[0] if single else CONFIG
     beside = [name for name in names if any(fnmatchcase(name, pattern) for pattern in _BESIDE)]
     _match([weights], names, repo_id)
     return [*(name for name in (*config, *beside) if name != weights), weights]
+
+
+def _nothing(repo_id: str, names: Sequence[str]) -> HubError:
+    return HubError(f"{repo_id} holds no model file that skinclf knows; it has {', '.join(names[:20])}.")
 
 
 def _unknown(result: FetchResult) -> PublishedModel:

@@ -68,7 +68,9 @@ def push(
     """Publish a bundle with its card, figures, evaluation and golden sample in one commit.
 
     The golden sample is replayed before the upload, and after it on what the Hub gives back at the new
-    commit. When a step fails before the commit, the repository stays as it was.
+    commit. When a step fails before the commit, the repository stays as it was. Of a recipe, which holds no weights,
+    configuration, card and figures are published; its members are built-in models or repositories at a commit, and
+    their golden samples are replayed.
 
     Args:
         source: Folder of a bundle, or of a run with its bundle in `bundle/`.
@@ -95,7 +97,8 @@ def push(
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository"
         card = stage(bundle, evaluation, folder, repo_id=repo_id, about=about)
-        report = verify_model(folder)
+        # Members of a recipe may be on the Hub, which a dry run does not ask.
+        report = verify_model(folder, hub=HubOptions(token=token, offline=dry_run))
         if not report.ok:
             raise ModelError(f"{bundle}: does not replay its golden sample, so nothing was published.")
         files = {name: (folder / name).stat().st_size for name in _names(folder)}
@@ -122,19 +125,17 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     """The bundle and the evaluation that belong to a run or a bundle.
 
     Raises:
-        InvalidArgumentError: There is no bundle, a recipe, or no evaluation and no way to make one.
+        InvalidArgumentError: There is no bundle, a recipe with a member on this machine, or no evaluation and no way
+            to make one.
     """
-    if is_recipe(source):
-        raise InvalidArgumentError(
-            f"{source}: a recipe holds no weights and is not published. Publish its members, and make the recipe of "
-            "their repositories wherever it is used."
-        )
     bundle = source if is_bundle(source) else source / BUNDLE
     if not is_bundle(bundle):
         raise InvalidArgumentError(
             f"{source}: neither a bundle ({CONFIG} and {WEIGHTS}) nor a run with one in {BUNDLE}/. "
             "`skinclf_training.torch.export.export_run` makes a bundle of a run."
         )
+    if is_recipe(bundle):
+        _check_members(bundle)
     if metrics is not None:
         return bundle, metrics
     run = source if source != bundle else source.parent if source.name == BUNDLE else None
@@ -151,8 +152,19 @@ def find_parts(source: Path, metrics: Path | None = None) -> tuple[Path, Path]:
     return bundle, evaluate_part(run, bundle, "test")
 
 
+def _check_members(bundle: Path) -> None:
+    """Refuse a recipe whose members only this machine can find."""
+    spec = read_spec(bundle)
+    local = [member.path for member in spec.recipe.members if member.path] if spec.recipe else []
+    if local:
+        raise InvalidArgumentError(
+            f"{spec.name}: its member {local[0]} is a path on this machine, where others cannot find it; publish that "
+            "model, and combine its repository (`user/repo@commit`)."
+        )
+
+
 def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Path | None = None) -> str:
-    """Lay out a repository: safetensors, a fresh configuration, golden samples, card, figures, evaluation.
+    """Lay out a repository: safetensors (but of a recipe), a fresh configuration, golden samples, card, evaluation.
 
     The configuration is written anew from the contract, so that nothing of a base model's is left in it.
 
@@ -163,13 +175,14 @@ def stage(bundle: Path, metrics: Path, folder: Path, *, repo_id: str, about: Pat
         SkinclfError: As `skinclf_training.publishing.card.make_card`.
     """
     spec = read_spec(bundle)
-    if not spec.golden:
+    if not spec.golden and spec.recipe is None:
         raise InvalidArgumentError(
             f"{bundle}: no golden sample; exporting a run or converting a model records one."
         )
     card = make_card(bundle, metrics, about=about, repo_id=repo_id)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in (
-        WEIGHTS,
+        *((WEIGHTS,) if spec.recipe is None else ()),
         *(golden.file for golden in spec.golden),
         *quantized_files(spec),
         *((GATE,) if spec.gate else ()),

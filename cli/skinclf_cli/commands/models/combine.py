@@ -16,9 +16,9 @@ from skinclf_cli.options import (
     TableOptions,
     hub_options,
     json_option,
+    mean_options,
     table_options,
 )
-from skinclf_cli.types import Numbers
 
 if TYPE_CHECKING:
     from skinclf.models.options import HubOptions
@@ -28,26 +28,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Write a recipe of models that are averaged.")
 @click.argument("models", nargs=-1, required=True)
 @click.option("--output", type=FOLDER, required=True, help="Folder of the recipe, new or empty.")
-@click.option(
-    "--weights",
-    type=Numbers(),
-    metavar="W,W,...",
-    help="Weights of the models, one each in their order. Default: equal.",
-)
-@click.option(
-    "--average",
-    type=click.Choice(["probability", "logit"]),
-    default="probability",
-    show_default=True,
-    help="Quantity that is averaged over several models.",
-)
-@click.option(
-    "--tta",
-    type=click.Choice(["none", "flips", "d4", "d4+zoom"]),
-    default="none",
-    show_default=True,
-    help="Test-time augmentation: views of each image that are averaged.",
-)
+@mean_options
 @click.option("--name", help="Name of the recipe. Default: made from the names of the models.")
 @click.option(
     "--image-dir",

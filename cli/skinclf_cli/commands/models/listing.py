@@ -66,6 +66,7 @@ def show(*, name: str, as_json: bool) -> None:
         ("revision", model.revision or "of this installation"),
         *_pinned(model),
         ("file", model.filename),
+        *_recipe(model),
         ("adapter", model.adapter),
         ("input", f"{size[0]} x {size[1]} px" if size else "unknown"),
         ("parameters", f"{facts[1]:,}" if facts else "known when it is loaded"),
@@ -107,6 +108,18 @@ def _pinned(model: PublishedModel) -> list[tuple[str, str]]:
         return [("pinned", "no: the first use pins the branch to its commit")]
     update = f"`skinclf models update {model.name}` takes a newer one"
     return [("pinned", f"commit {pin.commit} since {pin.since[:10]}; {update}")]
+
+
+def _recipe(model: PublishedModel) -> list[tuple[str, str]]:
+    """Rows of the members, mean and views of a recipe; none for one model."""
+    if model.folder is None or not model.members:
+        return []
+    from skinclf.models.bundle import CONFIG
+    from skinclf.models.recipe import Recipe
+    from skinclf.models.spec import read_config
+    from skinclf_cli.commands.models.bundle_facts import recipe_rows
+
+    return list(recipe_rows(Recipe.from_dict(read_config(model.folder / CONFIG)["skinclf"]["recipe"])))
 
 
 def _decided_by(model: PublishedModel) -> str:

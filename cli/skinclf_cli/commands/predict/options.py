@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from skinclf_cli.options import FOLDER, device_option, packed, runtime_option
-from skinclf_cli.types import Numbers, OutputFile, ShardPart
+from skinclf_cli.options import FOLDER, device_option, mean_options, packed, runtime_option
+from skinclf_cli.types import OutputFile, ShardPart
 
 if TYPE_CHECKING:
     from skinclf.images.dicom.frame_names import Frames
@@ -232,26 +232,7 @@ model_choice_options = packed(
         help="Name, Hub repository, folder or file of the model; several are averaged. Default: the built-in "
         "model.",
     ),
-    click.option(
-        "--average",
-        type=click.Choice(["probability", "logit"]),
-        default="probability",
-        show_default=True,
-        help="Quantity that is averaged over several models.",
-    ),
-    click.option(
-        "--weights",
-        type=Numbers(),
-        metavar="W,W,...",
-        help="Weights of several models, one each in the order of --model. Default: equal.",
-    ),
-    click.option(
-        "--tta",
-        type=click.Choice(["none", "flips", "d4", "d4+zoom"]),
-        default="none",
-        show_default=True,
-        help="Test-time augmentation: views of each image that are averaged; adds the column tta_spread.",
-    ),
+    mean_options,
     title="Model",
 )
 

@@ -37,6 +37,8 @@ autodoc_default_options = {"exclude-members": "count, index"}
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_ivar = True
 pygments_style = "friendly"
+# `--option` in a sentence keeps its two hyphens.
+smartquotes = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skinclf {release}"

@@ -80,6 +80,11 @@ bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one
 	$(BIN)/python benchmarks/training.py --work build/bench --json docs/measured/training.json
 	$(BIN)/python benchmarks/pipeline.py --seconds 4 --json docs/measured/pipeline.json
 	$(BIN)/python benchmarks/metadata_cost.py --json docs/measured/metadata-cost.json
+	$(BIN)/python benchmarks/scaled_decoding.py --json docs/measured/scaled-decoding.json
+	$(BIN)/python benchmarks/run.py plan --json docs/measured/speed.json
+	$(BIN)/python benchmarks/serve.py throughput latency --json docs/measured/serve.json
+	$(BIN)/python benchmarks/serve.py memory --json docs/measured/serve-memory.json
+	$(BIN)/python benchmarks/gate.py ham10000-mobilenetv2 --cost 5 --work build/bench --out docs/measured/gate-cost.json
 	$(BIN)/python docs/generate.py
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)

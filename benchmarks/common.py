@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skinclf._version import __version__
+
 if TYPE_CHECKING:
     from skinclf.models.loaded import LoadedModel
     from skinclf.models.options import ModelOptions
@@ -155,7 +157,7 @@ def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def machine() -> dict[str, str]:
-    """Description of the machine: processor, cores, GPU, versions of packages."""
+    """Description of the machine: processor, cores, a limit of threads, GPU, versions of packages."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -185,4 +187,6 @@ def machine() -> dict[str, str]:
         query = [gpu, "--query-gpu=name,driver_version", "--format=csv,noheader"]
         named = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
         versions = {"gpu": named, **versions} if named else versions
-    return {"processor": model, "cores": str(cores()), "python": platform.python_version(), **versions}
+    threads = os.environ.get("OMP_NUM_THREADS")
+    facts = {"processor": model, "cores": str(cores()), **({"OMP_NUM_THREADS": threads} if threads else {})}
+    return {**facts, "skinclf": __version__, "python": platform.python_version(), **versions}

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import make_images
+from common import machine, make_images
 from not_dermoscopy import KINDS, draw_one
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -234,6 +234,7 @@ def cost(model: str, repeats: int, work: Path) -> dict[str, Any]:
         "runs": runs,
         "medians": medians,
         "more": more,
+        "machine": machine(),
         "versions": versions(),
     }
 

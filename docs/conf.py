@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from pygments.lexers.special import TextLexer
 
 DOCS = Path(__file__).resolve().parent
@@ -37,12 +38,16 @@ autodoc_default_options = {"exclude-members": "count, index"}
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_ivar = True
 pygments_style = "friendly"
+# `--option` in a sentence keeps its two hyphens.
+smartquotes = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skinclf {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+# A page without neighbours has no list of them.
+html_sidebars: dict[str, list[str]] = {"tutorial/index": []}
 # Excerpts beside search results are fetched, which browsers refuse for pages opened from disk.
 html_show_search_summary = False
 html_theme_options: dict[str, Any] = {
@@ -67,6 +72,8 @@ PAGES = {
         for path in sorted((ROOT / "model_cards").glob("*/README.md"))
     },
 }
+#: Characters of a name that stays on one line.
+_WHOLE = 20
 _REPOSITORY = "https://github.com/skinclf/skinclf/blob/main/"
 _LINK = re.compile(r"\]\((?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
@@ -106,6 +113,14 @@ def read_source(app: Any, page: str, source: list[str]) -> None:
     source[0] = with_site_links(source[0], folder, page)
 
 
+def mark_long_names(app: Any, tree: nodes.document, page: str) -> None:
+    """Names that may break within a cell get a class; shorter ones stay whole."""
+    del app, page
+    for name in tree.findall(nodes.literal):
+        if max(map(len, name.astext().split()), default=0) > _WHOLE:
+            name["classes"].append("long")
+
+
 def write_index(app: Any, failed: Exception | None) -> None:
     """Write `llms.txt`: every page with its title, for programs that read."""
     if failed is None and app.builder.format == "html":
@@ -119,3 +134,4 @@ def setup(app: Any) -> None:
     app.add_lexer("mermaid", TextLexer)
     app.connect("build-finished", write_index)
     app.connect("source-read", read_source)
+    app.connect("doctree-resolved", mark_long_names)

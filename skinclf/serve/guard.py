@@ -9,7 +9,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,18 +21,25 @@ logger = logging.getLogger("skinclf")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "form-action 'none'; frame-ancestors {ancestors}; base-uri 'none'"
 )
 _HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+
+def _headers(settings: ServeSettings) -> Mapping[str, str]:
+    """Headers of every answer; the older header for frames knows no list of origins."""
+    ancestors = " ".join(settings.allow_frame) or "'none'"
+    alone = {} if settings.allow_frame else {"X-Frame-Options": "DENY"}
+    return {"Content-Security-Policy": POLICY.format(ancestors=ancestors), **_HEADERS, **alone}
+
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Seconds in which the rest of a refused body is read and dropped, so that its sender sees the answer.
 _LINGER = 2.0
@@ -62,6 +69,7 @@ class Guard:
         if not settings.loopback:
             names.add(socket.gethostname().lower())
         self._names = names
+        self._headers = _headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -83,7 +91,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 answered = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 if not complete and scope["method"] not in _SAFE:
                     headers["Connection"] = "close"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from skinclf.errors import InvalidArgumentError
 #: Files in one request.
 MAX_FILES = 64
 _SHORTEST_TOKEN = 16
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class ServeSettings:
         token: Token that requests of the API must carry, at least 16 characters; None asks for none.
         no_token: Whether an address that other machines reach may do without a token.
         allow_host: Further host names in the header `Host` that are answered.
+        allow_frame: Origins, such as `https://example.org`, whose pages may show the page in a frame; without one no
+            page may.
         metrics: Whether `/metrics` is there.
         explanations: Whether overlays are offered.
         allow_ungated: Whether a request may ask for the probability of an image that the gate refuses.
@@ -44,6 +48,7 @@ class ServeSettings:
     token: str | None = None
     no_token: bool = False
     allow_host: tuple[str, ...] = ()
+    allow_frame: tuple[str, ...] = ()
     metrics: bool = False
     explanations: bool = True
     allow_ungated: bool = False
@@ -58,6 +63,12 @@ class ServeSettings:
                 raise InvalidArgumentError(
                     f"`{name}` is a positive number of seconds; received {getattr(self, name)}.",
                     parameter=name,
+                )
+        for origin in self.allow_frame:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidArgumentError(
+                    f"`allow_frame` is an origin such as https://example.org, without a path; received {origin!r}.",
+                    parameter="allow_frame",
                 )
         if self.token is not None and (
             len(self.token) < _SHORTEST_TOKEN or not self.token.isascii() or not self.token.isprintable()

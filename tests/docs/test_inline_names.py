@@ -79,6 +79,80 @@ def test_a_renamed_option_makes_the_text_wrong() -> None:
     assert unknown_options(text, options() - {"--refer-below"}) == {"--refer-below"}
 
 
+#: Words with an underscore, or in camel case, that other programs have, or that ours put together from parts.
+THEIR_WORDS = {
+    *("flow_from_dataframe", "shear_range", "image_type", "process_batch", "ImageDataset", "load_img"),
+    *("decode_jpeg", "INTEGER_ACCURATE", "dct_method"),
+    *(
+        "split_train",
+        "split_val",
+        "split_test",
+        "_epoch_N",
+        "checkpoint_best",
+        "best_model",
+        "best_model_gradual",
+    ),
+}
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def words_of_the_code() -> set[str]:
+    """Every word of the sources, configurations and schemas, and every name of a file."""
+    found: set[str] = set()
+    for folder in ("skinclf", "cli", "training", "benchmarks", "examples", "tools", "docs/schemas"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".yaml", ".json", ".js", ".html"}:
+                found.update(_WORD.findall(path.read_text(encoding="utf-8")))
+    for folder in ("docs", "tests"):
+        found |= {path.stem for path in (ROOT / folder).rglob("*.py")}
+    return found
+
+
+def unknown_words(text: str, known: set[str], *, theirs: bool = False) -> set[str]:
+    """Names of columns, keys, parameters, classes and functions in inline code that no source has."""
+    found = {word for span in spans(text, theirs=theirs) for word in _WORD.findall(span)}
+    ours = {w for w in found if "_" in w.strip("_") or re.fullmatch(r"[A-Z][a-z]+([A-Z][a-z0-9]+)+", w)}
+    return ours - known - THEIR_WORDS
+
+
+@pytest.fixture(scope="module")
+def known_words() -> set[str]:
+    return words_of_the_code()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_names_in_the_text_are_those_of_the_code(path: Path, known_words: set[str]) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert unknown_words(text, known_words, theirs="coming-from" in path.parts) == set()
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("docs/howto/gpu.md", "near_threshold"),
+        ("docs/metrics.md", "operating_point"),
+        ("README.md", "not_an_image"),
+        ("README.md", "write_predictions"),
+        ("docs/serve.md", "gate_refuses"),
+    ],
+)
+def test_a_renamed_column_key_word_or_function_makes_the_text_wrong(
+    page: str, name: str, known_words: set[str]
+) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert name in unknown_words(text, known_words - {name})
+
+
+def test_columns_in_the_text_are_those_of_tables() -> None:
+    known = {*tables.column_types(), *tables.MAPS, "direction", "age_band"}
+    known |= {"sop_instance_uid", "series_instance_uid", "study_instance_uid"}
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        if "coming-from" not in path.parts:
+            named = set(re.findall(r"\bcolumns? `([a-z_]+)`", text))
+            assert named <= known, (path.name, named - known)
+
+
 def keys() -> set[str]:
     schema = pytest.importorskip("skinclf_training.config.schema", reason="training needs the extra `train`")
     found = set()

@@ -49,6 +49,9 @@ def test_it_does_not_run_as_root_and_serves_its_port(path: Path) -> None:
     found = dict(instructions(path))
     assert found["USER"] == "1000"
     command = [*words(found.get("ENTRYPOINT", "[]")), *words(found["CMD"])]
+    if command[0] == "sh":
+        assert command[2].startswith("exec "), "signals reach the server itself"
+        command = shlex.split(command[2])[1:]
     name, options = parse(shlex.join(command))
     assert name == "serve"
     assert str(options["port"]) == found["EXPOSE"]
@@ -92,6 +95,13 @@ def test_the_space_says_what_it_is() -> None:
     assert front["sdk"] == "docker"
     assert str(front["app_port"]) == dict(instructions(ROOT / "space" / "Dockerfile"))["EXPOSE"]
     assert front["license"] == "cc-by-nc-4.0"
+    # Words and lengths that the Hub checks: https://huggingface.co/docs/hub/spaces-config-reference
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {front["colorFrom"], front["colorTo"]} <= colours
+    assert front.keys() <= {
+        "title", "emoji", "colorFrom", "colorTo", "sdk", "app_port", "pinned", "license", "short_description"
+    }  # fmt: skip
+    assert len(front["emoji"].encode("utf-16-le")) <= 4
     assert len(front["short_description"]) <= 60
     assert "never a\ndiagnosis" in text
 

@@ -121,6 +121,11 @@ def test_programs_find_every_page(site: Path) -> None:
     }
 
 
+def test_options_in_sentences_keep_their_hyphens(site: Path) -> None:
+    text = (site / "reference" / "cli" / "predict.html").read_text(encoding="utf-8")
+    assert "by the ending of --output;" in text
+
+
 def test_no_page_names_the_machine(site: Path) -> None:
     for path in site.rglob("*.html"):
         assert str(ROOT) not in path.read_text(encoding="utf-8"), path
@@ -149,6 +154,11 @@ def test_pages_open_from_disk(site: Path, browser: Any, width: int) -> None:
     page.on("pageerror", lambda error: errors.append(str(error)))
     for name in (
         "index",
+        "tutorial/index",
+        "howto/threshold",
+        "coming-from/devatreya",
+        "speed",
+        "project/card-ham10000-mobilenetv2",
         "reference/cli/predict",
         "reference/api/skinclf.decisions",
         "reference/columns",

@@ -68,6 +68,12 @@ def test_no_page_writes_one_table_twice() -> None:
         assert sorted(outputs) == sorted(set(outputs)), page
 
 
+def test_lines_of_text_are_short() -> None:
+    text = re.sub(r"^```.*?^```|<!-- .*?made by .*?<!-- end -->", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith("|") and "](" not in line]
+    assert [line for line in lines if len(line) > 120] == []
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^\$ make (\w+)", TEXT, re.MULTILINE):

@@ -37,6 +37,7 @@ class ServerOptions:
     token_file: Path | None
     no_token: bool
     allow_host: tuple[str, ...]
+    allow_frame: tuple[str, ...]
     max_upload: int
     max_queue: int
     max_wait: float
@@ -52,9 +53,18 @@ class ServerOptions:
         """The same for the library."""
         from skinclf.serve.settings import ServeSettings, read_token
 
-        names = ("host", "port", "no_token", "allow_host", "max_upload", "max_queue", "max_wait", "timeout")
+        names = (
+            "host",
+            "port",
+            "no_token",
+            "allow_host",
+            "allow_frame",
+            "max_upload",
+            "max_queue",
+            "max_wait",
+        )
         values: dict[str, Any] = {
-            name: getattr(self, name) for name in (*names, "grace", "metrics", "allow_ungated")
+            name: getattr(self, name) for name in (*names, "timeout", "grace", "metrics", "allow_ungated")
         }
         token = None if self.token_file is None else read_token(self.token_file)
         return ServeSettings(token=token, explanations=self.explanations, **values)
@@ -89,6 +99,13 @@ server_options = packed(
         multiple=True,
         metavar="NAME",
         help="Further host name that browsers may use for this server; may be given several times.",
+    ),
+    click.option(
+        "--allow-frame",
+        multiple=True,
+        metavar="ORIGIN",
+        help="Site, such as https://example.org, whose pages may show this one in a frame; may be given several times. "
+        "Default: none.",
     ),
     click.option(
         "--max-upload",

@@ -34,7 +34,7 @@ TESTS := $(VENV)/stamp-test
 ALL := $(VENV)/stamp-all
 
 .DEFAULT_GOAL := help
-.PHONY: predict test test-all test-oldest lint lint-types lint-layout lint-imports lint-dependencies format docs release-check bench clean help
+.PHONY: predict test test-all test-times test-oldest lint lint-types lint-layout lint-imports lint-dependencies format docs release-check bench clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /|/' | while IFS='|' read -r name text; do \
@@ -49,6 +49,9 @@ test: $(TESTS) ## Install what the tests need, then run them
 
 test-all: $(ALL) ## The same with every optional dependency installed
 	$(RUN_TESTS)
+
+test-times: $(TESTS) ## Run the tests in one process; the most expensive rooms, files, tests and fixtures
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -q -p support.cpu_times $(PYTEST_ARGS)
 
 test-oldest: ## Run the fast tests with the oldest versions of all dependencies (Python 3.11, several GB)
 	"$(or $(PYTHON),python3.11)" -m venv --clear $(OLDEST)

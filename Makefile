@@ -16,6 +16,10 @@ TEST_PACKAGES ?= tf_keras
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles the modules that are imported; pip would first compile all 28,000, on one core.
+INSTALL := $(PIP) install --quiet --no-compile $(PIP_ARGS)
+# A process goes on with the tests that lie beside one another, whose fixtures it has made, until the other is idle.
+RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 SOURCES := skinclf cli/skinclf_cli training/skinclf_training
 TYPED := $(SOURCES) tests/support tests/conftest.py
 # A second environment with the oldest versions that pyproject.toml admits.
@@ -30,7 +34,7 @@ TESTS := $(VENV)/stamp-test
 ALL := $(VENV)/stamp-all
 
 .DEFAULT_GOAL := help
-.PHONY: predict test test-all test-oldest lint format docs release-check bench clean help
+.PHONY: predict test test-all test-times test-oldest lint lint-types lint-layout lint-imports lint-dependencies format docs release-check bench clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /|/' | while IFS='|' read -r name text; do \
@@ -41,22 +45,34 @@ predict: $(READY) ## Install, then classify the example images with the built-in
 	@echo; cut -d, -f1-6 preds.csv | head -n 6
 
 test: $(TESTS) ## Install what the tests need, then run them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(RUN_TESTS)
 
 test-all: $(ALL) ## The same with every optional dependency installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(RUN_TESTS)
+
+test-times: $(TESTS) ## Run the tests in one process; the most expensive rooms, files, tests and fixtures
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -q -p support.cpu_times $(PYTEST_ARGS)
 
 test-oldest: ## Run the fast tests with the oldest versions of all dependencies (Python 3.11, several GB)
 	"$(or $(PYTHON),python3.11)" -m venv --clear $(OLDEST)
-	$(OLDEST_BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) \
+	$(OLDEST_BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile $(PIP_ARGS) \
 		--constraint tests/oldest.txt -e '.[$(OLDEST_EXTRAS)]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	OMP_NUM_THREADS=1 $(OLDEST_BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(TESTS) ## Check layout, types, directions of imports and declared dependencies
+	@$(MAKE) --no-print-directory -j $(JOBS) lint-types lint-layout lint-imports lint-dependencies
+
+lint-types: $(TESTS)
+	$(BIN)/mypy $(TYPED)
+
+lint-layout: $(TESTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(TYPED)
+
+lint-imports: $(TESTS)
 	$(BIN)/lint-imports
+
+lint-dependencies: $(TESTS)
 	$(BIN)/deptry .
 
 format: $(TESTS) ## Let ruff lay out the code
@@ -71,7 +87,7 @@ release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promis
 	$(BIN)/python tools/release_check.py
 
 bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
-	$(PIP) install --quiet $(PIP_ARGS) transformers
+	$(INSTALL) transformers
 	$(BIN)/python benchmarks/run.py speed --json docs/measured/precisions.json
 	$(BIN)/python benchmarks/run.py scale --json docs/measured/scale.json
 	$(BIN)/python benchmarks/run.py resume --json docs/measured/resume.json
@@ -109,13 +125,13 @@ $(MADE):
 	@touch $@
 
 $(READY): pyproject.toml | $(MADE)
-	$(PIP) install --quiet $(PIP_ARGS) -e .
+	$(INSTALL) -e .
 	@touch $@
 
 $(TESTS): pyproject.toml | $(MADE)
-	$(PIP) install --quiet $(PIP_ARGS) -e '.[$(TEST_EXTRAS)]' $(TEST_PACKAGES)
+	$(INSTALL) -e '.[$(TEST_EXTRAS)]' $(TEST_PACKAGES)
 	@touch $(READY) $@
 
 $(ALL): pyproject.toml | $(MADE)
-	$(PIP) install --quiet $(PIP_ARGS) -e '.[all,dev]' $(TEST_PACKAGES)
+	$(INSTALL) -e '.[all,dev]' $(TEST_PACKAGES)
 	@touch $(READY) $(TESTS) $@

@@ -249,6 +249,7 @@ def test_parquet_of_bytes_and_paths_on_another_filesystem(ray, tmp_path, tiny_bu
         runtime="torch",
         threshold=0.4,
         num_cpus=0.5,
+        concurrency=1,
     )
     rows = sorted(out.take_all(), key=lambda row: row["index"])
     assert [row["index"] for row in rows] == list(range(10))

@@ -33,7 +33,14 @@ def test_fused_on_a_cluster_as_on_one_machine(tmp_path, bundle_copy, image_dir):
         predict_with_ray(names, tmp_path / "x", model=lambda: None, metadata=table)
     out = tmp_path / "out"
     run = predict_with_ray(
-        names, out, model=bundle_copy, runtime="torch", metadata=table, quiet=True, num_cpus=0.5
+        names,
+        out,
+        model=bundle_copy,
+        runtime="torch",
+        metadata=table,
+        quiet=True,
+        num_cpus=0.5,
+        concurrency=1,
     )
     assert run.failed == 0
     rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: row["image"])
@@ -70,7 +77,15 @@ def test_a_model_that_takes_the_entries_itself_on_a_cluster(tmp_path, image_dir,
     table.write_text("image,age,sex,site\nimg-0,70,male,face\nimg-1,30,female,palms/soles\n")
     out = tmp_path / "out"
     run = predict_with_ray(
-        names, out, model=model, runtime="onnxruntime", metadata=table, quiet=True, num_cpus=0.5, **given
+        names,
+        out,
+        model=model,
+        runtime="onnxruntime",
+        metadata=table,
+        quiet=True,
+        num_cpus=0.5,
+        concurrency=1,
+        **given,
     )
     assert run.failed == 0
     rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: row["image"])

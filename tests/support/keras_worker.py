@@ -55,7 +55,7 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
-    from support.keras_fixtures import application, balance, enliven, random_images, without_training
+    from support.keras_families import application, balance, enliven, random_images, without_training
     from support.keras_zoo import MODELS, SIZE
     from support.keras_zoo_graphs import nested_binary
 
@@ -70,7 +70,7 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     if "family" in request:
         size = tuple(request["size"])
-        model = application(keras, request["family"], request["head"], size)
+        model = application(keras, request["family"], request["head"], size, blocks=request.get("blocks"))
     else:
         size = SIZE
         named = nested_binary if request["model"] == "nested_binary" else MODELS[request["model"]]

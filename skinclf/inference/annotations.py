@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from skinclf.errors import InvalidArgumentError
 from skinclf.inference.conformal_sets import ConformalSets
-from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
+from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, WrappedScorer
 from skinclf.models.spec import ModelSpec
 
 
@@ -73,15 +73,12 @@ class Referral(Annotation):
         return {"referred": probabilities.max(axis=1) < self._below}
 
 
-class AnnotatedScorer(Scorer):
+class AnnotatedScorer(WrappedScorer):
     """A scorer with further columns."""
 
     def __init__(self, base: Scorer, annotations: tuple[Annotation, ...]) -> None:
-        self._base, self._annotations = base, annotations
-        self.spec = base.spec
-        self.prepare = base.prepare
-        self.one_by_one = base.one_by_one
-        self.encodings = base.encodings
+        super().__init__(base)
+        self._annotations = annotations
         self.columns = {**base.columns, **{k: v for a in annotations for k, v in a.columns.items()}}
 
     def check_annotations(self, spec: ModelSpec) -> None:
@@ -89,26 +86,11 @@ class AnnotatedScorer(Scorer):
             annotation.check(spec)
 
     @property
-    def layout(self) -> tuple[Slot, ...]:
-        return self._base.layout
-
-    @property
     def fingerprint(self) -> Mapping[str, Any]:
         return {
             **self._base.fingerprint,
             **{k: v for a in self._annotations for k, v in a.fingerprint.items()},
         }
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        return self._base.info
-
-    @property
-    def batch_size(self) -> int:
-        return self._base.batch_size
-
-    def stage(self, batch: Pixels) -> Pixels:
-        return self._base.stage(batch)
 
     def score(self, batch: Pixels) -> ScoredBatch:
         return self.annotate(self._base.score(batch))

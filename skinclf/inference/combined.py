@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
+from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, WrappedScorer
 from skinclf.models.precision import PER_LOOK
 from skinclf.models.probabilities import probabilities
 from skinclf.models.spec import ModelSpec
 
 
-class CombinedScorer(Scorer):
+class CombinedScorer(WrappedScorer):
     """An ensemble, or test-time augmentation, whose numbers are those of a recipe.
 
     Thresholds, label sets and resumed tables are bound to the fingerprint of `spec`, which differs from that of every
@@ -26,13 +26,8 @@ class CombinedScorer(Scorer):
             base: Scorer of the mean.
             spec: Contract of the whole; its calibration is applied to the mean.
         """
-        self._base, self.spec = base, spec
-        self.prepare, self.columns = base.prepare, base.columns
-        self.one_by_one, self.encodings = base.one_by_one, base.encodings
-
-    @property
-    def layout(self) -> tuple[Slot, ...]:
-        return self._base.layout
+        super().__init__(base)
+        self.spec = spec
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -45,13 +40,6 @@ class CombinedScorer(Scorer):
             return info
         # What a reduced precision does to the mean was measured before this calibration.
         return {key: value for key, value in info.items() if key != "band" and key not in PER_LOOK}
-
-    @property
-    def batch_size(self) -> int:
-        return self._base.batch_size
-
-    def stage(self, batch: Pixels) -> Pixels:
-        return self._base.stage(batch)
 
     def score(self, batch: Pixels) -> ScoredBatch:
         scored = self._base.score(batch)

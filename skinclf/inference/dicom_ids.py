@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy.typing as npt
 
 from skinclf.images.decode import ImageSource
 from skinclf.images.dicom.uids import MAX_LENGTH, UIDS, read_uids
-from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
-from skinclf.models.spec import ModelSpec
+from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot, WrappedScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +27,17 @@ class _LoadWithUids:
         return (*pixels, text)
 
 
-class DicomIdsScorer(Scorer):
+class DicomIdsScorer(WrappedScorer):
     """A scorer with the columns of `skinclf.images.dicom.uids.UIDS`; empty for files that are no DICOM."""
 
     def __init__(self, base: Scorer) -> None:
-        self._base = base
-        self.spec = base.spec
-        self.prepare: Prepare = _LoadWithUids(base.prepare)
-        self.one_by_one = base.one_by_one
-        self.encodings = base.encodings
+        super().__init__(base)
+        self.prepare = _LoadWithUids(base.prepare)
         self.columns = {**base.columns, **dict.fromkeys(UIDS, str)}
 
     @property
     def layout(self) -> tuple[Slot, ...]:
         return (*self._base.layout, Slot((len(UIDS), MAX_LENGTH), np.uint8))
-
-    @property
-    def fingerprint(self) -> Mapping[str, Any]:
-        return self._base.fingerprint
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        return self._base.info
-
-    @property
-    def batch_size(self) -> int:
-        return self._base.batch_size
 
     def stage(self, batch: Pixels) -> Pixels:
         own, text = self._split(batch)
@@ -65,12 +48,6 @@ class DicomIdsScorer(Scorer):
         """What the scorer behind takes, and the UIDs."""
         at = len(self._base.layout)
         return (*batch[:at], *batch[at + 1 :]), batch[at]
-
-    def annotate(self, scored: ScoredBatch) -> ScoredBatch:
-        return self._base.annotate(scored)
-
-    def check_annotations(self, spec: ModelSpec) -> None:
-        self._base.check_annotations(spec)
 
     def score(self, batch: Pixels) -> ScoredBatch:
         own, text = self._split(batch)

@@ -150,6 +150,40 @@ class Scorer(ABC):
         """
 
 
+class WrappedScorer(Scorer):
+    """Base of the scorers that add to another one; what they do not override is that of the other."""
+
+    def __init__(self, base: Scorer) -> None:
+        self._base = base
+        self.spec, self.prepare, self.columns = base.spec, base.prepare, base.columns
+        self.one_by_one, self.encodings = base.one_by_one, base.encodings
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        return self._base.layout
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        return self._base.fingerprint
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        return self._base.info
+
+    @property
+    def batch_size(self) -> int:
+        return self._base.batch_size
+
+    def stage(self, batch: Pixels) -> Pixels:
+        return self._base.stage(batch)
+
+    def annotate(self, scored: ScoredBatch) -> ScoredBatch:
+        return self._base.annotate(scored)
+
+    def check_annotations(self, spec: ModelSpec) -> None:
+        self._base.check_annotations(spec)
+
+
 @dataclass(frozen=True, slots=True)
 class LoadPixels:
     """`prepare` for one `Preprocess`."""

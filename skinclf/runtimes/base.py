@@ -85,6 +85,25 @@ class Runtime(ABC):
         return 128 if self.device != "cpu" else 16 * max(1, -(-self.streams // 4))
 
 
+class GraphRuntime(Runtime):
+    """Base of the runtimes of a graph whose second output, where it was asked for, holds the embeddings."""
+
+    def run(self, pixels: StagedPixels, entries: StagedPixels | None = None) -> Float32:
+        """Raw outputs of one batch; see `Runtime.run`."""
+        return self._results(pixels, entries, 1)[0]
+
+    def embed(self, pixels: StagedPixels, entries: StagedPixels | None = None) -> tuple[Float32, Float32]:
+        """Raw outputs and embeddings of one batch; see `Runtime.embed`."""
+        if not self.gives_embeddings:
+            raise no_embeddings(self)
+        raw, vectors = self._results(pixels, entries, 2)
+        return raw, vectors
+
+    @abstractmethod
+    def _results(self, pixels: StagedPixels, entries: StagedPixels | None, count: int) -> list[Float32]:
+        """The first `count` outputs of the graph, one array (N, width) each."""
+
+
 def no_embeddings(runtime: Runtime) -> ModelError:
     """The error for a runtime that gives no embeddings, naming one that does."""
     return ModelError(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from skinclf._utils.files import replace_file
 from skinclf.errors import DeviceError, InvalidArgumentError, MissingExtraError, ModelError
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
+from skinclf.runtimes.base import GraphRuntime, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 
 _FILE = "model.onnx"
@@ -21,7 +21,7 @@ _OPSET = 18
 _AFTER_LAST = frozenset({"Add", "Reshape", "Squeeze", "Flatten", "Identity", "Softmax", "Sigmoid"})
 
 
-class OnnxRuntime(Runtime):
+class OnnxRuntime(GraphRuntime):
     """Runs a network by ONNX Runtime; see `skinclf.runtimes.base.Runtime`."""
 
     name = "onnxruntime"
@@ -88,23 +88,9 @@ class OnnxRuntime(Runtime):
         one = model.spec.activation == "identity" and len(model.spec.labels) == 2
         self._widths = {model.spec.num_outputs, 1 if one else model.spec.num_outputs}
 
-    def run(
-        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[np.float32]:
-        return self._results(pixels, entries, 1)[0]
-
-    def embed(
-        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        if not self.gives_embeddings:
-            raise no_embeddings(self)
-        raw, vectors = self._results(pixels, entries, 2)
-        return raw, vectors
-
     def _results(
         self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None, count: int
     ) -> list[npt.NDArray[np.float32]]:
-        """The first outputs of the graph, one array (N, width) each."""
         x = self._preprocess.normalize(pixels)
         if self._channels_last:
             x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from skinclf.errors import DeviceError, InvalidArgumentError, ModelError
 from skinclf.images.preprocess import Preprocess
 from skinclf.models.loaded import LoadedModel
-from skinclf.runtimes.base import Runtime, no_embeddings, no_last_layer
+from skinclf.runtimes.base import GraphRuntime, no_last_layer
 from skinclf.runtimes.cache import artefact_folder, intact, publish
 from skinclf.runtimes.direct_graph import direct_graph, has_direct_graph
 from skinclf.runtimes.int8 import quantized_network
@@ -39,7 +39,7 @@ _FILE = "model.xml"
 _AFTER_LAST = frozenset({"Result", "Add", "Reshape", "Squeeze", "Unsqueeze", "Convert"})
 
 
-class OpenVinoRuntime(Runtime):
+class OpenVinoRuntime(GraphRuntime):
     """Runs a network compiled by OpenVINO; see `skinclf.runtimes.base.Runtime`."""
 
     name = "openvino"
@@ -115,23 +115,9 @@ class OpenVinoRuntime(Runtime):
         graph.reshape(shapes)
         return graph
 
-    def run(
-        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[np.float32]:
-        return self._results(pixels, entries, 1)[0]
-
-    def embed(
-        self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None = None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        if not self.gives_embeddings:
-            raise no_embeddings(self)
-        raw, vectors = self._results(pixels, entries, 2)
-        return raw, vectors
-
     def _results(
         self, pixels: npt.NDArray[Any], entries: npt.NDArray[Any] | None, count: int
     ) -> list[npt.NDArray[np.float32]]:
-        """The first outputs of the graph, one array (N, width) each."""
         results = [np.empty((len(pixels), width), np.float32) for width in self._widths[:count]]
 
         def keep(request: Any, index: int) -> None:

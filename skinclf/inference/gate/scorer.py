@@ -16,7 +16,7 @@ from skinclf.inference.gate.limits import is_tiny, reasons_of
 from skinclf.inference.gate.mode import GATE_COLUMNS
 from skinclf.inference.gate.picture import LOOKS, NAMES, measure
 from skinclf.inference.gate.reasons import Reason, explanation, verdict
-from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Scorer, Slot
+from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot, WrappedScorer
 from skinclf.models.metadata_encoding import need_picture_alone
 
 
@@ -37,7 +37,7 @@ class LoadMeasured:
         return (self.preprocess.pixels(picture), measure(picture, marks=self.marks))
 
 
-class GatedScorer(Scorer):
+class GatedScorer(WrappedScorer):
     """One network and its gate: columns `gate`, `gate_reasons` and `p_familiar`, and refusals where they are wanted."""
 
     def __init__(
@@ -66,12 +66,11 @@ class GatedScorer(Scorer):
         """
         need_picture_alone(base.spec.encoding, base.spec.name, "the image gate")
         gate.check(base.spec)
-        self._base, self._gate = base, gate
+        super().__init__(base)
+        self._gate = gate
         self._refuse, self._embeddings, self._measures = refuse, embeddings, measures
         self._marks = marks or measures
-        self.spec = base.spec
         self.prepare = LoadMeasured(base.spec.preprocess, self._marks)
-        self.one_by_one = base.one_by_one
         more = dict.fromkeys(NAMES, float) if measures else {}
         self.columns = {**base.columns, **GATE_COLUMNS, **more}
 
@@ -88,10 +87,6 @@ class GatedScorer(Scorer):
     @property
     def info(self) -> Mapping[str, Any]:
         return {**self._base.info, "gate": "refuse" if self._refuse else "mark"}
-
-    @property
-    def batch_size(self) -> int:
-        return self._base.batch_size
 
     def stage(self, batch: Pixels) -> Pixels:
         *own, measures = batch

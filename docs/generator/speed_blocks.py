@@ -9,11 +9,6 @@ from typing import Any
 from generator.markdown import machine_of, table
 
 _NAMES = {"resnet50": "ResNet50", "efficientnet_b0": "EfficientNetB0", "mobilenetv2_100": "MobileNetV2"}
-_MOVED = {
-    "grey": "pixels of the input, grey levels",
-    "malignant": "P(malignant)",
-    "class": "class probability that moves most",
-}
 
 
 def precisions(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
@@ -102,21 +97,78 @@ def startup(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001
 
 
 def decoding(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001
-    """What scaled decoding moves."""
-    runs = results["runs"]
-    head = ["difference, mean (largest)"]
-    for run in runs:
-        divisors = ", ".join(map(str, run["divided_by"]))
-        head.append(f"{run['images']} of {run['what'].replace('x', ' x ')}, divided by {divisors}")
+    """What scaled decoding moves: by size and divisor, by class, and by the ratio that a model may declare."""
+    runs, names, ratio = results["runs"], list(results["thresholds"]), results["ratio"]
+    where = " --textures FOLDER" if results["textures"] else ""
+    parts = [f"`python {results['command']}{where}`\n"]
+    for name in names:
+        rows = []
+        for run in runs:
+            for found in run["divisors"]:
+                moved = found["models"][name]
+                pairs = (
+                    (moved[f"{key}_mean"], moved[f"{key}_largest"])
+                    for key in ("most", "control", "malignant")
+                )
+                rows.append(
+                    [
+                        f"{run['images']} of {_size(run)}, divided by {found['divided_by']}",
+                        f"{found['kept']:.1f}",
+                        f"{found['grey']:.2f}",
+                        *(f"{mean:.4f} ({largest:.3f})" for mean, largest in pairs),
+                        str(moved["decisions_changed"]),
+                    ]
+                )
+        head = (
+            f"`{name}`",
+            "times the resized size",
+            "values moved, grey levels",
+            "class that moves most, mean (largest)",
+            "the same for grey levels moved at random",
+            "P(malignant), mean (largest)",
+            f"decisions at {results['thresholds'][name]:.3f} changed",
+        )
+        parts.append(table(head, rows))
+    chosen = [_divisor(run, ratio) for run in runs]
+    classes = list(runs[0]["divisors"][0]["models"][names[0]]["by_class"])
+    rows = [
+        [f"`{code}`", *(f"{max(_of(x, name, 'by_class')[code] for x in chosen if x):.3f}" for name in names)]
+        for code in classes
+    ]
+    head = (f"largest change of the probability at the ratio {ratio}", *(f"`{name}`" for name in names))
+    parts.append(table(head, rows))
     rows = []
-    for key, words in _MOVED.items():
-        digits = 3 if key == "grey" else 5
-        cells = [run["moved"][key] for run in runs]
-        rows.append([words, *(f"{c['mean']:.{digits}f} ({c['largest']:.{digits}f})" for c in cells)])
-    words = f"decisions at the threshold {results['threshold']:.3f} that change"
-    rows.append([words, *(str(run["decisions_changed"]) for run in runs)])
-    text = f"`{results['model']}`, in full against with the ratio {results['ratio']}: `python {results['command']}`."
-    return f"{text}\n\n{table(head, rows)}"
+    for declared in (2, 3, 4, 8):
+        taken = [_divisor(run, declared) for run in runs]
+        cells = []
+        for name in names:
+            moved = [_of(x, name, "most_mean") for x in taken if x]
+            largest = max((_of(x, name, "most_largest") for x in taken if x), default=0.0)
+            cells.append(f"{sum(moved) / len(runs):.4f} ({largest:.3f})")
+        times = (f"{x['ms'] if x else run['ms']:.0f}" for run, x in zip(runs, taken, strict=True))
+        rows.append([str(declared), *cells, *times])
+    head = (
+        "declared ratio",
+        *(f"`{name}`, class that moves most" for name in names),
+        *(f"{_size(run)}, ms" for run in runs),
+    )
+    rows.append(["in full", *("0" for _ in names), *(f"{run['ms']:.0f}" for run in runs)])
+    parts.append(table(head, rows))
+    return "\n".join(parts)
+
+
+def _size(run: Mapping[str, Any]) -> str:
+    return str(run["what"]).replace("x", " x ")
+
+
+def _divisor(run: Mapping[str, Any], ratio: int) -> Mapping[str, Any] | None:
+    """What a declared ratio takes: the largest divisor that keeps it; None decodes in full."""
+    kept = [found for found in run["divisors"] if found["kept"] >= ratio]
+    return max(kept, key=lambda found: found["divided_by"]) if kept else None
+
+
+def _of(found: Mapping[str, Any], name: str, key: str) -> Any:
+    return found["models"][name][key]
 
 
 def pipeline(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001

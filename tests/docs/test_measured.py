@@ -90,8 +90,17 @@ GATE = {
 ABOUT = {"command": "benchmarks/x.py", "machine": RESULTS["machine"], "load_before": 0.1}
 _ENDS = {"median": 0.5, "low": 0.4, "high": 0.6}
 _RATIO = {"median": 1.004, "low": 0.99, "high": 1.012}
-_MOVED = {"mean": 0.25, "largest": 0.5}
 _ESTIMATE = {"value": 0.898, "low": 0.876, "high": 0.919}
+
+
+def _moved(largest: float) -> dict[str, Any]:
+    """Effect of one divisor of scaled decoding."""
+    found = {
+        f"{key}_{what}": largest for key in ("most", "control", "malignant") for what in ("mean", "largest")
+    }
+    return {**found, "by_class": {"mel": largest, "nv": 0.0}, "decisions_changed": 1}
+
+
 #: Results of the benchmarks that fill one block each.
 SINGLE: dict[str, dict[str, Any]] = {
     "precisions.json": {
@@ -130,16 +139,18 @@ SINGLE: dict[str, dict[str, Any]] = {
         ],
     },
     "scaled-decoding.json": {
-        "model": "m",
-        "threshold": 0.148,
+        "textures": True,
         "ratio": 2,
+        "thresholds": {"m": 0.148},
         "runs": [
             {
                 "what": "6000x4000",
                 "images": 10,
-                "divided_by": [8],
-                "moved": dict.fromkeys(("grey", "malignant", "class"), _MOVED),
-                "decisions_changed": 1,
+                "ms": 430.0,
+                "divisors": [
+                    {"divided_by": by, "kept": kept, "grey": 0.2, "ms": ms, "models": {"m": _moved(largest)}}
+                    for by, kept, ms, largest in ((4, 4.17, 62.0, 0.014), (8, 2.08, 36.0, 0.04))
+                ],
             }
         ],
     },
@@ -272,7 +283,14 @@ def test_ratios_are_computed_from_the_results() -> None:
         ("scale", "| 10,000 | 80.0 | 125.0 | 8.00 | 156 |"),
         ("resume", "| cost of the interruption, seconds | 1.5 |"),
         ("startup", "| built-in, warm | 0.30 | 0.60 | 0.03 | 22.0 | 8.0 | 12.0 | +10% |"),
-        ("scaled decoding", "| P(malignant) | 0.25000 (0.50000) |"),
+        (
+            "scaled decoding",
+            "| 10 of 6000 x 4000, divided by 8 | 2.1 | 0.20 | 0.0400 (0.040) | 0.0400 (0.040) | 0.0400 (0.040) | 1 |",
+        ),
+        ("scaled decoding", "| `mel` | 0.040 |"),
+        ("scaled decoding", "| 2 | 0.0400 (0.040) | 36 |"),
+        ("scaled decoding", "| 3 | 0.0140 (0.014) | 62 |"),
+        ("scaled decoding", "| 8 | 0.0000 (0.000) | 430 |"),
         (
             "pipeline",
             "The slowest preset, `heavy`, gives pictures 3.5 times as fast as mobilenetv2_100 takes them.",

@@ -17,6 +17,8 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "benchmarks")]
 import compare
 from generator import measured, model_blocks
 
+from skinclf.images.preprocess import Preprocess
+
 WAY = {"images_per_s": 10.0, "images": 16, "runs": 1}
 OURS = {**WAY, "decode": 100.0, "network": 100.0, "limit": 50.0, "runtime": "openvino", "precision": "fp32"}
 RESULTS: dict[str, Any] = {
@@ -318,6 +320,17 @@ def test_figures_of_models_are_those_of_cards_and_bundles(model: str) -> None:
         assert config["metadata"]["evidence"]["comparison"]["groups"][0]["name"] == "all"
         before, after, *_ = config["metadata"]["evidence"]["comparison"]["groups"][0]["malignant_roc_auc"]
         assert f"| `{model}` | malignant ROC-AUC | {before:.3f} | {after:.3f} |" in text
+
+
+@pytest.mark.parametrize("model", model_blocks.builtin_models())
+def test_files_of_the_evidence_are_decoded_in_full_and_the_stand_ins_are_not(model: str) -> None:
+    config = json.loads((model_blocks.BUILTIN / model / "config.json").read_text())["skinclf"]
+    reduction = Preprocess.from_dict(config["preprocess"]).reduction
+    assert [reduction(*size) for size in ((600, 450), (450, 600), (1437, 958), (1439, 959))] == [1, 1, 1, 2]
+    runs = json.loads((measured.RESULTS / "scaled-decoding.json").read_text())["runs"]
+    for run in runs:
+        width, height = map(int, run["what"].split("x"))
+        assert run["divisors"][-1]["divided_by"] == reduction(width, height)
 
 
 def test_a_busy_machine_is_said(results: Path) -> None:

@@ -82,6 +82,7 @@ def main() -> None:
         shutil.copyfile(path, card / path.name)
     skinclf("card", given.builtin / given.name, "--metrics", card / "metrics.json", "--output", card)
     if given.name == NAME:
+        page(ROOT / "docs" / "project", f"card-{NAME}")
         subprocess.run([sys.executable, "-m", "skinclf_training.publishing.evidence"], check=True)
 
 
@@ -190,6 +191,18 @@ def compare(folder: Path, card: Path, others: Sequence[Path]) -> None:
     spec = read_spec(folder)
     told = {"rows": rows, "sentences": sentences}
     write_spec(folder, spec.replace(training={**spec.training, "compared": told}))
+
+
+def page(folder: Path, name: str) -> None:
+    """Give the card its page among the documents."""
+    (folder / f"{name}.md").write_text(
+        "The text of this page comes from a file of the repository; docs/conf.py names it.\n",
+        encoding="utf-8",
+    )
+    index = folder / "index.md"
+    text, before = index.read_text(encoding="utf-8"), f"card-{MEMBERS[0]}\n"
+    if f"{name}\n" not in text:
+        index.write_text(text.replace(before, f"{before}{name}\n"), encoding="utf-8")
 
 
 def thresholds(folder: Path, target: str) -> Path:

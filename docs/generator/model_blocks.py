@@ -68,6 +68,8 @@ def trained() -> str:
     rows = []
     for name in builtin_models():
         config = _config(name)
+        if config.get("recipe"):
+            continue
         metrics = json.loads((CARDS / name / "metrics.json").read_text(encoding="utf-8"))
         training, recipe = config["training"], config["training"]["config"]
         rows.append(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from generator import tables
-from skinclf.models.registry import BUILTIN, DEFAULT, list_models
+from skinclf.models.registry import BUILTIN, DEFAULT, PublishedModel, list_models
 
 #: A block between two comments; what stands in it is made.
 _BLOCK = re.compile(
@@ -27,7 +27,8 @@ def pages() -> dict[str, str]:
 
 def _figures() -> str:
     """One row for each figure, one column for each built-in model, the default first."""
-    names = sorted((m.name for m in list_models() if m.repo_id is None), key=lambda n: n != DEFAULT)
+    models = {m.name: m for m in list_models() if m.repo_id is None}
+    names = sorted(models, key=lambda n: n != DEFAULT)
     metrics = {
         name: json.loads((tables.ROOT / "model_cards" / name / "metrics.json").read_text(encoding="utf-8"))
         for name in names
@@ -35,7 +36,8 @@ def _figures() -> str:
     head = [f"`{name}`{' (default)' if name == DEFAULT else ''}" for name in names]
     rows = [[title, *(_cell(metrics[name], path) for name in names)] for title, *path in tables.FIGURES]
     rows += _other_cameras(names)
-    sizes = [f"{(BUILTIN / name / 'model.safetensors').stat().st_size / 1e6:.1f} MB" for name in names]
+    facts = [model.file_facts() for model in (models[name] for name in names)]
+    sizes = [f"{fact[0] / 1e6:.1f} MB" if fact else "" for fact in facts]
     lines = [["", *head], ["---"] * (1 + len(names)), *rows, ["size of the weights", *sizes]]
     table = "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
     data, settings = metrics[DEFAULT]["data"], metrics[DEFAULT]["settings"]
@@ -46,8 +48,22 @@ def _figures() -> str:
         f"{table}\n{data['n']:,} images of {data['lesions']:,} lesions; {settings['confidence']:.0%} intervals. "
         f"The macro ROC-AUC hangs on {label}\n"
         f"({' and '.join(f'{value:.2f}' for value in aucs)}, on {rare['support']} test images). ISIC 2017 are other "
-        "cameras and clinics: a third of its images,\nwhich no model was trained on.\n"
+        f"cameras and clinics: a third of its images,\nwhich no model was trained on.\n{_recipes(models)}"
     )
+
+
+def _recipes(models: Mapping[str, PublishedModel]) -> str:
+    """What each recipe averages, and where it is better or worse than the default."""
+    told = []
+    for name, model in models.items():
+        if not model.members:
+            continue
+        config = json.loads((BUILTIN / name / "config.json").read_text(encoding="utf-8"))["skinclf"]
+        sentences = config["training"].get("compared", {}).get("sentences", [])
+        views = config["recipe"]["tta"]
+        members = " and ".join(f"`{member}`" for member in model.members)
+        told.append(f"\n`{name}` is the mean of {members} over the views `{views}`.\n" + "\n".join(sentences))
+    return "\n".join(told) + ("\n" if told else "")
 
 
 def _other_cameras(names: list[str]) -> list[list[str]]:

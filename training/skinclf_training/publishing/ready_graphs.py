@@ -22,7 +22,7 @@ def write_all() -> None:
         ModelError: A network cannot be converted, or has a constant that is none of its tensors.
     """
     for known in list_models():
-        if known.folder is None:
+        if known.folder is None or known.members:  # a recipe has those of its members
             continue
         model = load_model(known.name)
         for path in write_ready_graph(model, unfolded_graph(model)):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import click
 import pytest
@@ -71,7 +72,8 @@ def test_help_names_every_command_and_no_arguments_show_it(capsys):
     text = capsys.readouterr().out
     assert all(name in text for name in COMMANDS)
     assert "not a medical device" in text
-    assert run([]) == 2
+    # What click 8.1 shows as help, later versions call an error of usage.
+    assert run([]) == (0 if version("click").startswith("8.1.") else 2)
     assert run(["no-such-command"]) == 2
 
 

@@ -88,7 +88,10 @@ def test_no_configuration_needs_a_file_that_users_cannot_get(config: Config) -> 
     names = {known.name for known in known_configs()}
     for source in filter(None, (config.model.init, config.model.transplant, *config.distill.teachers)):
         first, second, *_ = Path(source).parts
-        assert (first == "runs" and second in names - {config.name}) or (first, second) == ("skinclf", "builtin"), source
+        assert (first == "runs" and second in names - {config.name}) or (first, second) == (
+            "skinclf",
+            "builtin",
+        ), source
 
 
 def test_scaled_decoding_can_be_declared(tmp_path: Path) -> None:

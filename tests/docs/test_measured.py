@@ -228,6 +228,7 @@ def test_every_document_has_its_block() -> None:
         "training.md": ["trained models", "distilled", "folds", "configurations", "pipeline"],
         "metadata.md": ["metadata cost", "metadata gains"],
         "weights.md": ["preprocessing"],
+        "aims.md": ["aims"],
     }
 
 

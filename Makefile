@@ -88,19 +88,19 @@ release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promis
 
 bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
 	$(INSTALL) transformers
-	$(BIN)/python benchmarks/run.py speed --json docs/measured/precisions.json
-	$(BIN)/python benchmarks/run.py scale --json docs/measured/scale.json
-	$(BIN)/python benchmarks/run.py resume --json docs/measured/resume.json
-	$(BIN)/python benchmarks/run.py startup --json docs/measured/startup.json
-	$(BIN)/python benchmarks/scaling.py --work build/bench --json docs/measured/scaling.json
-	$(BIN)/python benchmarks/training.py --work build/bench --json docs/measured/training.json
-	$(BIN)/python benchmarks/pipeline.py --seconds 4 --json docs/measured/pipeline.json
-	$(BIN)/python benchmarks/metadata_cost.py --json docs/measured/metadata-cost.json
-	$(BIN)/python benchmarks/scaled_decoding.py --json docs/measured/scaled-decoding.json
-	$(BIN)/python benchmarks/run.py plan --json docs/measured/speed.json
-	$(BIN)/python benchmarks/serve.py throughput latency --json docs/measured/serve.json
-	$(BIN)/python benchmarks/serve.py memory --json docs/measured/serve-memory.json
-	$(BIN)/python benchmarks/gate.py ham10000-mobilenetv2 --cost 5 --work build/bench --out docs/measured/gate-cost.json
+	$(BIN)/python -m benchmarks.speed.run speed --json docs/measured/precisions.json
+	$(BIN)/python -m benchmarks.speed.run scale --json docs/measured/scale.json
+	$(BIN)/python -m benchmarks.speed.run resume --json docs/measured/resume.json
+	$(BIN)/python -m benchmarks.speed.run startup --json docs/measured/startup.json
+	$(BIN)/python -m benchmarks.speed.scaling --work build/bench --json docs/measured/scaling.json
+	$(BIN)/python -m benchmarks.training.steps --work build/bench --json docs/measured/training.json
+	$(BIN)/python -m benchmarks.training.pipeline --seconds 4 --json docs/measured/pipeline.json
+	$(BIN)/python -m benchmarks.speed.metadata_cost --json docs/measured/metadata-cost.json
+	$(BIN)/python -m benchmarks.answers.scaled_decoding --json docs/measured/scaled-decoding.json
+	$(BIN)/python -m benchmarks.speed.run plan --json docs/measured/speed.json
+	$(BIN)/python -m benchmarks.serving.serve throughput latency --json docs/measured/serve.json
+	$(BIN)/python -m benchmarks.serving.serve memory --json docs/measured/serve-memory.json
+	$(BIN)/python -m benchmarks.gate.fit ham10000-mobilenetv2 --cost 5 --work build/bench --out docs/measured/gate-cost.json
 	$(BIN)/python docs/generate.py
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)

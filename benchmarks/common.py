@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from skinclf.models.loaded import LoadedModel
     from skinclf.models.options import ModelOptions
 
-HERE = Path(__file__).parent
 #: timm's name to Keras' name and the number of outputs.
 NETWORKS = {
     "resnet50": ("ResNet50", 2),
@@ -139,8 +138,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measure(job: str, **arguments: object) -> dict[str, float]:
-    """Run one job of `jobs.py` in a fresh process and return the numbers it printed."""
-    command = [sys.executable, str(HERE / "jobs.py"), job, json.dumps(arguments)]
+    """Run one job of `benchmarks.speed.jobs` in a fresh process and return the numbers it printed."""
+    command = [sys.executable, "-m", "benchmarks.speed.jobs", job, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{job} failed:\n{done.stderr[-2000:]}")

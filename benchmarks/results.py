@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from common import machine
+
+from benchmarks.common import machine
 
 #: One-minute load of the machine when the program started.
 LOAD = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
@@ -34,7 +35,7 @@ json_option: Callable[[Any], Any] = click.option(
 
 def report(content: Mapping[str, Any]) -> dict[str, Any]:
     """Results with the command, the machine, its load before, and the seconds since the program started."""
-    words = [f"benchmarks/{Path(sys.argv[0]).name}", *_without_places(sys.argv[1:])]
+    words = [f"-m {_module(Path(sys.argv[0]))}", *_without_places(sys.argv[1:])]
     return {
         "command": " ".join(words),
         "machine": machine(),
@@ -42,6 +43,13 @@ def report(content: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - START),
         **content,
     }
+
+
+def _module(program: Path) -> str:
+    """Dotted name of a program of this folder, as `python -m` takes it."""
+    parts = program.with_suffix("").parts
+    start = max((n for n, part in enumerate(parts) if part == "benchmarks"), default=len(parts) - 1)
+    return ".".join(parts[start:])
 
 
 def write(path: Path | None, content: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def commands(command: click.Command) -> Iterator[click.Command]:
 def options() -> set[str]:
     found = {"--help", "--version"}
     for folder in ("benchmarks", "docs", "tools"):
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             found |= set(re.findall(r'"(--[a-z][a-z0-9-]*)"', path.read_text(encoding="utf-8")))
     for command in commands(cli):
         for parameter in command.params:

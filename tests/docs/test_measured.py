@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT)]
 
-import compare
 from generator import measured, model_blocks
 
+from benchmarks.speed import compare
 from skinclf.images.preprocess import Preprocess
 
 WAY = {"images_per_s": 10.0, "images": 16, "runs": 1}
 OURS = {**WAY, "decode": 100.0, "network": 100.0, "limit": 50.0, "runtime": "openvino", "precision": "fp32"}
 RESULTS: dict[str, Any] = {
-    "command": "benchmarks/run.py plan",
+    "command": "-m benchmarks.speed.run plan",
     "machine": {"processor": "A & B", "cores": "2", "openvino": "1.0"},
     "load_before": 0.1,
     "seconds": 400,
@@ -89,7 +89,7 @@ GATE = {
 }
 
 
-ABOUT = {"command": "benchmarks/x.py", "machine": RESULTS["machine"], "load_before": 0.1}
+ABOUT = {"command": "-m benchmarks.x", "machine": RESULTS["machine"], "load_before": 0.1}
 _ENDS = {"median": 0.5, "low": 0.4, "high": 0.6}
 _RATIO = {"median": 1.004, "low": 0.99, "high": 1.012}
 _ESTIMATE = {"value": 0.898, "low": 0.876, "high": 0.919}

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import common
-import results
+from benchmarks import common, results
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_a_file_names_its_command_and_load_and_no_place(
 ) -> None:
     file = tmp_path / "new" / "x.json"
     words = [
-        "/home/me/benchmarks/run.py",
+        "/home/me/benchmarks/speed/run.py",
         "--work",
         "/home/me/work",
         "scale",
@@ -98,7 +97,7 @@ def test_a_file_names_its_command_and_load_and_no_place(
     monkeypatch.setattr(sys, "argv", words)
     results.write(file, results.report(results.rounded({"scale": [{"seconds": 1.23456}]}, 2)))
     found = json.loads(file.read_text())
-    assert found["command"] == "benchmarks/run.py scale --sizes 10"
+    assert found["command"] == "-m benchmarks.speed.run scale --sizes 10"
     assert found["scale"] == [{"seconds": 1.23}]
     assert {"machine", "load_before", "seconds"} <= found.keys()
     assert "/home/me" not in file.read_text()

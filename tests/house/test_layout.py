@@ -64,6 +64,12 @@ def test_folders_stay_readable():
     assert crowded == {}
 
 
+def test_benchmarks_are_grouped_by_subject():
+    folders = [path for path in (ROOT / "benchmarks").iterdir() if (path / "__init__.py").is_file()]
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {"__init__", "common", "results"}
+    assert all(len(entries(folder)) <= 12 for folder in folders)
+
+
 def test_exceptions_are_needed():
     for name in LARGER:
         package = next(p.name for p in PACKAGES if (ROOT / name).is_relative_to(p))

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"skinclf", "skinclf_cli", "skinclf_training"}
 SCRIPTS = sorted(
-    path for folder in ("benchmarks", "examples", "docs") for path in (ROOT / folder).glob("*.py")
+    path for folder in ("benchmarks", "examples", "docs") for path in (ROOT / folder).rglob("*.py")
 )
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 

@@ -1,6 +1,6 @@
 """What metadata adds to a run, counted in calls and not in seconds, so that a busy machine cannot change the verdict.
 
-`benchmarks/metadata_cost.py` measures the same in processor seconds.
+`benchmarks/speed/metadata_cost.py` measures the same in processor seconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The number of decode workers, from what the first images of a run took.
 
 A run starts with one worker for each core. Once some hundreds of images are done, their stage times go through the
-simulation that `benchmarks/scaling.py` prints, and the fewest workers that reach 98 % of the best rate are taken. The
+simulation of `benchmarks.speed.scaling`, and the fewest workers that reach 98 % of the best rate are taken. The
 next images say whether that was right: where they are slower, the first number comes back. The numbers in a table never
 depend on it, and pictures in flight stay within `decode_limits.DecodeMemory` whatever is chosen.
 
@@ -20,7 +20,8 @@ from skinclf._utils.environment import usable_cores
 from skinclf.inference.sharing.simulation import DEPTH, Stages, best
 
 logger = logging.getLogger("skinclf")
-#: Share of decoding that holds Python's lock, as `benchmarks/scaling.py` finds it for small JPEGs; less for large ones.
+#: Share of decoding that holds Python's lock, as `benchmarks.speed.scaling` finds it for small JPEGs; for
+#: large ones it is less.
 LOCK_SHARE = 1 / 7
 #: Share of the first rate below which a changed number of workers is taken back; two measurements differ by as much.
 _SLOWER = 0.97

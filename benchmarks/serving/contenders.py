@@ -1,4 +1,4 @@
-"""What one would serve a model with instead: `python serve_contenders.py WAY PORT` runs until it is ended.
+"""What one would serve a model with instead: `python -m benchmarks.serving.contenders WAY PORT` runs until it is ended.
 
 Every way answers `{"predictions": [row]}`, computed by `Predictor` from the encoded image.
 """

@@ -1,4 +1,4 @@
-"""Effect of scaled JPEG decoding on probabilities, and its cost: `python benchmarks/scaled_decoding.py`.
+"""Effect of scaled JPEG decoding on probabilities, and its cost: `python -m benchmarks.answers.scaled_decoding`.
 
 Every photograph is decoded in full and at each divisor of libjpeg that keeps twice the resized size or more. Large
 photographs are stood in for by small ones of `--textures`, or synthetic ones, enlarged to the size of a camera's, every
@@ -20,8 +20,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
-from results import json_option, report, rounded, write
 
+from benchmarks.results import json_option, report, rounded, write
 from skinclf.images.decode import load_picture
 from skinclf.images.discovery import scan_directory
 from skinclf.images.preprocess import Preprocess

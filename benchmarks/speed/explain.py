@@ -1,7 +1,7 @@
 """Time of `skinclf explain` beside `skinclf predict --runtime torch`, on the same images with the same model.
 
 Not a test: it asserts nothing. Whole processes, interleaved (A B A B ...); medians are shown. The aim is at most three
-times the time of predictions. Usage: python benchmarks/explain.py [--count 100] [--repeat 3] [--method gradcam]
+times the time of predictions. Usage: python -m benchmarks.speed.explain [--count 100] [--repeat 3] [--method gradcam]
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import click
-from common import machine, make_images, markdown
+
+from benchmarks.common import machine, make_images, markdown
 
 
 @click.command()

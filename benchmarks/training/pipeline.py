@@ -1,4 +1,4 @@
-"""Rates of the augmentation and of training, to see whether training waits: `python benchmarks/pipeline.py`.
+"""Rates of the augmentation and of training, to see whether training waits: `python -m benchmarks.training.pipeline`.
 
 Pictures come from the decoded store, as in `skinclf train`; each preset prepares them on all cores, then networks
 take training steps (forward, backward, AdamW) on pictures that are there already.
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import machine
-from results import json_option, report, rounded, write
+
+from benchmarks.common import machine
+from benchmarks.results import json_option, report, rounded, write
 
 NETWORKS = ("mobilenetv2_100", "efficientnet_b0", "resnet50")
 

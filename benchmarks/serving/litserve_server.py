@@ -1,4 +1,4 @@
-"""LitServe with the same model: `python serve_litserve.py PORT` runs until it is ended.
+"""LitServe with the same model: `python -m benchmarks.serving.litserve_server PORT` runs until it is ended.
 
 It collects up to 16 images for at most 5 ms and gives them to `Predictor.predict` together.
 """
@@ -9,8 +9,8 @@ import base64
 import sys
 
 import litserve
-from serve_contenders import PATH, answer
 
+from benchmarks.serving.contenders import PATH, answer
 from skinclf import Prediction, Predictor
 
 

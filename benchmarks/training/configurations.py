@@ -1,4 +1,4 @@
-"""Short training of every configuration on real images, end to end: `python benchmarks/configurations.py`.
+"""Short training of every configuration on real images, end to end: `python -m benchmarks.training.configurations`.
 
 Small pictures from random weights: this shows that a configuration trains, exports and predicts, not how well it does.
 A run that is there already is not repeated; the table is printed from the runs' own histories.
@@ -14,7 +14,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
-from results import json_option, report, rounded, write
+
+from benchmarks.results import json_option, report, rounded, write
 
 SETS = {"malignant": "malignant", "melanoma": "melanoma", "isic2019": "ham10000", "isic2019-7": "ham10000"}
 SKIPPED = (

@@ -1,7 +1,7 @@
 """The server beside `predict` and other servers: throughput at 32 clients, latency of one request, memory over many.
 
-`python benchmarks/serve.py throughput latency memory --json serve.json` (any of the three). Not a test: it asserts
-nothing but that every answer has the row of its own image. Ratios are within one run; the machine is printed.
+`python -m benchmarks.serving.serve throughput latency memory --json serve.json` (any of the three). Not a test: it
+asserts nothing but that every answer has the row of its own image. Ratios are within one run; the machine is printed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 
 import click
 import psutil
-from common import HERE, machine, make_images, markdown
 from PIL import Image
-from results import json_option, report, write
-from serve_client import Client, encoded
 
+from benchmarks.common import machine, make_images, markdown
+from benchmarks.results import json_option, report, write
+from benchmarks.serving.client import Client, encoded
 from skinclf import Predictor, write_predictions
 from skinclf.errors import ImageError
 from skinclf.inference.schema import number
@@ -35,9 +35,9 @@ CLIENTS = 32
 GATES = ("refuse", "off")
 #: Other servers: command and the package that it needs.
 OTHERS = {
-    "http.server": (["serve_contenders.py", "http.server"], "http"),
-    "FastAPI": (["serve_contenders.py", "FastAPI"], "fastapi"),
-    "LitServe": (["serve_litserve.py"], "litserve"),
+    "http.server": (["benchmarks.serving.contenders", "http.server"], "http"),
+    "FastAPI": (["benchmarks.serving.contenders", "FastAPI"], "fastapi"),
+    "LitServe": (["benchmarks.serving.litserve_server"], "litserve"),
 }
 Rows = list[dict[str, Any]]
 
@@ -56,8 +56,8 @@ def serving(way: str, gate: str, image: Path) -> Iterator[tuple[int, psutil.Proc
     if way == "serve":
         command = ["-m", "skinclf", "-q", "serve", "--port", str(port), "--max-queue", "1024", "--gate", gate]
     else:
-        script, *arguments = OTHERS[way][0]
-        command = [str(HERE / script), *arguments, str(port)]
+        module, *arguments = OTHERS[way][0]
+        command = ["-m", module, *arguments, str(port)]
     child = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
     process = psutil.Process(child.pid)
     try:
@@ -103,7 +103,7 @@ def load(
         "clients": CLIENTS,
         "base64": way == "LitServe",
     }
-    command = [sys.executable, str(HERE / "serve_client.py")]
+    command = [sys.executable, "-m", "benchmarks.serving.client"]
     done = subprocess.run(command, input=json.dumps(job), stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result

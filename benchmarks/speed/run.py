@@ -1,7 +1,7 @@
 """Speed, scale, resuming and start-up (`make bench`): ratios within one run, with a description of the machine.
 
-`python benchmarks/run.py plan --json docs/measured/speed.json` makes the figures of README and docs/speed.md in about
-eight minutes on two cores; `python docs/generate.py` then writes tables and picture from that file.
+`python -m benchmarks.speed.run plan --json docs/measured/speed.json` makes the figures of README and docs/speed.md in
+about eight minutes on two cores; `python docs/generate.py` then writes tables and picture from that file.
 
 Not a test: it asserts nothing. Repetitions are interleaved (A B C A B C ...), medians are shown, as tables for
 docs/speed.md.
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import compare
-from common import (
+
+from benchmarks.common import (
     NETWORKS,
     machine,
     make_images,
@@ -29,8 +29,9 @@ from common import (
     measure,
     medians,
 )
-from results import json_option, report, rounded, write
-from startup import first_rows, predictors
+from benchmarks.results import json_option, report, rounded, write
+from benchmarks.speed import compare
+from benchmarks.speed.startup import first_rows, predictors
 
 WAYS = tuple(compare.WAYS)
 SMALL_NETWORKS = ("resnet50", "efficientnet_b0")

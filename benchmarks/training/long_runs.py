@@ -1,4 +1,4 @@
-"""Test results of finished runs: `python benchmarks/long_runs.py runs/* --json long-runs.json`.
+"""Test results of finished runs: `python -m benchmarks.training.long_runs runs/* --json long-runs.json`.
 
 Each argument is the folder of a run that was exported with its report. Those of the models that come with skinclf stand
 in docs/training.md, which takes them from their bundles and cards.
@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import click
-from results import json_option, report, rounded, write
 
+from benchmarks.results import json_option, report, rounded, write
 from skinclf.models.bundle import read_spec
 
 FIGURES = {

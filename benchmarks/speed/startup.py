@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import make_images, make_keras_model
+from benchmarks.common import make_images, make_keras_model
 
 #: Facts that a Keras file lacks, as options of the command and of `ModelOptions`.
 STATED = {"labels": "malignant", "preprocess": "caffe-opencv"}
@@ -107,7 +107,7 @@ def predictors(work: Path, repeat: int) -> list[dict[str, Any]]:
             shutil.rmtree(cache, ignore_errors=True)
             for state in ("cold", "warm"):
                 done = subprocess.run(
-                    [sys.executable, __file__, str(image), str(model or "")],
+                    [sys.executable, "-m", "benchmarks.speed.startup", str(image), str(model or "")],
                     env=environment(work),
                     check=True,
                     capture_output=True,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common import cores
+from benchmarks.common import cores
 
 SIZE = 224
 #: Images per call of the network, where the tool itself does not say otherwise.

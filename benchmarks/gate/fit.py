@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine, make_images
-from not_dermoscopy import KINDS, draw_one
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.common import machine, make_images
+from benchmarks.gate.not_dermoscopy import KINDS, draw_one
 from skinclf._utils.environment import versions
 from skinclf.inference.gate.fit import ALPHA, Measured, fit_measured, measure_images
 from skinclf.inference.gate.gate import Gate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import (
+from benchmarks.common import (
     NETWORKS,
     make_images,
     make_keras_model,
@@ -21,7 +21,7 @@ from common import (
     measure,
     medians,
 )
-from results import write  # noqa: F401 - for scaling.py
+from benchmarks.results import write  # noqa: F401 - for scaling.py
 
 #: The ways of `contenders.py`: name to words for tables.
 WAYS = {

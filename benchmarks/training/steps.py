@@ -1,6 +1,6 @@
 """Training on the CPU: skinclf's input pipeline and step beside a plain torch loop, in about three minutes.
 
-    $ python benchmarks/training.py --json docs/measured/training.json
+    $ python -m benchmarks.training.steps --json docs/measured/training.json
 
 The plain loop is what one writes first: Pillow and torchvision's random transforms in a `DataLoader` with a worker per
 core, the network as timm makes it, AdamW, float32. skinclf takes the pictures from its decoded store, which is written
@@ -21,8 +21,9 @@ from typing import Any
 
 import click
 import numpy as np
-from common import HERE, cores, machine, make_images, markdown
-from results import json_option, report, write
+
+from benchmarks.common import cores, machine, make_images, markdown
+from benchmarks.results import json_option, report, write
 
 CLASSES = 7
 #: Words, network, and what the step does.
@@ -170,7 +171,7 @@ def ours(
 def in_process(work: Path, network: str, options: dict[str, Any], common: dict[str, Any]) -> dict[str, float]:
     """One line of the table, in a process of its own."""
     given = json.dumps({"work": str(work), "network": network, **common, **options})
-    command = [sys.executable, str(HERE / "training.py"), "--one", given]
+    command = [sys.executable, "-m", "benchmarks.training.steps", "--one", given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise click.ClickException(f"{network} {options}: {done.stderr[-2000:]}")

@@ -1,7 +1,7 @@
 """Keras files without TensorFlow: time and memory of loading, speed of rebuilt networks beside native ones.
 
-    $ python benchmarks/weights.py first-image      # a ResNet50 `.h5` of 100 MB: seconds and peak memory of a process
-    $ python benchmarks/weights.py graphs           # rebuilt ResNet50 and EfficientNet-B0 beside timm's
+    $ python -m benchmarks.speed.weights first-image  # a ResNet50 `.h5` of 100 MB: seconds and peak memory of a process
+    $ python -m benchmarks.speed.weights graphs       # rebuilt ResNet50 and EfficientNet-B0 beside timm's
 
 TensorFlow is needed once, to write the files.
 """
@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from common import NETWORKS, machine, make_images, make_keras_model
+
+from benchmarks.common import NETWORKS, machine, make_images, make_keras_model
 
 #: The binary ResNet50 of devatreya/skin-lesion-resnet50 with random weights: 24,778,625 parameters.
 _BINARY_RESNET50 = """

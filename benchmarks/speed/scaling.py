@@ -1,4 +1,4 @@
-"""Where skinclf stops scaling on many cores: `python benchmarks/scaling.py`.
+"""Where skinclf stops scaling on many cores: `python -m benchmarks.speed.scaling`.
 
 Stage times are measured here, in processor seconds of one image, and 2 to 64 cores are simulated from them
 (`skinclf.inference.sharing.simulation`, which a run takes its number of decode workers from). The part of decoding that
@@ -19,10 +19,10 @@ from typing import Any
 
 import click
 import numpy as np
-from common import builtin_model, machine, make_images, make_photographs, markdown
-from compare import write
 from PIL import Image
 
+from benchmarks.common import builtin_model, machine, make_images, make_photographs, markdown
+from benchmarks.speed.compare import write
 from skinclf import Predictor, write_predictions
 from skinclf.images.decode import ImageSource
 from skinclf.inference.decode_limits import IN_FLIGHT

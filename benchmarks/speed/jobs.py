@@ -1,4 +1,4 @@
-"""One measurement per process: `python jobs.py JOB '{"argument": ...}'` prints one line of JSON."""
+"""One measurement per process: `python -m benchmarks.speed.jobs JOB '{"argument": ...}'` prints one line of JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).parent))
 
-import contenders
-from common import NETWORKS, builtin_model, make_images, make_int8_bundle, make_photographs, stated
+from benchmarks.common import NETWORKS, builtin_model, make_images, make_int8_bundle, make_photographs, stated
+from benchmarks.speed import contenders
 
 if TYPE_CHECKING:
     from skinclf import Predictor

@@ -1,4 +1,6 @@
-"""Effect of another decoder or resize on a model's probabilities: `python benchmarks/preprocessing.py --image-dir DIR`.
+"""Effect of another decoder or resize on a model's probabilities.
+
+    $ python -m benchmarks.answers.preprocessing --image-dir DIR
 
 The same network, the same images; only the decoder or the resize differs from what the model declares. A file that
 cannot say its labels and preprocessing takes `--labels` and `--preprocess`, as `skinclf predict` does.
@@ -12,8 +14,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from results import json_option, report, rounded, write
 
+from benchmarks.results import json_option, report, rounded, write
 from skinclf.images.decode import load_image
 from skinclf.images.discovery import scan_directory
 from skinclf.images.preprocess import Preprocess

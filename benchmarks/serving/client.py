@@ -1,4 +1,4 @@
-"""Clients of a server in a process of their own: `python serve_client.py < job.json` prints one line of JSON.
+"""Clients of a server in a process of their own: one line of JSON for `python -m benchmarks.serving.client < job.json`.
 
 A job has `port`, `images` (paths), `expected` (the probability of each), `requests` (their number; images are taken
 in turn), `clients`, `first` (number of the first request) and `base64` (whether an image is sent as JSON). It imports

@@ -1,6 +1,6 @@
 """What age, sex and site cost: `skinclf predict` on the same images with and without `--metadata`.
 
-    python benchmarks/metadata_cost.py --json docs/measured/metadata-cost.json
+    python -m benchmarks.speed.metadata_cost --json docs/measured/metadata-cost.json
 
 Three measurements, each of alternating runs, so that a drift of the machine cancels. Processor seconds are user and
 system time of the whole process; wall-clock seconds stand beside them.
@@ -33,9 +33,9 @@ from typing import Any
 
 import click
 import numpy as np
-from common import make_images, markdown
-from results import json_option, median_interval, report, rounded, write
 
+from benchmarks.common import make_images, markdown
+from benchmarks.results import json_option, median_interval, report, rounded, write
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import Pixels, ScoredBatch, Scorer, Slot
 from skinclf.jobs.output import Output

@@ -1,0 +1,1 @@
+"""What another decoder, resize, encoding or framework does to the answers."""

@@ -1,0 +1,1 @@
+"""The image gate: fitted, and what it costs and catches."""

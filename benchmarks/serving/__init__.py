@@ -1,0 +1,1 @@
+"""The server beside `predict` and other servers."""

@@ -1,0 +1,1 @@
+"""How fast images become predictions, beside other ways and on more cores."""

@@ -1,0 +1,1 @@
+"""Training: steps, input, whole configurations, finished runs."""

@@ -47,9 +47,14 @@ def _figures() -> str:
     return (
         f"{table}\n{data['n']:,} images of {data['lesions']:,} lesions; {settings['confidence']:.0%} intervals. "
         f"The macro ROC-AUC hangs on {label}\n"
-        f"({' and '.join(f'{value:.2f}' for value in aucs)}, on {rare['support']} test images). ISIC 2017 are other "
+        f"({_listed([f'{value:.2f}' for value in aucs])}, on {rare['support']} test images). ISIC 2017 are other "
         f"cameras and clinics: a third of its images,\nwhich no model was trained on.\n{_recipes(models)}"
     )
+
+
+def _listed(words: list[str]) -> str:
+    """Words as a sentence lists them."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _recipes(models: Mapping[str, PublishedModel]) -> str:

@@ -7,7 +7,6 @@ would fetch, those of the running environment, behind `PYTHONPATH`. Run as a pro
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -217,6 +216,8 @@ def _mount(*words: str) -> None:
 
 def _loopback() -> None:
     """Switch on the only interface of the namespace."""
+    import fcntl  # not on Windows, where the rest of this module is imported too
+
     with socket.socket() as plain:
         fcntl.ioctl(plain, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))
 

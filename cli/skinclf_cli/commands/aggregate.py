@@ -70,7 +70,7 @@ def aggregate(
         console.message("No decisions: the predictions state no one threshold; give --threshold.")
     elif result.malignant is not None:
         flagged = sum(row["flagged"] == 1 for row in rows)
-        console.message(f"{flagged} groups reach the threshold of {number(value)}.")
+        console.message(f"At or above the threshold of {number(value)}: {flagged}.")
 
 
 def _number(threshold: str, predictions: Path, combine: str) -> float:

@@ -86,7 +86,7 @@ docs: $(TESTS) ## Rewrite the reference from the code and build the site: build/
 release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promised lines from each
 	$(BIN)/python tools/release_check.py
 
-bench: $(TESTS) ## Run the benchmarks (about an hour; needs transformers for one of the comparisons)
+bench: $(TESTS) ## Run the benchmarks (about two hours; needs transformers for one of the comparisons)
 	$(INSTALL) transformers
 	$(BIN)/python -m benchmarks.speed.run speed --json docs/measured/precisions.json
 	$(BIN)/python -m benchmarks.speed.run scale --json docs/measured/scale.json

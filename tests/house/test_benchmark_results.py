@@ -53,16 +53,16 @@ def test_make_bench_writes_every_measured_file() -> None:
     assert made.keys() == (read | there) - ON_DATA
     assert there >= ON_DATA
     for command in made.values():
-        script = re.search(r"python (benchmarks/\w+\.py) ", command)
-        assert script is not None, command
-        assert (ROOT / script[1]).is_file()
+        module = re.search(r"python -m (benchmarks[.\w]+) ", command)
+        assert module is not None, command
+        assert (ROOT / f"{module[1].replace('.', '/')}.py").is_file()
 
 
 @pytest.mark.parametrize("path", sorted(MEASURED.glob("*.json")), ids=lambda p: p.stem)
 def test_a_measured_file_says_how_it_can_be_repeated(path: Path) -> None:
     found = json.loads(path.read_text())
     if path.name in ON_DATA:
-        assert re.match(r"(python )?(benchmarks/\w+\.py|skinclf \w+) ", found["command"])
+        assert re.match(r"(-m benchmarks[.\w]+|skinclf \w+) ", found["command"])
         assert len(found["note"]) > 20
         return
     versions = found["machine"] if "machine" in found else found["versions"]

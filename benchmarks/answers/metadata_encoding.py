@@ -1,7 +1,7 @@
 """Compare a Keras file that takes age, sex and site beside the image with its own framework.
 
-    python metadata_encoding.py model.keras --encoding encoding.json --labels akiec,bcc,bkl,df,mel,nv,vasc \
-        --preprocess raw-tensorflow
+    python -m benchmarks.answers.metadata_encoding model.keras --encoding encoding.json \
+        --labels akiec,bcc,bkl,df,mel,nv,vasc --preprocess raw-tensorflow
 
 Drawn lesions, one with every entry, one with none, go through Keras itself and three runtimes of skinclf; printed is
 the largest difference of a probability, as JSON. Keras computes in a process of its own.

@@ -1,11 +1,13 @@
 """Fit the image gate of a model on HAM10000, and measure what it costs and what it catches.
 
-    python -m benchmarks.gate.fit MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER --out gate.json
+    python -m benchmarks.gate.fit MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER \
+        --out gate.json
 
 Training images fit it, validation images calibrate it and set its limit, test images state its false refusals.
-Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn (`benchmarks.gate.not_dermoscopy`). A model
-that was trained on a part of ISIC 2017 names its split with `--isic-split`: that part fits too, and the test part is
-measured. `--isic-labels` adds the false refusals of its malignant images.
+Photographs and ISIC 2017 are measured only; pictures that are no photographs are drawn
+(`benchmarks.gate.not_dermoscopy`). A model that was trained on a part of ISIC 2017 names its split with
+`--isic-split`: that part fits too, and the test part is measured. `--isic-labels` adds the false refusals of its
+malignant images.
 With `--bundle FOLDER` the gate is stored in that bundle. What was measured is kept beside OUT, for a second run.
 
     python -m benchmarks.gate.fit MODEL --cost 5 --work FOLDER --out gate-cost.json

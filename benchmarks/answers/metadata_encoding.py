@@ -1,4 +1,4 @@
-"""Compare a Keras file that takes age, sex and site beside the image with its own framework.
+r"""Compare a Keras file that takes age, sex and site beside the image with its own framework.
 
     python -m benchmarks.answers.metadata_encoding model.keras --encoding encoding.json \
         --labels akiec,bcc,bkl,df,mel,nv,vasc --preprocess raw-tensorflow

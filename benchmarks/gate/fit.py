@@ -1,4 +1,4 @@
-"""Fit the image gate of a model on HAM10000, and measure what it costs and what it catches.
+r"""Fit the image gate of a model on HAM10000, and measure what it costs and what it catches.
 
     python -m benchmarks.gate.fit MODEL --ham FOLDER --split split.csv --isic FOLDER --photographs FOLDER \
         --out gate.json

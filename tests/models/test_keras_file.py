@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from support.keras_families import random_images
 from support.keras_fixtures import (
     Array,
     layer,
-    random_images,
     scores,
     sequential,
     stated,

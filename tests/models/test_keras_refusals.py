@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.keras_families import random_images
 from support.keras_fixtures import (
     layer,
-    random_images,
     scores,
     stated,
     tiny,

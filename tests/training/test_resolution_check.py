@@ -92,7 +92,7 @@ def test_a_run_says_so(tmp_path, caplog) -> None:
         "preprocess.height=32",
         "preprocess.width=32",
         "data.batch_size=4",
-        "model.init=null",
+        "model.pretrained=false",
         "optim.accelerator=cpu",
         "log.report=false",
         "threads=1",

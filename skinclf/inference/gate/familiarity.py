@@ -62,9 +62,10 @@ class Gaussian:
         centred = (x - self.mean) / self.scale
         # Not `@`: so small a product is no faster in several threads, and those of the BLAS library go on spinning
         # between batches, on cores that the network and the decoders need.
-        along = np.einsum("nd,dc->nc", centred, self.basis).astype(np.float64)
-        outside = (centred.astype(np.float64) ** 2).sum(axis=1) - (along**2).sum(axis=1)
-        return np.asarray((along**2 / self.variances).sum(axis=1) + np.maximum(outside, 0) / self.rest)
+        along = np.einsum("nd,dc->nc", centred, self.basis).astype(np.float64) ** 2
+        outside = np.einsum("nd,nd->n", centred, centred, dtype=np.float64) - along.sum(axis=1)
+        inside = np.einsum("nc,c->n", along, 1 / self.variances.astype(np.float64))
+        return np.asarray(inside + np.maximum(outside, 0) / self.rest)
 
     def strangeness(self, values: npt.ArrayLike) -> Floats:
         """Logarithm of the distance in units of its spread, shape (N,)."""

@@ -79,9 +79,10 @@ format: $(TESTS) ## Let ruff lay out the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(TESTS) ## Rewrite the reference from the code and build the site: build/site/index.html
+docs: $(TESTS) ## Rewrite the reference from the code and build the site of this release: build/site/index.html
 	$(BIN)/python docs/generate.py
-	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/site
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/site/$$($(BIN)/python docs/releases.py --version)
+	$(BIN)/python docs/releases.py build/site
 
 release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promised lines from each
 	$(BIN)/python tools/release_check.py

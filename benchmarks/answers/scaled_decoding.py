@@ -193,6 +193,12 @@ def compare(models: list[LoadedModel], photographs: Iterator[tuple[str, bytes]])
     default=("1440x960", "2048x1536", "3000x2000", "6000x4000"),
     help="Pixels of the stand-ins.",
 )
+@click.option(
+    "--save",
+    default=None,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the stand-ins to this folder, for skinclf models precision --scaled-decoding, and stop.",
+)
 @json_option
 def main(
     names: tuple[str, ...],
@@ -200,6 +206,7 @@ def main(
     image_dir: Path | None,
     count: int,
     sizes: tuple[str, ...],
+    save: Path | None,
     output: Path | None,
 ) -> None:
     """Print how far pixels and probabilities move between full and scaled decoding, and the time of both."""
@@ -215,6 +222,12 @@ def main(
         for seed, (name, picture) in enumerate(textures(folder, number)):
             yield name, stand_in(picture, width, height, seed)
 
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        for size in sizes:
+            for name, data in enlarged(*map(int, size.split("x"))):
+                (save / f"{size}-{name}.jpg".replace(" ", "-")).write_bytes(data)
+        return
     if image_dir is None:
         given = {size: enlarged(*map(int, size.split("x"))) for size in sizes}
     else:

@@ -96,7 +96,7 @@ def block(name: str, page: Path) -> str:
         **speed_blocks.BLOCKS,
         **model_blocks.BLOCKS,
     }
-    own = {**model_blocks.OWN, **aims.OWN}
+    own = {**model_blocks.OWN, **speed_blocks.OWN, **aims.OWN}
     if name in own:
         return own[name]()
     if name not in makers:

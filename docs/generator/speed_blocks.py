@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from generator.markdown import machine_of, table
+from skinclf.models.bundle import read_spec
+from skinclf.models.registry import BUILTIN
+from skinclf.models.spec import DECODING, SCALED
 
 _NAMES = {"resnet50": "ResNet50", "efficientnet_b0": "EfficientNetB0", "mobilenetv2_100": "MobileNetV2"}
 
@@ -205,6 +208,40 @@ def metadata_cost(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG00
     return f"{machine_of(results)}\n\n{table(head, rows)}"
 
 
+def scaled_marks() -> str:
+    """Which rows are marked after scaled decoding: the record in each built-in model."""
+    rows = []
+    for path in sorted(BUILTIN.glob("*/config.json")):
+        spec = read_spec(path.parent)
+        record = spec.precisions.get(f"{DECODING}:{SCALED}")
+        if record is None:
+            continue
+        changed = f"{record['decisions_changed']} at {record['threshold']:.3f}"
+        rows.append(
+            [
+                f"`{spec.name}`",
+                f"{record['images']:,}",
+                f"{record['mean_change']:.4f} ({record['band']:.3f})",
+                changed,
+                f"{record['band_log_odds']:.2f}",
+                f"{record['marked']:.1%}",
+                f"{record['band_share']:.1%}",
+            ]
+        )
+    head = (
+        "model",
+        "pictures decoded down",
+        "P(malignant) moves, mean (largest)",
+        "decisions that change",
+        "band in log-odds",
+        "rows marked",
+        "decisions that change unmarked, at most (95 %)",
+    )
+    return table(head, rows)
+
+
+#: Blocks that need no file of results.
+OWN = {"scaled marks": scaled_marks}
 #: Name of a block to its maker and the file of results.
 BLOCKS = {
     "precisions": (precisions, "precisions.json"),

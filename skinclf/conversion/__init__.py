@@ -10,6 +10,7 @@ __all__ = [
     "convert_model",
     "export_model",
     "measure_precision",
+    "measure_scaled_decoding",
     "quantize_model",
     "verify_model",
 ]
@@ -17,7 +18,7 @@ __all__ = [
 if TYPE_CHECKING:
     from skinclf.conversion.convert import convert_model
     from skinclf.conversion.export import Exported, export_model
-    from skinclf.conversion.precision_loss import measure_precision
+    from skinclf.conversion.precision_loss import measure_precision, measure_scaled_decoding
     from skinclf.conversion.quantize import quantize_model
     from skinclf.conversion.verify import VerifyReport, verify_model
 else:
@@ -28,7 +29,7 @@ else:
         {
             "skinclf.conversion.convert": ["convert_model"],
             "skinclf.conversion.export": ["Exported", "export_model"],
-            "skinclf.conversion.precision_loss": ["measure_precision"],
+            "skinclf.conversion.precision_loss": ["measure_precision", "measure_scaled_decoding"],
             "skinclf.conversion.quantize": ["quantize_model"],
             "skinclf.conversion.verify": ["VerifyReport", "verify_model"],
         },

@@ -1,22 +1,27 @@
-"""Measured effect of reduced precision on probabilities and decisions; see `skinclf.models.precision`."""
+"""Measured effect of reduced precision and of scaled decoding; see `skinclf.models.precision`."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skinclf._utils.environment import versions
 from skinclf.conversion.doubt_band import doubt_band
 from skinclf.errors import InvalidArgumentError
+from skinclf.images.decode import ImageSource
+from skinclf.inference.factory import make_scorer
 from skinclf.inference.predictor import Predictor
-from skinclf.inference.scorer import ModelScorer
+from skinclf.inference.scaled_decoding import NotedScorer
+from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.metadata_encoding import need_picture_alone
 from skinclf.models.precision import PrecisionLoss, log_odds
-from skinclf.models.spec import REDUCED, ModelSpec
+from skinclf.models.spec import DECODING, REDUCED, SCALED, ModelSpec
 from skinclf.runtimes.create import create_runtime
 
 #: Fewer images say little about the largest change.
@@ -64,22 +69,91 @@ def measure_precision(
     need_picture_alone(model.spec.encoding, model.spec.name, "the measurement of a reduced precision")
     reduced = create_runtime(model, runtime=runtime, device=device, precision=precision)
     exact = create_runtime(model, runtime=reduced.name, device=reduced.device, precision="fp32")
-    pairs = zip(
-        *(Predictor(ModelScorer(model.spec, engine)).stream(images) for engine in (exact, reduced)),
-        strict=True,
+    before, after = _both(
+        (ModelScorer(model.spec, exact), ModelScorer(model.spec, reduced)), images, progress
     )
-    before, after = [], []
-    for number, (a, b) in enumerate(pairs, start=1):
-        if a.values is not None and b.values is not None:
-            before.append(a.values)
-            after.append(b.values)
-        if progress is not None:
-            progress(number)
     if len(before) < LEAST_IMAGES:
         raise InvalidArgumentError(
             f"{len(before)} readable images; at least {LEAST_IMAGES} are needed to say what {precision} changes."
         )
-    return _compare(model.spec, reduced.name, precision, np.asarray(before), np.asarray(after))
+    return _compare(model.spec, reduced.name, precision, before, after)
+
+
+def measure_scaled_decoding(
+    model: LoadedModel,
+    images: Sequence[ImageSource],
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> PrecisionLoss:
+    """Compare pictures that are decoded down with the same pictures decoded in full.
+
+    Args:
+        model: The model, or a recipe; its `Preprocess.scaled_decoding` says how far a JPEG may be decoded down.
+        images: Large JPEGs, such as photographs of a camera; what is unreadable or not decoded down is left out.
+        runtime: Runtime, as for `create_runtime`.
+        device: Device, as for `create_runtime`.
+        progress: Function of the number of images done.
+
+    Raises:
+        InvalidArgumentError: The model decodes in full, or too few images are decoded down.
+        SkinclfError: The model cannot run that way.
+    """
+    if not model.spec.preprocess.scaled_decoding:
+        raise InvalidArgumentError(
+            f"{model.spec.name} decodes every picture in full: its preprocessing declares no `scaled_decoding`."
+        )
+    need_picture_alone(model.spec.encoding, model.spec.name, "the measurement of scaled decoding")
+    full, down = (
+        make_scorer([one], runtime=runtime, device=device, gate="off").bare
+        for one in (_in_full(model), model)
+    )
+    before, after = _both((full, NotedScorer(down, {})), images, progress)
+    if len(before) < LEAST_IMAGES:
+        raise InvalidArgumentError(
+            f"{len(before)} of {len(images)} images are decoded down for {model.spec.name}; at least {LEAST_IMAGES} "
+            "are needed to say what that changes. Give JPEGs of at least four times the sides of its input."
+        )
+    return _compare(model.spec, DECODING, SCALED, before, after)
+
+
+def _in_full(model: LoadedModel) -> LoadedModel:
+    """The model with every picture decoded in full."""
+    preprocess = replace(model.spec.preprocess, scaled_decoding=0)
+    members = tuple(_in_full(member) for member in model.members)
+    return replace(model, spec=model.spec.replace(preprocess=preprocess), members=members)
+
+
+def _both(
+    scorers: tuple[Scorer, Scorer], images: Sequence[ImageSource], progress: Callable[[int], None] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Probabilities of two scorers, each (N, K); a second one that notes scaled decoding chooses the images."""
+    one, other = (
+        Predictor(scorer).batches(
+            ((str(number), image) for number, image in enumerate(images)), batch_size=16
+        )
+        for scorer in scorers
+    )
+    before, after, done = [], [], 0
+    for a, b in zip(one, other, strict=True):
+        if a.scored is not None and b.scored is not None:
+            read = [x is None and y is None for x, y in zip(a.errors, b.errors, strict=True)]
+            kept = (
+                np.asarray(read)
+                if b.scored.scaled is None
+                else np.asarray(read) & b.scored.scaled[: len(read)]
+            )
+            values = [scored.probabilities[: len(read)][kept] for scored in (a.scored, b.scored)]
+            finite = np.isfinite(values[0].sum(axis=1) + values[1].sum(axis=1))
+            before.append(values[0][finite])
+            after.append(values[1][finite])
+        done += len(a.keys)
+        if progress is not None:
+            progress(done)
+    if not before:
+        return np.empty((0, 1)), np.empty((0, 1))
+    return np.concatenate(before), np.concatenate(after)
 
 
 def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: Any) -> PrecisionLoss:

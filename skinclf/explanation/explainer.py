@@ -88,6 +88,7 @@ class Explainer:
         models = [m if isinstance(m, (LoadedModel, Scorer)) else _load(m, options, hub) for m in given]
         self.models = models
         self.predictor = Predictor(models, tta=tta, **{"gate": "off", **execution})
+        self.scorer = self.predictor.scorer.bare
         if not self.predictor.spec.labels.exclusive:
             raise ModelError(
                 f"{self.predictor.spec.name}: its outputs are independent probabilities, and maps are of the log-odds "
@@ -152,10 +153,9 @@ class Explainer:
         chosen = make_target(target or self.target, labels, prediction.index)
         if original is None:
             original = load_image(source)
-        scorer = self.predictor.scorer
-        prepared = scorer.prepare(source)
+        prepared = self.scorer.prepare(source)
         geometry = self._geometry(*original.shape[:2])
-        found = self.on_canvas(Canvas.of(scorer, original, prepared), chosen, values)
+        found = self.on_canvas(Canvas.of(self.scorer, original, prepared), chosen, values)
         check_map(found, prediction.image, self.method)
         return Explanation(
             image=prediction.image,
@@ -253,7 +253,7 @@ class Explainer:
         )
 
     def _geometry(self, rows: int, cols: int) -> Geometry:
-        prepare = self.predictor.scorer.prepare
+        prepare = self.scorer.prepare
         return (
             Geometry.of(prepare.preprocess, rows, cols)
             if isinstance(prepare, LoadPixels)

@@ -81,6 +81,21 @@ _EXIF_ORIENTATION = 0x0112
 _ADMISSION: ContextVar[Callable[[int], None] | None] = ContextVar("_ADMISSION", default=None)
 
 
+#: Where the divisors of pictures that are decoded down are noted.
+_DIVISORS: ContextVar[list[int] | None] = ContextVar("_DIVISORS", default=None)
+
+
+@contextmanager
+def divisors() -> Iterator[list[int]]:
+    """Note by what the JPEGs that this thread decodes inside are decoded down; a picture in full leaves no entry."""
+    found: list[int] = []
+    token = _DIVISORS.set(found)
+    try:
+        yield found
+    finally:
+        _DIVISORS.reset(token)
+
+
 @contextmanager
 def admission(ask: Callable[[int], None]) -> Iterator[None]:
     """Let a function know, or delay, what this thread decodes inside.
@@ -276,6 +291,9 @@ def _reduce(image: JpegImagePlugin.JpegImageFile, draft: tuple[int, int] | Reduc
     if by > 1:
         # Pillow takes the largest divisor that does not fall below the size it is given.
         image.draft(image.mode, (max(1, width // by), max(1, height // by)))
+        noted = _DIVISORS.get()
+        if noted is not None and image.size != (width, height):
+            noted.append(by)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -13,6 +13,7 @@ from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.gate.scorer import GatedScorer
 from skinclf.inference.gate.store import choose_gate
+from skinclf.inference.scaled_decoding import noting
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
 from skinclf.models.combination import combined_spec
@@ -98,6 +99,7 @@ def make_scorer(
         annotations.append(Referral(refer_below))
     if annotations:
         scorer = AnnotatedScorer(scorer, tuple(annotations))
+    scorer = noting(scorer)
     return DicomIdsScorer(scorer) if dicom_ids else scorer
 
 

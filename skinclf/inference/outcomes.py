@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ def outcomes_of(
     threshold: float,
     decision: ClassDecision | None = None,
     reduced: Mapping[str, Any] | None = None,
+    scaled: Mapping[str, Any] | None = None,
 ) -> list[Prediction]:
     """Predictions of a batch whose keys are the names of its inputs.
 
@@ -33,7 +34,9 @@ def outcomes_of(
         labels: Labels in output order.
         threshold: Threshold on the probability of malignancy.
         decision: Rule for the predicted class; None for none.
-        reduced: `Scorer.info` of a reduced precision whose band is known; None adds no column.
+        reduced: `Scorer.info` of a reduced precision whose band is known; None where there is none.
+        scaled: Bands of scaled decoding, for rows whose picture was decoded down; None where there are none. The
+            column `near_threshold` is there with either.
     """
 
     def failed(name: str, error: ImageError | None) -> Prediction:
@@ -68,14 +71,18 @@ def outcomes_of(
             decided=decided[i],
             embedding=None if scored.embeddings is None else scored.embeddings[i],
         )
-        result.append(prediction if reduced is None else _marked(prediction, reduced))
+        if reduced is not None or scaled is not None:
+            down = scored.scaled is not None and bool(scored.scaled[i])
+            effects = (reduced, scaled if down else None)
+            prediction = _marked(prediction, [effect for effect in effects if effect is not None])
+        result.append(prediction)
     return result
 
 
-def _marked(prediction: Prediction, reduced: Mapping[str, Any]) -> Prediction:
+def _marked(prediction: Prediction, effects: Sequence[Mapping[str, Any]]) -> Prediction:
     p, threshold = prediction.probability_malignant, float(np.float32(prediction.threshold))
     near = None
     if p is not None:
         seen, own = before_fusion(prediction.extra, p, threshold)
-        near = in_doubt(reduced, seen, own, fused=own != threshold)
+        near = in_doubt(effects, seen, own, fused=own != threshold)
     return replace(prediction, extra={**prediction.extra, "near_threshold": near})

@@ -16,6 +16,7 @@ from skinclf.inference.engine import Batch, Times, stream
 from skinclf.inference.metadata.joined import JoinedMetadata, Metadata, join_for
 from skinclf.inference.outcomes import outcomes_of
 from skinclf.inference.prediction import Prediction
+from skinclf.inference.scaled_decoding import KEY as SCALED_DECODING
 from skinclf.inference.scorer import Scorer
 from skinclf.inference.sources import Model, check_numbers, is_single, load_given, name_of
 from skinclf.inference.threshold_origin import STATED, UsedThreshold
@@ -137,7 +138,8 @@ class Predictor:
         self._used = given_one or UsedThreshold.of_contract(scorer, scorer.spec)
         rule = decision or scorer.spec.decision
         self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
-        self._reduced = scorer.info if "band" in scorer.info else None
+        info = scorer.info
+        self._reduced, self._scaled = info if "band" in info else None, info.get(SCALED_DECODING) or None
 
     @property
     def spec(self) -> ModelSpec:
@@ -151,9 +153,13 @@ class Predictor:
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Extra columns of its tables: of scorer and metadata, `near_threshold` where precision is reduced."""
+        """Extra columns of its tables: of scorer and metadata, and `near_threshold` for doubtful decisions.
+
+        The last where the effect of a reduced precision, or of JPEGs that are decoded down, is known.
+        """
         beside = {} if self._metadata is None else self._metadata.columns
-        doubt: dict[str, type] = {} if self._reduced is None else {"near_threshold": bool}
+        doubtful = self._reduced is not None or self._scaled is not None
+        doubt: dict[str, type] = {"near_threshold": bool} if doubtful else {}
         return {**self._scorer.columns, **beside, **doubt}
 
     @property
@@ -345,4 +351,5 @@ class Predictor:
             threshold=self._used.value,
             decision=self._decision,
             reduced=self._reduced,
+            scaled=self._scaled,
         )

@@ -50,12 +50,14 @@ class ScoredBatch:
         embeddings: Inputs of the last layer, shape (N, D), float32, or None.
         refusals: Reasons why images get no answer, as sentences without the image's name, length N; empty where there
             is one. None when nothing is refused.
+        scaled: Whether each picture was decoded down, shape (N,), bool; None where nothing notes it.
     """
 
     probabilities: npt.NDArray[np.float32]
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None
     refusals: npt.NDArray[np.object_] | None = None
+    scaled: npt.NDArray[np.bool_] | None = None
 
     def take(self, rows: Sequence[int]) -> ScoredBatch:
         """Selected rows, in the given order."""
@@ -63,7 +65,8 @@ class ScoredBatch:
         vectors = None if self.embeddings is None else self.embeddings[at]
         refusals = None if self.refusals is None else self.refusals[at]
         columns = {k: v[at] for k, v in self.columns.items()}
-        return ScoredBatch(self.probabilities[at], columns, vectors, refusals)
+        scaled = None if self.scaled is None else self.scaled[at]
+        return ScoredBatch(self.probabilities[at], columns, vectors, refusals, scaled)
 
     @staticmethod
     def join(parts: list[ScoredBatch]) -> ScoredBatch:
@@ -76,7 +79,11 @@ class ScoredBatch:
         refusals = None
         if first.refusals is not None:
             refusals = np.concatenate([p.refusals for p in parts if p.refusals is not None])
-        return ScoredBatch(np.concatenate([p.probabilities for p in parts]), columns, embeddings, refusals)
+        scaled = None
+        if first.scaled is not None:
+            scaled = np.concatenate([p.scaled for p in parts if p.scaled is not None])
+        values = np.concatenate([p.probabilities for p in parts])
+        return ScoredBatch(values, columns, embeddings, refusals, scaled)
 
 
 class Scorer(ABC):
@@ -118,6 +125,11 @@ class Scorer(ABC):
     @abstractmethod
     def batch_size(self) -> int:
         """Default number of images per call of `score`."""
+
+    @property
+    def bare(self) -> Scorer:
+        """The scorer without what only takes notes beside it; by default itself."""
+        return self
 
     def stage(self, batch: Pixels) -> Pixels:
         """Copy a batch to where `score` reads it: on CUDA to the device; by default the batch itself.

@@ -1,4 +1,4 @@
-"""Measured effect of reduced precision on a model's probabilities, as its specification records it.
+"""Measured effect of reduced precision, or of scaled decoding, on a model's probabilities, as its specification has it.
 
 A record is bound to the model's specification, its runtime and its precision. A prediction that is nearer to the
 threshold than `band_log_odds`, in log-odds of the probability of malignancy, might have been decided otherwise in
@@ -10,7 +10,7 @@ log-odds does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from skinclf._utils.arrays import Floats
 from skinclf.models.identity import ModelIdentity
-from skinclf.models.spec import ModelSpec
+from skinclf.models.spec import DECODING, SCALED, ModelSpec
 
 # Float32 resolves probabilities near 1 no finer.
 _TAIL = 1e-7
@@ -38,8 +38,8 @@ class PrecisionLoss:
     """The difference between one precision and float32 on the same images and the same runtime.
 
     Attributes:
-        runtime: Name of the runtime that was measured.
-        precision: `bf16`, `fp16` or `int8`.
+        runtime: Name of the runtime that was measured; `DECODING` where JPEGs were decoded down and in full.
+        precision: `bf16`, `fp16` or `int8`; `SCALED` for decoding.
         images: Number of images that were measured, without unreadable ones.
         band: Largest absolute change of the probability of malignancy; None when the labels declare none.
         mean_change: Mean of that change (of the largest change of any probability, when there is no band).
@@ -81,10 +81,13 @@ class PrecisionLoss:
         return asdict(self)
 
     def __str__(self) -> str:
-        text = f"{self.key} on {self.images:,} images: "
+        what = "JPEGs decoded down" if self.runtime == DECODING else self.key
+        text = f"{what} on {self.images:,} images: "
         if self.band is not None:
             text += f"P(malignant) moves by {self.mean_change:.2g} on average and {self.band:.2g} at most; "
-            text += f"{self.decisions_changed:,} decisions at {self.threshold:.3f} change; "
+            one = self.decisions_changed == 1
+            text += f"{self.decisions_changed:,} decision{'' if one else 's'} at {self.threshold:.3f} "
+            text += f"change{'s' if one else ''}; "
         if self.marked is not None:
             text += f"{_claim(self.to_dict())} ({self.marked:.1%} of these images); "
         return text + f"the most probable class is the same in {self.agreement:.1%}"
@@ -111,18 +114,28 @@ def reduced_info(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any
     return {key: float(record[key]) for key in ("band", *PER_LOOK) if record.get(key) is not None}
 
 
-def in_doubt(info: Mapping[str, Any], p: float, threshold: float, *, fused: bool = False) -> bool:
-    """Whether a decision might be another one in float32.
+def in_doubt(
+    effects: Sequence[Mapping[str, Any]], p: float, threshold: float, *, fused: bool = False
+) -> bool:
+    """Whether a decision might be another one in float32, or with a picture decoded in full.
 
     Args:
-        info: `Scorer.info` with the key `band`.
+        effects: The effects that the row is under, each with the key `band`; their bands add up.
         p: Probability of malignancy.
         threshold: Threshold on it.
         fused: Whether the threshold is one of this row alone, for which the band in log-odds claims nothing.
     """
-    if fused or "band_log_odds" not in info:
-        return bool(abs(p - threshold) <= info["band"])
-    return bool(abs(log_odds(p) - log_odds(threshold)) <= info["band_log_odds"])
+    if not effects:
+        return False
+    if fused or any("band_log_odds" not in effect for effect in effects):
+        return bool(abs(p - threshold) <= sum(effect["band"] for effect in effects))
+    width = sum(effect["band_log_odds"] for effect in effects)
+    return bool(abs(log_odds(p) - log_odds(threshold)) <= width)
+
+
+def scaled_decoding_info(spec: ModelSpec) -> dict[str, Any]:
+    """The same entries for JPEGs that are decoded down; empty where the model declares or records nothing."""
+    return reduced_info(spec, DECODING, SCALED) if spec.preprocess.scaled_decoding else {}
 
 
 def reduced_fingerprint(spec: ModelSpec, runtime: str, precision: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ SCHEMA = 1
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 #: Precisions below float32.
 REDUCED = ("bf16", "fp16", "int8")
+#: Key of the measured effect of scaled decoding in `ModelSpec.precisions`, as `runtime:precision`.
+DECODING, SCALED = "decoding", "scaled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class ModelSpec:
         encoding: Vector of age, sex and site that the network takes beside the image, or None.
         recipe: Models and views that are averaged in place of one network, or None.
         golden: Recorded samples that `skinclf models verify` replays.
-        precisions: Measured effect of reduced precisions: `runtime:precision` to a record, see
-            `skinclf.models.precision`.
+        precisions: Measured effect of reduced precisions (`runtime:precision`) and of scaled decoding
+            (`decoding:scaled`) to a record, see `skinclf.models.precision`.
         gate: Record of the image gate in the bundle, see `skinclf.inference.gate`; empty without one.
         training: Provenance: data, split hash, seed, code version, and so on.
         license: SPDX id or words for the weights.
@@ -156,7 +158,7 @@ class ModelSpec:
             number = isinstance(band, (int, float)) and 0 <= band <= 1
             wide = record.get("band_log_odds")
             width = wide is None or (isinstance(wide, (int, float)) and 0 <= wide < math.inf)
-            if name.partition(":")[2] not in REDUCED or not (band is None or number) or not width:
+            if name.partition(":")[2] not in {*REDUCED, SCALED} or not (band is None or number) or not width:
                 raise ModelError(
                     f"Precision record {name!r}: a reduced precision, a band of 0 to 1 and a width of 0 or more in "
                     "log-odds belong to it."

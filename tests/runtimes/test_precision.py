@@ -131,11 +131,15 @@ def test_no_decision_changes_outside_the_band_and_rows_inside_are_marked(bundle_
 
 def test_which_rows_are_in_doubt():
     old, new = {"band": 0.2}, {"band": 0.2, "band_log_odds": 0.5}
-    assert in_doubt(old, 0.3, 0.15)  # a record from before: the largest change
-    assert not in_doubt(new, 0.3, 0.15)
-    assert in_doubt(new, 0.2, 0.15)
-    assert in_doubt(new, 0.3, 0.15, fused=True)  # a threshold of its own for every row
-    assert in_doubt(new, 1.0, 1.0)
+    assert in_doubt([old], 0.3, 0.15)  # a record from before: the largest change
+    assert not in_doubt([new], 0.3, 0.15)
+    assert in_doubt([new], 0.2, 0.15)
+    assert in_doubt([new], 0.3, 0.15, fused=True)  # a threshold of its own for every row
+    assert in_doubt([new], 1.0, 1.0)
+    assert not in_doubt([], 0.15, 0.15)
+    # Two effects at once: their bands add up.
+    assert in_doubt([new, new], 0.3, 0.15) == (2 * new["band_log_odds"] >= log_odds(0.3) - log_odds(0.15))
+    assert in_doubt([old, {"band": 0.0}], 0.3, 0.15)
 
 
 def test_float32_and_unmeasured_precisions_mark_nothing(bundle_copy, pictures):

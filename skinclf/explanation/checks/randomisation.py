@@ -160,7 +160,7 @@ def _settle_norms(network: nn.Module, renewed: list[str], pixels: Tensor) -> Non
 
 def _map(explainer: Explainer, case: Case) -> Floats:
     """The map at the size of the network's input; zero where it is not finite."""
-    canvas = Canvas(case.canvas.pixels, explainer.predictor.scorer, prepared=True)
+    canvas = Canvas(case.canvas.pixels, explainer.scorer, prepared=True)
     found = explainer.on_canvas(canvas, case.target)
     if not np.isfinite(found).all():
         found = np.zeros_like(found)

@@ -57,7 +57,7 @@ class Sample:
     def of(cls, explainer: Explainer, images: Iterable[str | os.PathLike[str]]) -> Sample:
         """Read images and ask the model about each."""
         cases, failed = [], {}
-        scorer, labels = explainer.predictor.scorer, explainer.predictor.spec.labels
+        scorer, labels = explainer.scorer, explainer.predictor.spec.labels
         for image in images:
             path = os.fspath(image)
             try:

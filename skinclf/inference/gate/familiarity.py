@@ -24,6 +24,8 @@ from skinclf.errors import InvalidArgumentError, ModelError
 COMPONENTS = 128
 #: Classes predicted for fewer calibration images than this are calibrated together.
 LEAST_CLASS = 200
+#: Multiplications of a matrix product that OpenBLAS does in one thread, and fewest rows that are worth a call.
+_ONE_THREAD, _FEWEST_ROWS = 250_000, 4
 #: Fewest images that a Gaussian, and a p-value, are estimated from.
 LEAST_IMAGES = 50
 
@@ -48,8 +50,13 @@ class Gaussian:
     rest: float
     spread: float = 1.0
 
-    def distance(self, values: npt.ArrayLike) -> Floats:
-        """Squared Mahalanobis distances, shape (N,), of values (N, D).
+    def distance(self, values: npt.ArrayLike, *, together: int = 1) -> Floats:
+        """Squared Mahalanobis distances, shape (N,), of values (N, D); none depends on other rows.
+
+        Args:
+            values: Shape (N, D).
+            together: Number of neighbouring rows that always come together, a divisor of N, which are then computed
+                together.
 
         Raises:
             ModelError: The values have another width.
@@ -60,9 +67,7 @@ class Gaussian:
                 f"The image gate is for {len(self.mean)} values of an image; received {x.shape[1:]}."
             )
         centred = (x - self.mean) / self.scale
-        # Not `@`: so small a product is no faster in several threads, and those of the BLAS library go on spinning
-        # between batches, on cores that the network and the decoders need.
-        along = np.einsum("nd,dc->nc", centred, self.basis).astype(np.float64) ** 2
+        along = _product(centred, self.basis, together).astype(np.float64) ** 2
         outside = np.einsum("nd,nd->n", centred, centred, dtype=np.float64) - along.sum(axis=1)
         inside = np.einsum("nc,c->n", along, 1 / self.variances.astype(np.float64))
         return np.asarray(inside + np.maximum(outside, 0) / self.rest)
@@ -102,6 +107,23 @@ class Gaussian:
         if not (whole and finite and positive and scale.shape == mean.shape):
             raise ModelError("The image gate's statistics have shapes or values that do not fit together.")
         return cls(mean, scale, basis, variances, rest, spread)
+
+
+def _product(values: Float32, basis: Float32, together: int) -> Float32:
+    """`values @ basis`, in one thread.
+
+    So small a product is no faster in several threads, and those of the BLAS library go on spinning between batches, on
+    cores that the network and the decoders need. They take no part in blocks of a few rows, which are parts of those
+    that come together, so that no row's bits depend on its place.
+    """
+    rows = next(
+        n
+        for n in range(together, 0, -1)
+        if together % n == 0 and n * basis.size <= max(_ONE_THREAD, basis.size)
+    )
+    if rows < _FEWEST_ROWS:
+        return np.einsum("nd,dc->nc", values, basis)
+    return (values.reshape(-1, rows, values.shape[1]) @ basis).reshape(len(values), basis.shape[1])
 
 
 def fit_gaussian(values: npt.ArrayLike, *, scaled: bool, components: int = COMPONENTS) -> Gaussian:

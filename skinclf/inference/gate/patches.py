@@ -19,6 +19,8 @@ from skinclf.inference.gate.picture import THUMBNAIL
 SIDE, STEP = 6, 3
 #: Largest number of patches that the Gaussian is fitted on, at equal distances among all of them.
 _MOST = 100_000
+#: Pictures whose patches are judged at once: so few stay in the processor's cache.
+_AT_ONCE = 4
 
 
 def cut(small: npt.NDArray[np.float32]) -> Float32:
@@ -46,8 +48,10 @@ def fit_patches(small: npt.NDArray[np.float32]) -> Gaussian:
 def patch_strangeness(gaussian: Gaussian, small: npt.NDArray[np.float32]) -> Floats:
     """Logarithm of the mean distance of the patches of each picture, in units of its spread, shape (N,)."""
     result = np.empty(len(small))
-    for start in range(0, len(small), 256):
-        patches = cut(small[start : start + 256])
-        distances = gaussian.distance(patches.reshape(-1, patches.shape[2])).reshape(patches.shape[:2])
-        result[start : start + 256] = np.log(np.maximum(distances.mean(axis=1), 1e-12)) / gaussian.spread
+    for start in range(0, len(small), _AT_ONCE):
+        patches = cut(small[start : start + _AT_ONCE])
+        distances = gaussian.distance(
+            patches.reshape(-1, patches.shape[2]), together=patches.shape[1]
+        ).reshape(patches.shape[:2])
+        result[start : start + _AT_ONCE] = np.log(np.maximum(distances.mean(axis=1), 1e-12)) / gaussian.spread
     return result

@@ -27,8 +27,8 @@ COLUMNS: Mapping[str, str] = {
     "p_familiar": "with the gate: how familiar the picture is, among those that the model was trained on",
     "p_image_malignant": "with `--metadata`: `probability_malignant` from the picture alone",
     "metadata_shift": "with `--metadata`: how far age, sex and site move the log-odds",
-    "near_threshold": "1 when the error of a reduced precision, or of a JPEG that was decoded down, could change `flagged`; "
-    "there where that error was measured for the model",
+    "near_threshold": "1 when the error of a reduced precision, or of a JPEG that was decoded down, could change "
+    "`flagged`; there where that error was measured for the model",
     "status": "`ok`, or a word of the [status words](status.md)",
     "error": "a sentence; empty when ok",
 }

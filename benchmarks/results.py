@@ -23,7 +23,7 @@ from benchmarks.common import machine
 LOAD = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 START = time.perf_counter()
 #: Arguments that name places of this machine.
-_PLACES = ("--work", "--json", "--image-dir", "--textures", "--metadata")
+_PLACES = ("--work", "--json", "--image-dir", "--images", "--labels", "--textures", "--metadata")
 #: Option `--json` of a click command, which it takes as `output`.
 json_option: Callable[[Any], Any] = click.option(
     "--json",

@@ -27,7 +27,9 @@ def pages() -> dict[str, str]:
             "# The image gate in numbers\n\n"
             "What the gate is: [The image gate](../gate.md).\n\n"
             "## Columns of `gate check`\n\n"
-            "Beside `image`, `gate`, `gate_reasons`, `p_familiar`, `status` and `error`.\n\n"
+            "Beside `image`, `gate`, `gate_reasons`, `p_familiar`, `status` and `error`. `duplicate_of` names the\n"
+            "first image of the run that looks the same: recompressed, at another size or brightness, but not turned\n"
+            "or mirrored.\n\n"
             f"| column | meaning |\n|---|---|\n{columns}\n" + "\n".join(map(_model, reports))
         )
     }

@@ -19,6 +19,7 @@ from skinclf._utils.files import writing
 from skinclf._utils.notice import NOTICE
 from skinclf.errors import ImageError, InvalidArgumentError, ModelError
 from skinclf.images.decode import load_picture
+from skinclf.inference.gate.duplicates import SIGNATURE, NearDuplicates
 from skinclf.inference.gate.mode import GATE_COLUMNS
 from skinclf.inference.gate.picture import NAMES
 from skinclf.inference.gate.reasons import SENTENCES, Reason
@@ -34,7 +35,7 @@ from skinclf.runtimes.create import create_runtime
 
 #: Images on the page.
 WORST = 60
-_COLUMNS = ("image", *GATE_COLUMNS, *NAMES, "status", "error")
+_COLUMNS = ("image", *GATE_COLUMNS, *NAMES, "duplicate_of", "status", "error")
 _SIZE = 240
 _RANK = {"unfit": 0, "marked": 1, "ok": 2}
 _STYLE = (
@@ -52,16 +53,23 @@ class GateSummary:
     Attributes:
         verdicts: Number of images by verdict.
         reasons: Number of images by reason.
+        duplicates: Number of images that look the same as an earlier one.
         failed: Number of images that could not be read.
     """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
     failed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"verdicts": dict(self.verdicts), "reasons": dict(self.reasons), "failed": self.failed}
+        return {
+            "verdicts": dict(self.verdicts),
+            "reasons": dict(self.reasons),
+            "duplicates": self.duplicates,
+            "failed": self.failed,
+        }
 
 
 def check_images(
@@ -107,13 +115,17 @@ def check_images(
     made = create_runtime(model, runtime=runtime, device=device, embeddings=True)
     scorer = GatedScorer(ModelScorer(model.spec, made, embeddings=True), gate, measures=True)
     predictor = Predictor(scorer, workers=workers)
-    summary = GateSummary()
+    summary, seen = GateSummary(), NearDuplicates()
     worst: list[tuple[tuple[int, float], int, Prediction]] = []
     with writing(table), table.open("wb") as file:
         file.write(csv_bytes([_COLUMNS]))
         for number_, row in enumerate(predictor.stream(images)):
-            file.write(csv_bytes([_cells(row)]))
+            # All blank pictures look the same, and one is as useless as the other.
+            compared = row.ok and Reason.BLANK.value not in row.extra["gate_reasons"].split("|")
+            first = seen.first_like(row.image, row.extra[SIGNATURE]) if compared else ""
+            file.write(csv_bytes([_cells(row, first)]))
             _count(summary, row)
+            summary.duplicates += bool(first)
             if row.ok and row.extra["gate"] != "ok":
                 # The heap gives up its smallest, hence the signs.
                 rank = (-_RANK[row.extra["gate"]], -row.extra["p_familiar"])
@@ -127,11 +139,12 @@ def check_images(
     return summary
 
 
-def _cells(row: Prediction) -> list[str]:
+def _cells(row: Prediction, first: str) -> list[str]:
     values = [row.extra.get(name) for name in (*GATE_COLUMNS, *NAMES)]
     return [
         printable(row.image),
         *(number(v) if isinstance(v, float) else v or "" for v in values),
+        printable(first),
         row.status,
         row.error,
     ]
@@ -151,6 +164,8 @@ def _page(rows: list[Prediction], summary: GateSummary) -> Iterator[str]:
     )
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield f"<title>Image gate</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Image gate</h1>\n"
+    if summary.duplicates:
+        counts += f"; {summary.duplicates} that look the same as an earlier image"
     yield f"<p>{counts or 'No images'}; {summary.failed} could not be read. The strangest come first. {NOTICE}</p>\n"
     yield "<main>\n"
     for row in rows:

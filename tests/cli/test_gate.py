@@ -50,6 +50,7 @@ def test_check_writes_a_table_and_a_page(gated_bundle, images, tmp_path, capsys)
     assert rows["noise.png"]["gate"] == "unfit"
     assert float(rows["140.png"]["focus"]) > 0.3
     assert rows["empty.jpg"]["status"] == "empty"
+    assert {row["duplicate_of"] for row in rows.values()} == {""}
     text = page.read_text()
     assert text.index("noise.png") > 0
     assert "http" not in text

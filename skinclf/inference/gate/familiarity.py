@@ -122,8 +122,9 @@ def _product(values: Float32, basis: Float32, together: int) -> Float32:
         if together % n == 0 and n * basis.size <= max(_ONE_THREAD, basis.size)
     )
     if rows < _FEWEST_ROWS:
-        return np.einsum("nd,dc->nc", values, basis)
-    return (values.reshape(-1, rows, values.shape[1]) @ basis).reshape(len(values), basis.shape[1])
+        return np.asarray(np.einsum("nd,dc->nc", values, basis), np.float32)
+    blocks = values.reshape(-1, rows, values.shape[1]) @ basis
+    return np.asarray(blocks.reshape(len(values), basis.shape[1]), np.float32)
 
 
 def fit_gaussian(values: npt.ArrayLike, *, scaled: bool, components: int = COMPONENTS) -> Gaussian:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from skinclf.images.decode import ImageSource, load_picture
 from skinclf.images.preprocess import Preprocess
-from skinclf.inference.gate.gate import Gate
+from skinclf.inference.gate.duplicates import SIGNATURE, signature
+from skinclf.inference.gate.gate import Gate, blocks
 from skinclf.inference.gate.limits import is_tiny, reasons_of
 from skinclf.inference.gate.mode import GATE_COLUMNS
-from skinclf.inference.gate.picture import LOOKS, NAMES, measure
+from skinclf.inference.gate.picture import LOOKS, NAMES, PATCHES, measure
 from skinclf.inference.gate.reasons import Reason, explanation, verdict
 from skinclf.inference.scorer import ModelScorer, Pixels, ScoredBatch, Slot, WrappedScorer
 from skinclf.models.metadata_encoding import need_picture_alone
@@ -58,7 +59,7 @@ class GatedScorer(WrappedScorer):
             refuse: Whether unfit images get no probability.
             marks: Whether to look for hair, rulers, bubbles and text too.
             embeddings: Whether to hand on the inputs of the last layer.
-            measures: Whether the measures of the picture, and all marks, become columns too.
+            measures: Whether the measures of the picture, all marks and its `signature` become columns too.
 
         Raises:
             MismatchError: The gate was made for another model.
@@ -71,7 +72,7 @@ class GatedScorer(WrappedScorer):
         self._refuse, self._embeddings, self._measures = refuse, embeddings, measures
         self._marks = marks or measures
         self.prepare = LoadMeasured(base.spec.preprocess, self._marks)
-        more = dict.fromkeys(NAMES, float) if measures else {}
+        more = {**dict.fromkeys(NAMES, float), SIGNATURE: bytes} if measures else {}
         self.columns = {**base.columns, **GATE_COLUMNS, **more}
 
     @property
@@ -108,6 +109,8 @@ class GatedScorer(WrappedScorer):
         }
         if self._measures:
             columns |= {name: measures[:, i].copy() for i, name in enumerate(NAMES)}
+            small = measures[:, blocks()[PATCHES]]
+            columns[SIGNATURE] = np.asarray([signature(row) for row in small], dtype=object)
         refusals = None
         if self._refuse:
             sentences = [explanation(r) if v == "unfit" else "" for r, v in zip(found, verdicts, strict=True)]

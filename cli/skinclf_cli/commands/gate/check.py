@@ -74,6 +74,8 @@ def check(
     else:
         rows = [(word, f"{n:,}", "") for word, n in summary.verdicts.most_common()]
         rows += [(word, f"{n:,}", SENTENCES[Reason(word)]) for word, n in summary.reasons.most_common()]
+        if summary.duplicates:
+            rows.append(("duplicates", f"{summary.duplicates:,}", "look the same as an earlier image"))
         console.table(("", "images", ""), rows)
     console.message(f"Written: {output}" + (f" and {page}" if page else ""))
     return PARTLY_FAILED if summary.failed else DONE

@@ -17,6 +17,7 @@ from skinclf_cli.main import run
 from skinclf_training.experiments.backends import default_data_name
 from skinclf_training.publishing.card import make_card
 from skinclf_training.publishing.publish import stage
+from skinclf_training.recipes.bundle_export import without_places
 
 CANARY = "canary-of-ana"
 
@@ -72,6 +73,26 @@ def test_evaluate_writes_no_path(home: Path, capsys: pytest.CaptureFixture[str])
     assert metrics["leakage"]["found"]
     assert metrics["errors"]["confident"]
     assert {Path(row["image"]).parent for row in metrics["errors"]["confident"]} == {Path()}
+
+
+@pytest.mark.parametrize(
+    ("stated", "published"),
+    [
+        (f"/home/{CANARY}/lite0.safetensors", "lite0.safetensors"),
+        (f"~/{CANARY}/lite0.safetensors", "lite0.safetensors"),
+        (f"../{CANARY}/runs/a", "a"),
+        (f"C:\\Users\\{CANARY}\\w.pt", "w.pt"),
+        (f"\\\\server\\{CANARY}\\w.pt", "w.pt"),
+        (f"/home/{CANARY}/runs/teacher/bundle", "teacher/bundle"),
+        ("runs/teacher/bundle", "runs/teacher/bundle"),
+        ("data/isic2017", "data/isic2017"),
+        ("user/repository", "user/repository"),
+        ("tf", "tf"),
+    ],
+)
+def test_a_configuration_is_published_without_places(stated: str, published: str) -> None:
+    config = {"model": {"init": stated}, "data": {"also": [stated, 3, None]}}
+    assert without_places(config) == {"model": {"init": published}, "data": {"also": [published, 3, None]}}
 
 
 def test_cards_and_pushes_hold_no_path(home: Path) -> None:

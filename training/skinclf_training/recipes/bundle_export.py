@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -220,9 +220,27 @@ def provenance(
         "code": f"skinclf {__version__}",
         "versions": facts["versions"],
         **start,
-        **({"teachers": list(config.distill.teachers)} if config.distill.weight else {}),
-        "config": config.to_dict(),
+        **({"teachers": without_places(list(config.distill.teachers))} if config.distill.weight else {}),
+        "config": without_places(config.to_dict()),
     }
+
+
+def without_places(value: Any) -> Any:
+    """JSON values with the last name alone of every path that leads through somebody's machine.
+
+    Such a path is absolute, or begins with `~` or `..`; of a run's folder `bundle` the name of the run stays too. A path
+    below the working folder says nothing of the machine, and names what others have under the same name.
+    """
+    if isinstance(value, dict):
+        return {key: without_places(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_places(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    for path in (PurePosixPath(value), PureWindowsPath(value)):
+        if path.is_absolute() or path.drive or path.parts[:1] in {("~",), ("..",)}:
+            return "/".join(path.parts[-2:]) if path.name == "bundle" and len(path.parts) > 2 else path.name
+    return value
 
 
 def _golden(network: nn.Module, spec: ModelSpec, path: Path | None) -> tuple[Golden, bytes]:

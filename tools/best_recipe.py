@@ -38,7 +38,7 @@ from skinclf.models.spec import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME, TTA = "ham10000-best", "d4"
-MEMBERS = ("ham10000-mobilenetv2", "ham10000-efficientnetb0")
+MEMBERS = ("ham10000-mobilenetv2", "ham10000-efficientnet-lite0")
 #: Shares of two members that are tried.
 SHARES = ((3, 7), (4, 6), (1, 1), (6, 4), (7, 3))
 #: Images of each part on which the recipe itself is compared with the mean of its members' tables.

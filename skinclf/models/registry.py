@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Adapter: TypeAlias = Literal["bundle", "keras", "torch", "timm", "onnx", "auto"]
 
 #: Name of the model that is used when none is named; `default` means the same.
-DEFAULT = "ham10000-mobilenetv2"
+DEFAULT = "ham10000-efficientnet-lite0"
 #: Bundles that ship with skinclf; every folder with a `config.json` is a model.
 #: Tensors of a weights file that are no trainable parameters, and the entry that is no tensor.
 _NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked", "__metadata__")

@@ -208,15 +208,15 @@ def test_a_recipe_inherits_what_its_members_were_trained_on_where_they_agree(mem
 
 
 def test_built_in_members_are_named_and_the_folder_may_move(tmp_path):
-    spec = combine(["ham10000-mobilenetv2", "ham10000-efficientnetb0"], tmp_path / "best")
+    spec = combine(["ham10000-mobilenetv2", "ham10000-efficientnet-lite0"], tmp_path / "best")
     assert spec.recipe is not None
     assert [member.model for member in spec.recipe.members] == [
         "ham10000-mobilenetv2",
-        "ham10000-efficientnetb0",
+        "ham10000-efficientnet-lite0",
     ]
     shutil.move(tmp_path / "best", tmp_path / "elsewhere")
     loaded = load_model(tmp_path / "elsewhere")
     assert [member.spec.name for member in loaded.members] == [
         "ham10000-mobilenetv2",
-        "ham10000-efficientnetb0",
+        "ham10000-efficientnet-lite0",
     ]

@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "predict --image-dir imgs/ --output part-1.csv --shard 1/2 --threshold class.json",
         "predict --image-dir imgs/ --output part-2.csv --shard 2/2 --threshold class.json",
         "merge part-1.csv part-2.csv --output whole.csv",
-        "predict --image-dir imgs/ --output both.csv --model ham10000-mobilenetv2 --model ham10000-efficientnetb0",
+        "predict --image-dir imgs/ --output both.csv --model ham10000-mobilenetv2 --model ham10000-efficientnet-lite0",
         "tune-threshold --youden --predictions whole.csv --labels labels.csv --output own.json",
         "evaluate --predictions whole.csv --labels labels.csv --threshold class.json --output plain",
         "evaluate --predictions whole.csv --labels labels.csv --output rich --compare both.csv --subgroup sex",

@@ -84,7 +84,7 @@ def test_the_command_line_hands_the_gate_on(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_built_in_models_bring_the_figures_of_their_cards():
-    for name in ("ham10000-mobilenetv2", "ham10000-efficientnetb0"):
+    for name in ("ham10000-mobilenetv2", "ham10000-efficientnet-lite0"):
         model, card = load_model(name), cards_dir() / name
         assert model.folder is not None
         metrics = json.loads((card / "metrics.json").read_text(encoding="utf-8"))

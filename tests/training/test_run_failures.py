@@ -67,7 +67,6 @@ def test_weights_that_come_with_the_package_are_found_from_every_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     check_starting_weights(load_config("ham10000-efficientnetb0-start"))
-    check_starting_weights(load_config("ham10000-efficientnetb0-longer"))
 
 
 def test_every_configuration_that_needs_a_file_says_how_to_go_on(

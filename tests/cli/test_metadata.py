@@ -9,6 +9,7 @@ import pytest
 from support.metadata import fake_terms
 
 from skinclf.models.bundle import read_spec, write_spec
+from skinclf.models.registry import DEFAULT
 from skinclf_cli.main import run
 
 
@@ -154,5 +155,5 @@ def test_fit_with_no_model_named_uses_the_built_in_one_and_its_predictions(tmp_p
     assert code == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["held_out_images"] == 1502
-    assert json.loads(out.read_text())["model"]["name"] == "ham10000-mobilenetv2"
+    assert json.loads(out.read_text())["model"]["name"] == DEFAULT
     assert "do not win" in captured.err

@@ -162,7 +162,7 @@ def test(folder: Path, members: Sequence[str], images: Path, labels: Path, name:
 
 
 def compare(folder: Path, card: Path, others: Sequence[Path]) -> None:
-    """Store the figures of the members' cards beside those of the recipe, and sentences on which is better where."""
+    """Store the figures of the members' cards beside those of the recipe, and a sentence on each part."""
     rows, sentences = [], []
     names = {"metrics.json": "test part", "other-isic-2017.json": "other cameras of ISIC 2017"}
     for file, data in names.items():
@@ -181,12 +181,10 @@ def compare(folder: Path, card: Path, others: Sequence[Path]) -> None:
             }
             for metrics in found
         ]
-        recipe, first = (row["roc_auc"]["value"] for row in rows[-len(own) :][:2])
-        name = rows[-len(own) + 1]["model"]
-        words = "better" if recipe > first else "worse"
+        recipe, *alone = rows[-len(own) :]
+        others_said = " and ".join(f"{row['roc_auc']['value']:.3f} of `{row['model']}`" for row in alone)
         sentences.append(
-            f"On the {data} the recipe is {words} than `{name}` alone: malignant ROC-AUC {recipe:.3f} against "
-            f"{first:.3f}."
+            f"On the {data} its malignant ROC-AUC is {recipe['roc_auc']['value']:.3f}; alone: {others_said}."
         )
     spec = read_spec(folder)
     told = {"rows": rows, "sentences": sentences}

@@ -176,7 +176,9 @@ def compare(models: list[LoadedModel], photographs: Iterator[tuple[str, bytes]])
 
 
 @click.command()
-@click.option("--model", "names", multiple=True, default=("ham10000-mobilenetv2", "ham10000-efficientnet-lite0"))
+@click.option(
+    "--model", "names", multiple=True, default=("ham10000-mobilenetv2", "ham10000-efficientnet-lite0")
+)
 @click.option(
     "--textures", "folder", default=None, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--precision",
     type=click.Choice(["bf16", "fp16", "int8"]),
     default=None,
-    help="Precision that is compared with float32.  [default: bf16]",
+    help="Precision that is compared with float32. Default: bf16.",
 )
 @click.option(
     "--scaled-decoding",

@@ -18,7 +18,7 @@ COPY training training
 COPY model_cards model_cards
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --no-compile ${PIP_ARGS} ".[${EXTRAS}]" \
-    && /venv/bin/skinclf models verify ham10000-mobilenetv2
+    && /venv/bin/skinclf models verify ham10000-efficientnet-lite0
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="skinclf" \

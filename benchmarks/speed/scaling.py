@@ -93,7 +93,7 @@ def _released(total: list[float]) -> Iterator[None]:
 
 def measure(predictor: Predictor, files: Sequence[Path]) -> Stages:
     """Stage times of one image."""
-    scorer = predictor.scorer
+    scorer = predictor.scorer.bare
     assert isinstance(scorer, ModelScorer)
     scorer.prepare(files[0])
     released = [0.0]

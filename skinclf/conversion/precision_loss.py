@@ -15,8 +15,8 @@ from skinclf.conversion.doubt_band import doubt_band
 from skinclf.errors import InvalidArgumentError
 from skinclf.images.decode import ImageSource
 from skinclf.inference.factory import make_scorer
+from skinclf.inference.notes.scaled_decoding import NotedScorer
 from skinclf.inference.predictor import Predictor
-from skinclf.inference.scaled_decoding import NotedScorer
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.models.loaded import LoadedModel
 from skinclf.models.metadata_encoding import need_picture_alone

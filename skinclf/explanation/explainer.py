@@ -88,7 +88,6 @@ class Explainer:
         models = [m if isinstance(m, (LoadedModel, Scorer)) else _load(m, options, hub) for m in given]
         self.models = models
         self.predictor = Predictor(models, tta=tta, **{"gate": "off", **execution})
-        self.scorer = self.predictor.scorer.bare
         if not self.predictor.spec.labels.exclusive:
             raise ModelError(
                 f"{self.predictor.spec.name}: its outputs are independent probabilities, and maps are of the log-odds "
@@ -115,6 +114,11 @@ class Explainer:
             self._gradients = GradientNetwork(models[0])
             if self.method == "gradcam":
                 self._layer = self._gradients.layer(layer)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer that is asked, without what only takes notes."""
+        return self.predictor.scorer.bare
 
     @property
     def layer(self) -> str:

@@ -1,14 +1,39 @@
-"""Colour modes to RGB: the declared rules of `skinclf.images.decode` for alpha, 16-bit grey and the rest."""
+"""Colours: the declared rules of `skinclf.images.decode` for alpha, 16-bit grey and the rest, and for arrays."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from skinclf.errors import ImageError
 
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _DIRECT_MODES = frozenset({"1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"})
+
+
+def check_array(array: npt.NDArray[Any], most: int) -> npt.NDArray[np.uint8]:
+    """The array, which is a picture in RGB already.
+
+    Args:
+        array: Shape (H, W, 3), dtype uint8.
+        most: Largest number of pixels.
+
+    Raises:
+        ImageError: The array has another shape or dtype, or too many pixels.
+    """
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            "unsupported",
+            f"Received an array of shape {array.shape}, dtype {array.dtype}; expected (H, W, 3) uint8 RGB.",
+        )
+    if 0 in array.shape:
+        raise ImageError("zero_size", f"Received an array of shape {array.shape}.")
+    if array.shape[0] * array.shape[1] > most:
+        raise ImageError("too_large", f"Received an array of shape {array.shape}; at most {most:,} pixels.")
+    return array
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from skinclf._utils.lfs import ADVICE, is_pointer
 from skinclf.errors import ImageError
-from skinclf.images.colour_modes import to_rgb
+from skinclf.images.colour_modes import check_array, to_rgb
 from skinclf.images.dicom.frame_names import split_frame
 from skinclf.images.formats import (
     DICOM_ADVICE,
@@ -134,7 +134,7 @@ def load_image(source: ImageSource, *, draft: tuple[int, int] | Reduction | None
             says which.
     """
     if isinstance(source, np.ndarray):
-        return _check_array(source)
+        return check_array(source, MAX_PIXELS)
     return np.array(load_picture(source, draft=draft), dtype=np.uint8)
 
 
@@ -144,7 +144,7 @@ def load_picture(source: ImageSource, *, draft: tuple[int, int] | Reduction | No
     Arguments and errors are those of `load_image`.
     """
     if isinstance(source, np.ndarray):
-        return Image.fromarray(_check_array(source))
+        return Image.fromarray(check_array(source, MAX_PIXELS))
     if isinstance(source, Image.Image):
         return _decode(source, "image")
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -333,21 +333,6 @@ def _damaged(error: Exception, name: str) -> ImageError:
         isinstance(error, EOFError) or "truncat" in text.lower() or "broken data stream" in text.lower()
     )
     return ImageError("truncated" if truncated else "unreadable", f"{name}: {text}.")
-
-
-def _check_array(array: npt.NDArray[Any]) -> RGBArray:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ImageError(
-            "unsupported",
-            f"Received an array of shape {array.shape}, dtype {array.dtype}; expected (H, W, 3) uint8 RGB.",
-        )
-    if 0 in array.shape:
-        raise ImageError("zero_size", f"Received an array of shape {array.shape}.")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ImageError(
-            "too_large", f"Received an array of shape {array.shape}; at most {MAX_PIXELS:,} pixels."
-        )
-    return array
 
 
 def _reason(error: BaseException) -> str:

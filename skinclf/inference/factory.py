@@ -8,12 +8,12 @@ from skinclf.errors import InvalidArgumentError
 from skinclf.inference.annotations import AnnotatedScorer, Annotation, LabelSets, Referral
 from skinclf.inference.combined import CombinedScorer
 from skinclf.inference.conformal_sets import ConformalSets
-from skinclf.inference.dicom_ids import DicomIdsScorer
 from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.gate.mode import GateMode
 from skinclf.inference.gate.scorer import GatedScorer
 from skinclf.inference.gate.store import choose_gate
-from skinclf.inference.scaled_decoding import noting
+from skinclf.inference.notes.dicom_ids import DicomIdsScorer
+from skinclf.inference.notes.scaled_decoding import noting
 from skinclf.inference.scorer import ModelScorer, Scorer
 from skinclf.inference.tta import TtaScorer
 from skinclf.models.combination import combined_spec

@@ -14,9 +14,9 @@ from skinclf.images.discovery import scan_directory
 from skinclf.inference.decode_workers import default_workers
 from skinclf.inference.engine import Batch, Times, stream
 from skinclf.inference.metadata.joined import JoinedMetadata, Metadata, join_for
+from skinclf.inference.notes.scaled_decoding import known_effects
 from skinclf.inference.outcomes import outcomes_of
 from skinclf.inference.prediction import Prediction
-from skinclf.inference.scaled_decoding import KEY as SCALED_DECODING
 from skinclf.inference.scorer import Scorer
 from skinclf.inference.sources import Model, check_numbers, is_single, load_given, name_of
 from skinclf.inference.threshold_origin import STATED, UsedThreshold
@@ -138,8 +138,7 @@ class Predictor:
         self._used = given_one or UsedThreshold.of_contract(scorer, scorer.spec)
         rule = decision or scorer.spec.decision
         self._decision = None if rule is None else rule.in_order(scorer.spec.labels.codes)
-        info = scorer.info
-        self._reduced, self._scaled = info if "band" in info else None, info.get(SCALED_DECODING) or None
+        self._doubt = known_effects(scorer.info)
 
     @property
     def spec(self) -> ModelSpec:
@@ -153,13 +152,9 @@ class Predictor:
 
     @property
     def columns(self) -> Mapping[str, type]:
-        """Extra columns of its tables: of scorer and metadata, and `near_threshold` for doubtful decisions.
-
-        The last where the effect of a reduced precision, or of JPEGs that are decoded down, is known.
-        """
+        """Extra columns of its tables; `near_threshold` where what may change decisions has a known effect."""
         beside = {} if self._metadata is None else self._metadata.columns
-        doubtful = self._reduced is not None or self._scaled is not None
-        doubt: dict[str, type] = {"near_threshold": bool} if doubtful else {}
+        doubt: dict[str, type] = {"near_threshold": bool} if any(self._doubt.values()) else {}
         return {**self._scorer.columns, **beside, **doubt}
 
     @property
@@ -350,6 +345,5 @@ class Predictor:
             self.spec.labels,
             threshold=self._used.value,
             decision=self._decision,
-            reduced=self._reduced,
-            scaled=self._scaled,
+            **self._doubt,
         )

@@ -30,9 +30,8 @@ from skinclf.models.recipe import Recipe
 SCHEMA = 1
 #: Larger config files are refused before they are parsed.
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
-#: Precisions below float32.
+#: Precisions below float32; and, as `runtime:precision`, the key of scaled decoding in `ModelSpec.precisions`.
 REDUCED = ("bf16", "fp16", "int8")
-#: Key of the measured effect of scaled decoding in `ModelSpec.precisions`, as `runtime:precision`.
 DECODING, SCALED = "decoding", "scaled"
 
 
@@ -160,8 +159,7 @@ class ModelSpec:
             width = wide is None or (isinstance(wide, (int, float)) and 0 <= wide < math.inf)
             if name.partition(":")[2] not in {*REDUCED, SCALED} or not (band is None or number) or not width:
                 raise ModelError(
-                    f"Precision record {name!r}: a reduced precision, a band of 0 to 1 and a width of 0 or more in "
-                    "log-odds belong to it."
+                    f"Precision record {name!r}: expected a reduced precision, a band of 0 to 1, a width from 0 on."
                 )
 
     @property

@@ -259,7 +259,7 @@ def _replayed(
     wanted = {key: value for key, value in execution.items() if key in _PLAIN}
     for model in (one for given in models for one in given.members or (given,)):
         name = model.spec.name
-        scorer: Scorer = make_scorer([model], gate="off", **wanted)
+        scorer: Scorer = make_scorer([model], gate="off", **wanted).bare
         scorers.append(scorer)
         assert isinstance(scorer, NetworkScorer)
         precision = scorer.info["precision"]

@@ -125,7 +125,9 @@ def test_patterns_of_dockerignore(path: str, kept: bool) -> None:
 def test_the_image_holds_the_package_and_its_user(image: Path) -> None:
     assert (image / "venv" / "bin" / "skinclf").is_file()
     assert list(
-        image.glob("venv/lib/*/site-packages/skinclf/models/builtin/ham10000-efficientnet-lite0/*.safetensors")
+        image.glob(
+            "venv/lib/*/site-packages/skinclf/models/builtin/ham10000-efficientnet-lite0/*.safetensors"
+        )
     )
     assert "skinclf:x:1000:" in (image / "etc" / "passwd").read_text()
     assert not (image / "source").exists()

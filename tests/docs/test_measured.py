@@ -219,6 +219,7 @@ def test_every_document_has_its_block() -> None:
             "resume",
             "startup",
             "scaled decoding",
+            "scaled marks",
             "memory",
             "many cores",
             "training",

@@ -289,6 +289,10 @@ def test_the_scorer_alone_decides_a_gradient_free_map():
         def __getattr__(self, name):
             return getattr(self._inner, name)
 
+        @property
+        def bare(self):
+            return self
+
         def score(self, batch):
             corner = batch[0][:, :16, :16].astype(np.float64).mean(axis=(1, 2, 3)) / 255
             return ScoredBatch(np.stack([1 - corner, corner], axis=1).astype(np.float32))

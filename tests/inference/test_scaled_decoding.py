@@ -17,8 +17,8 @@ from skinclf.errors import InvalidArgumentError, MismatchError
 from skinclf.images.decode import divisors, load_picture
 from skinclf.images.preprocess import Preprocess, scaling
 from skinclf.images.synthetic import synthetic_lesion
+from skinclf.inference.notes.scaled_decoding import NotedScorer
 from skinclf.inference.predictor import Predictor
-from skinclf.inference.scaled_decoding import NotedScorer
 from skinclf.inference.scorer import ScoredBatch
 from skinclf.labels import HAM10000
 from skinclf.models import bundle

@@ -19,9 +19,9 @@ from skinclf.conversion.verify import verify_model
 from skinclf.errors import InvalidArgumentError, MismatchError, ModelError
 from skinclf.explanation.gradients import GradientNetwork
 from skinclf.images.decode import load_image
-from skinclf.inference.dicom_ids import DicomIdsScorer
 from skinclf.inference.ensemble import EnsembleScorer
 from skinclf.inference.gate.fit import measure_images
+from skinclf.inference.notes.dicom_ids import DicomIdsScorer
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import ModelScorer
 from skinclf.inference.tta import TtaScorer

@@ -25,7 +25,7 @@ from skinclf.explanation import Explainer, write_explanations
 from skinclf.images.discovery import Inputs
 from skinclf.images.preprocess import Preprocess
 from skinclf.images.synthetic import synthetic_lesion
-from skinclf.inference.dicom_ids import DicomIdsScorer
+from skinclf.inference.notes.dicom_ids import DicomIdsScorer
 from skinclf.inference.predictor import Predictor
 from skinclf.inference.scorer import LoadPixels
 from skinclf.jobs.output import Output

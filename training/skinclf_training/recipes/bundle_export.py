@@ -226,7 +226,7 @@ def provenance(
 
 
 def without_places(value: Any) -> Any:
-    """JSON values with the last name alone of every path that leads through somebody's machine.
+    """JSON values with the last name alone of every path that leads through a user's machine.
 
     Such a path is absolute, or begins with `~` or `..`; of a run's folder `bundle` the name of the run stays too. A
     path below the working folder says nothing of the machine, and names what others have under the same name.

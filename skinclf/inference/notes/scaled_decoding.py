@@ -76,3 +76,12 @@ def noting(scorer: Scorer) -> Scorer:
     """The scorer with notes on scaled decoding, where its contract records the effect of that; else itself."""
     effect = scaled_decoding_info(scorer.spec)
     return NotedScorer(scorer, effect) if effect else scorer
+
+
+def known_effects(info: Mapping[str, Any]) -> dict[str, Mapping[str, Any] | None]:
+    """What may change decisions under a scorer, as `skinclf.inference.outcomes.outcomes_of` takes it.
+
+    Args:
+        info: `Scorer.info`.
+    """
+    return {"reduced": info if "band" in info else None, "scaled": info.get(KEY) or None}

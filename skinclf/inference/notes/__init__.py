@@ -1,0 +1,1 @@
+"""Scorers that note something of each picture beside its scores."""

@@ -6,6 +6,8 @@ coefficients of the cosine transform instead of 8 x 8, of the logarithm of brigh
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +18,6 @@ SIGNATURE = "signature"
 SIDE = 16
 #: Most bits of 256 in which two pictures differ that count as the same; `benchmarks/gate/duplicates.py` measures it.
 DISTANCE = 40
-_COUNTS = np.array([n.bit_count() for n in range(2**16)], np.uint8)
 
 
 def signature(small: npt.NDArray[np.float32]) -> bytes:
@@ -26,6 +27,12 @@ def signature(small: npt.NDArray[np.float32]) -> bytes:
     light = small.reshape(THUMBNAIL)[..., 0]
     low = dctn(np.asarray(light, np.float64), norm="ortho")[:SIDE, :SIDE].ravel()
     return np.packbits(low > np.median(low[1:])).tobytes()
+
+
+@lru_cache(maxsize=1)
+def _counts() -> npt.NDArray[np.uint8]:
+    """Number of bits of every 16-bit number; made when it is first needed, since it takes some milliseconds."""
+    return np.array([n.bit_count() for n in range(2**16)], np.uint8)
 
 
 class NearDuplicates:
@@ -43,7 +50,7 @@ class NearDuplicates:
             hashed: Its `signature`.
         """
         count, new = len(self._names), np.frombuffer(hashed, np.uint16)
-        apart = _COUNTS[self._hashes[:count] ^ new].sum(axis=1, dtype=np.uint16)
+        apart = _counts()[self._hashes[:count] ^ new].sum(axis=1, dtype=np.uint16)
         near = np.flatnonzero(apart <= DISTANCE)
         if count == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])

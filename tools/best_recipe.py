@@ -12,15 +12,26 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from steps import (
+    BUILTIN,
+    CARDS,
+    ROOT,
+    compare_terms,
+    evaluate,
+    listed,
+    place,
+    scaled_decoding,
+    skinclf,
+    terms,
+    tune,
+    write_card,
+)
 
 from skinclf._utils.arrays import Float32
 from skinclf.conversion.combine import combine
@@ -36,14 +47,12 @@ from skinclf.models.probabilities import probabilities
 from skinclf.models.recipe import Average
 from skinclf.models.spec import ModelSpec
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME, TTA = "ham10000-best", "d4"
 MEMBERS = ("ham10000-mobilenetv2", "ham10000-efficientnet-lite0")
 #: Shares of two members that are tried.
 SHARES = ((3, 7), (4, 6), (1, 1), (6, 4), (7, 3))
 #: Images of each part on which the recipe itself is compared with the mean of its members' tables.
 CHECKED = 16
-CALIBRATION, SENSITIVITIES = "vector", ("0.90", "0.95", "0.80")
 
 
 def main() -> None:
@@ -58,51 +67,38 @@ def main() -> None:
     parser.add_argument("--members", nargs="+", default=MEMBERS, help="models of the recipe")
     parser.add_argument("--name", default=NAME, help="name of the recipe")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / NAME, help="folder of the predictions")
-    parser.add_argument("--builtin", type=Path, default=ROOT / "skinclf" / "models" / "builtin")
-    parser.add_argument("--cards", type=Path, default=ROOT / "model_cards")
+    parser.add_argument("--builtin", type=Path, default=BUILTIN)
+    parser.add_argument("--cards", type=Path, default=CARDS)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
 
     folder = given.work / given.name
     labels = given.labels
-    fit(folder, given.members, given.name, given.images, labels)
-    card, table = test(folder, given.members, given.images, labels, "test")
-    compared = ("--predictions", table, "--labels", labels, "--split", "test", "--store")
+    threshold = fit(folder, given.members, given.name, given.images, labels)
+    card, table = test(folder, given.members, given.images, labels, "test", threshold)
     if read_spec(folder).metadata is not None:
-        skinclf("metadata", "compare", "--model", folder, *compared, "--output", given.work / "unused.json")
+        compare_terms(folder, table, labels)
     if given.other_images is not None:
-        other, _ = test(folder, given.members, given.other_images, given.other_labels, "isic-2017")
+        images, labels = given.other_images, given.other_labels
+        other, _ = test(folder, given.members, images, labels, "isic-2017", threshold)
         shutil.copyfile(other / "metrics.json", card / "other-isic-2017.json")
+    scaled_decoding(folder, given.images, given.work.parent / "stand-ins")
     compare(folder, card, [given.cards / Path(member).name for member in given.members])
     place(folder, given.builtin / given.name)
-    measured, card = card, given.cards / given.name
-    shutil.rmtree(card, ignore_errors=True)
-    card.mkdir(parents=True)
-    for path in (measured / "metrics.json", *measured.glob("other-*.json")):
-        shutil.copyfile(path, card / path.name)
-    skinclf("card", given.builtin / given.name, "--metrics", card / "metrics.json", "--output", card)
-    if given.name == NAME:
-        page(ROOT / "docs" / "project", f"card-{NAME}")
-        subprocess.run([sys.executable, "-m", "skinclf_training.publishing.evidence"], check=True)
+    write_card(given.builtin / given.name, card, given.cards)
 
 
-def fit(folder: Path, members: Sequence[str], name: str, images: Path, labels: Path) -> None:
-    """The recipe with all that is fitted on the validation part."""
+def fit(folder: Path, members: Sequence[str], name: str, images: Path, labels: Path) -> Path:
+    """The recipe with all that is fitted on the validation part; the file of its threshold."""
     cases = read_members(predict(folder, members, images, labels, "val"), labels, split="val")
     average, shares = choose(cases)
     shutil.rmtree(folder, ignore_errors=True)
     spec = combine(members, folder, average=average, weights=shares, tta=TTA, name=name)
     table = write_mean(folder.with_name("mean-val.csv"), cases, spec)
     carry(folder, read_held_out(predictions=table, labels=labels, spec=spec, split="val"))
-    skinclf("calibrate", "--model", folder, "--method", CALIBRATION, "--output", folder)
-    for path in folder.glob("calibration.*"):
-        path.unlink()
-    for target in SENSITIVITIES:
-        goal = ("--target-sensitivity", target, "--balanced", "--store", f"sensitivity-{target}", "--no-plot")
-        skinclf("tune-threshold", "--model", folder, *goal, "--output", thresholds(folder, target))
-    terms = ("--table", labels, "--split", "train", "--store", "--output", folder.with_name("unused.json"))
-    # Terms that do not win on the held-out images are not stored, which is exit code 1.
-    skinclf("metadata", "fit", "--model", folder, *terms, codes=(0, 1))
+    threshold = tune(folder)
+    terms(folder, labels)
+    return threshold
 
 
 def choose(cases: Sequence[LabelledPredictions]) -> tuple[Average, tuple[float, ...]]:
@@ -142,7 +138,9 @@ def write_mean(table: Path, cases: Sequence[LabelledPredictions], spec: ModelSpe
     return table
 
 
-def test(folder: Path, members: Sequence[str], images: Path, labels: Path, name: str) -> tuple[Path, Path]:
+def test(
+    folder: Path, members: Sequence[str], images: Path, labels: Path, name: str, threshold: Path
+) -> tuple[Path, Path]:
     """An evaluation on the part `test` of labels: its folder, and the table of predictions."""
     spec = read_spec(folder)
     cases = read_members(predict(folder, members, images, labels, name), labels, split="test")
@@ -153,12 +151,7 @@ def test(folder: Path, members: Sequence[str], images: Path, labels: Path, name:
         expected = [float(row[f"p_{code}"]) for code in spec.labels.codes]
         if not np.allclose(found.values, expected, atol=1e-4):
             raise SystemExit(f"{row['image']}: the recipe gives {found.values}, its members {expected}.")
-    found = folder.with_name(name)
-    shutil.rmtree(found, ignore_errors=True)
-    threshold = ("--threshold", thresholds(folder, SENSITIVITIES[0]))
-    read = ("--predictions", table, "--labels", labels, "--split", "test")
-    skinclf("evaluate", *read, *threshold, "--output", found)
-    return found, table
+    return evaluate(table, labels, threshold, folder.with_name(name)), table
 
 
 def compare(folder: Path, card: Path, others: Sequence[Path]) -> None:
@@ -191,49 +184,14 @@ def compare(folder: Path, card: Path, others: Sequence[Path]) -> None:
     write_spec(folder, spec.replace(training={**spec.training, "compared": told}))
 
 
-def page(folder: Path, name: str) -> None:
-    """Give the card its page among the documents."""
-    (folder / f"{name}.md").write_text(
-        "The text of this page comes from a file of the repository; docs/conf.py names it.\n",
-        encoding="utf-8",
-    )
-    index = folder / "index.md"
-    text, before = index.read_text(encoding="utf-8"), f"card-{MEMBERS[0]}\n"
-    if f"{name}\n" not in text:
-        index.write_text(text.replace(before, f"{before}{name}\n"), encoding="utf-8")
-
-
-def thresholds(folder: Path, target: str) -> Path:
-    """File of the threshold of a sensitivity."""
-    return folder.with_name(f"sensitivity-{target}.json")
-
-
 def predict(folder: Path, members: Sequence[str], images: Path, labels: Path, name: str) -> list[Path]:
     """Tables of the members' predictions over the views, made once: of the part `val` by that name, else of `test`."""
-    listed, part = folder.with_name(f"{name}.txt"), "val" if name == "val" else "test"
-    with labels.open(newline="", encoding="utf-8") as file:
-        names = [row["image_id"] for row in csv.DictReader(file) if row["split"] == part]
-    listed.write_text("".join(f"{images / name}.jpg\n" for name in names), encoding="utf-8")
+    names = listed(images, labels, "val" if name == "val" else "test", folder.with_name(f"{name}.txt"))
     tables = [folder.with_name(f"{Path(member).name}-{name}.csv") for member in members]
     for member, table in zip(members, tables, strict=True):
         options = ("--model", member, "--tta", TTA, "--gate", "off", "--output", table, "--resume")
-        skinclf("predict", "--from-file", listed, *options)
+        skinclf("predict", "--from-file", names, *options)
     return tables
-
-
-def place(source: Path, target: Path) -> None:
-    """Replace a folder by a copy of another."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-
-
-def skinclf(*arguments: str | Path, codes: Sequence[int] = (0,)) -> None:
-    """Run one command of skinclf, say which, and stop where it ends with another exit code."""
-    words = [str(argument) for argument in arguments]
-    print("$ skinclf", shlex.join(words), flush=True)
-    done = subprocess.run([sys.executable, "-m", "skinclf", *words], check=False)
-    if done.returncode not in codes:
-        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """What the page of `skinclf serve` shows of a built-in model, written beside its weights from the files of its card.
 
-Usage: python -m skinclf_training.publishing.evidence
+Usage: python -m skinclf_training.publishing.evidence [NAME ...]
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,18 @@ def shown_part(metrics: dict[str, Any], about: About) -> dict[str, Any]:
     }
 
 
-def write_all() -> list[Path]:
-    """Write both files of every built-in model whose card has them.
+def write_all(names: Collection[str] = ()) -> list[Path]:
+    """Write both files of built-in models whose cards have them.
+
+    Args:
+        names: Names of the models, none for all.
 
     Raises:
         MismatchError: A card is of another model.
     """
     written = []
     for known in list_models():
-        if known.folder is None:
+        if known.folder is None or (names and known.name not in names):
             continue
         card, spec = cards_dir() / known.name, load_model(known.name).spec
         for name in (METRICS, CHECKS):
@@ -75,4 +80,4 @@ def write_all() -> list[Path]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_all()
+    write_all(sys.argv[1:])

@@ -101,7 +101,7 @@ bench: $(TESTS) ## Run the benchmarks (about two hours; needs transformers for o
 	$(BIN)/python -m benchmarks.speed.run plan --json docs/measured/speed.json
 	$(BIN)/python -m benchmarks.serving.serve throughput latency --json docs/measured/serve.json
 	$(BIN)/python -m benchmarks.serving.serve memory --json docs/measured/serve-memory.json
-	$(BIN)/python -m benchmarks.gate.fit ham10000-mobilenetv2 --cost 5 --work build/bench --out docs/measured/gate-cost.json
+	$(BIN)/python -m benchmarks.gate.fit ham10000-efficientnet-lite0 --cost 5 --work build/bench --out docs/measured/gate-cost.json
 	$(BIN)/python docs/generate.py
 
 clean: ## Remove the environment, caches and outputs (data/ and runs/ stay)

@@ -70,6 +70,7 @@ def main(images: Path, labels: Path, part: str, output: Path | None) -> None:
     same = lesion[:, None] == lesion
     near = apart <= DISTANCE
     found: dict[str, Any] = {
+        "note": f"Images of the part {part!r}, which do not come with skinclf.",
         "limit": DISTANCE,
         "images": len(rows),
         "pairs_of_other_lesions": int((upper & ~same).sum()),

@@ -93,6 +93,7 @@ def block(name: str, page: Path) -> str:
         "server": (_server, "serve.json"),
         "server memory": (_server_memory, "serve-memory.json"),
         "gate": (_gate, "gate-cost.json"),
+        "duplicates": (_duplicates, "duplicates.json"),
         **speed_blocks.BLOCKS,
         **model_blocks.BLOCKS,
     }
@@ -278,6 +279,20 @@ def _gate(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the 
         shares = ["", ""] if more is None else [f"{more[key]:+.0%}" for key in ("wall", "cpu")]
         rows.append([words[way], f"{found['wall']:.1f}", shares[0], f"{found['cpu']:.1f}", shares[1]])
     return table((f"{results['images']:,} images", "seconds", "more", "processor seconds", "more"), rows)
+
+
+def _duplicates(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 - the form of all makers
+    rows = [
+        [f"the same image, {name}", f"{results['images']:,}", f"{100 * share:.1f} %"]
+        for name, share in results["changed_copies_near"].items()
+    ]
+    for what, all_, near in (
+        ("another image of the lesion", "pairs_of_one_lesion", "of_those_near"),
+        ("an image of another lesion", "pairs_of_other_lesions", "of_them_near"),
+    ):
+        count = results[all_]
+        rows.append([what, f"{count:,}", f"{100 * results[near] / count:.2g} % ({results[near]:,})"])
+    return table(("beside an image of the test part lies", "pairs", "named as looking the same"), rows)
 
 
 def fastest_other(ways: Mapping[str, Any]) -> str | None:

@@ -173,6 +173,7 @@ def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: 
             "band_confidence": found.confidence,
             "marked": float(near.mean()),
         }
+    library = "pillow" if runtime == DECODING else runtime.partition("-")[0]
     return PrecisionLoss(
         runtime=runtime,
         precision=precision,
@@ -185,5 +186,5 @@ def _compare(spec: ModelSpec, runtime: str, precision: str, before: Any, after: 
         threshold=spec.threshold,
         model=spec.fingerprint,
         **doubt,
-        versions={k: v for k, v in versions().items() if k in {"skinclf", runtime.partition("-")[0]}},
+        versions={k: v for k, v in versions().items() if k in {"skinclf", library}},
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skinclf.images.decode import ImageSource, divisors
-from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot, WrappedScorer
+from skinclf.inference.notes.beside import NotesScorer
+from skinclf.inference.scorer import Pixels, Prepare, ScoredBatch, Scorer, Slot
 from skinclf.models.precision import scaled_decoding_info
 
 #: Key of the bands of scaled decoding in `Scorer.info`.
@@ -28,8 +30,10 @@ class _LoadAndNote:
         return (*pixels, np.asarray(bool(found)))
 
 
-class NotedScorer(WrappedScorer):
+class NotedScorer(NotesScorer):
     """A scorer that notes for every picture whether it was decoded down (`ScoredBatch.scaled`)."""
+
+    notes = Slot((), np.bool_)
 
     def __init__(self, base: Scorer, effect: Mapping[str, Any]) -> None:
         """Note what a scorer decodes.
@@ -38,13 +42,8 @@ class NotedScorer(WrappedScorer):
             base: Scorer of a model with `Preprocess.scaled_decoding`.
             effect: Bands that were measured for it, see `skinclf.models.precision.scaled_decoding_info`.
         """
-        super().__init__(base)
-        self.prepare = _LoadAndNote(base.prepare)
+        super().__init__(base, _LoadAndNote(base.prepare))
         self._effect = effect
-
-    @property
-    def layout(self) -> tuple[Slot, ...]:
-        return (*self._base.layout, Slot((), np.bool_))
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -54,22 +53,8 @@ class NotedScorer(WrappedScorer):
     def info(self) -> Mapping[str, Any]:
         return {**self._base.info, KEY: dict(self._effect)}
 
-    @property
-    def bare(self) -> Scorer:
-        return self._base.bare
-
-    def stage(self, batch: Pixels) -> Pixels:
-        own, noted = self._split(batch)
-        staged, at = self._base.stage(own), len(self._base.layout)
-        return (*staged[:at], noted, *staged[at:])
-
-    def _split(self, batch: Pixels) -> tuple[Pixels, Any]:
-        at = len(self._base.layout)
-        return (*batch[:at], *batch[at + 1 :]), batch[at]
-
-    def score(self, batch: Pixels) -> ScoredBatch:
-        own, noted = self._split(batch)
-        return replace(self._base.score(own), scaled=np.array(noted))
+    def noted(self, scored: ScoredBatch, notes: npt.NDArray[Any]) -> ScoredBatch:
+        return replace(scored, scaled=np.array(notes))
 
 
 def noting(scorer: Scorer) -> Scorer:

@@ -90,6 +90,7 @@ release-check: $(TESTS) ## Build wheel and sdist, check them, and run the promis
 bench: $(TESTS) ## Run the benchmarks (about two hours; needs transformers for one of the comparisons)
 	$(INSTALL) transformers
 	$(BIN)/python -m benchmarks.speed.run speed --json docs/measured/precisions.json
+	$(BIN)/python -m benchmarks.speed.builtin_models --work build/bench --json docs/measured/builtin-models.json
 	$(BIN)/python -m benchmarks.speed.run scale --json docs/measured/scale.json
 	$(BIN)/python -m benchmarks.speed.run resume --json docs/measured/resume.json
 	$(BIN)/python -m benchmarks.speed.run startup --json docs/measured/startup.json

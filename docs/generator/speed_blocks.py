@@ -30,6 +30,23 @@ def precisions(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001 -
     return "".join(parts)
 
 
+def builtin_models(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001
+    """Images per second of whole runs of the built-in models."""
+    rows = [
+        [
+            f"`{row['model']}`",
+            f"{row['images']:,}",
+            *(
+                f"{rate['median']:.1f} ({rate['low']:.1f}-{rate['high']:.1f})"
+                for rate in (row["images_per_s"][gate] for gate in ("without", "with"))
+            ),
+        ]
+        for row in results["models"]
+    ]
+    head = ("600 x 450 JPEGs", "files", "images/s with `--gate off`", "images/s with the gate")
+    return f"{machine_of(results)} `python {results['command']}`.\n\n{table(head, rows)}"
+
+
 def scale(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001
     """Time and memory by number of inputs."""
     rows = [
@@ -244,6 +261,7 @@ def scaled_marks() -> str:
 OWN = {"scaled marks": scaled_marks}
 #: Name of a block to its maker and the file of results.
 BLOCKS = {
+    "built in models": (builtin_models, "builtin-models.json"),
     "precisions": (precisions, "precisions.json"),
     "scale": (scale, "scale.json"),
     "resume": (resume, "resume.json"),

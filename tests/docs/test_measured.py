@@ -192,6 +192,19 @@ SINGLE: dict[str, dict[str, Any]] = {
         "confidence": 0.95,
         "figures": dict.fromkeys(("roc_auc", "pr_auc", "accuracy", "sensitivity", "ppv"), _ESTIMATE),
     },
+    "builtin-models.json": {
+        "models": [
+            {
+                "model": "m",
+                "images": 1024,
+                "runs": 5,
+                "images_per_s": {
+                    "without": {"median": 81.06, "low": 79.0, "high": 82.0},
+                    "with": {"median": 76.0, "low": 75.0, "high": 77.0},
+                },
+            }
+        ]
+    },
     "duplicates.json": {
         "limit": 40,
         "images": 3,
@@ -223,6 +236,7 @@ def test_every_document_has_its_block() -> None:
         "README.md": ["speed in short"],
         "speed.md": [
             "speed",
+            "built in models",
             "precisions",
             "scale",
             "resume",
@@ -312,6 +326,7 @@ def test_ratios_are_computed_from_the_results() -> None:
         ("configurations", "| `plain` | vit | 350 | 2.000, 1.500 | 0.620 | 1.0 |"),
         ("folds", "| loss |  | 0.757 | 0.014 | 0.700 | 0.800 |"),
         ("distilled", "| ROC-AUC | 0.898 (0.876-0.919) | 0.890 |"),
+        ("built in models", "| `m` | 1,024 | 81.1 (79.0-82.0) | 76.0 (75.0-77.0) |"),
         ("duplicates", "| the same image, half the sides | 3 | 98.7 % |"),
         ("duplicates", "| another image of the lesion | 20 | 45 % (9) |"),
         ("duplicates", "| an image of another lesion | 1,000,000 | 0.0002 % (2) |"),

@@ -117,11 +117,11 @@ def stated(network: str) -> ModelOptions:
     return ModelOptions(labels=labels, preprocess=scaling(name, library="opencv"))
 
 
-def builtin_model(scaled_decoding: int) -> LoadedModel:
-    """The built-in model, with JPEGs decoded in full (0) or at no less than so many times the resized size (2)."""
+def builtin_model(scaled_decoding: int, name: str | None = None) -> LoadedModel:
+    """A built-in model, with JPEGs decoded in full (0) or at no less than so many times the resized size (2)."""
     from skinclf.models.load import load_model
 
-    loaded = load_model()
+    loaded = load_model(name)
     preprocess = replace(loaded.spec.preprocess, scaled_decoding=scaled_decoding)
     return replace(loaded, spec=replace(loaded.spec, preprocess=preprocess))
 

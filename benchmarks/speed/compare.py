@@ -45,7 +45,7 @@ class Comparison:
 
     Attributes:
         key: Short name in the results.
-        network: timm's name of the network; the built-in model's for photographs.
+        network: timm's name of the network; that of the built-in MobileNetV2 for photographs.
         kind: `small` or `photographs`.
         count: Number of files for skinclf and Keras' batches.
         fewer: Number of files for the other ways.

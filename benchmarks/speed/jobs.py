@@ -18,6 +18,9 @@ from benchmarks.speed import contenders
 if TYPE_CHECKING:
     from skinclf import Predictor
 
+#: Built-in model of the network that the other ways run on photographs.
+MOBILENET = "ham10000-mobilenetv2"
+
 
 def files_of(images: str, count: int, kind: str) -> list[Path]:
     """Small JPEGs of 600 x 450, or photographs of 6000 x 4000."""
@@ -60,11 +63,11 @@ def skinclf(
 
 
 def builtin(images: str, count: int, kind: str, scaled_decoding: int) -> dict[str, float]:
-    """The built-in model by `--runtime auto`, with JPEGs in full (0) or scaled (2), folder to CSV; then the limits."""
+    """The built-in MobileNetV2 by `--runtime auto`, JPEGs in full (0) or scaled (2), folder to CSV; then the limits."""
     from skinclf import Predictor
 
     return _rates(
-        Predictor(builtin_model(scaled_decoding), device="cpu", gate="off"),
+        Predictor(builtin_model(scaled_decoding, MOBILENET), device="cpu", gate="off"),
         files_of(images, count, kind),
         "cpu",
     )
@@ -74,7 +77,7 @@ def memory(images: str, count: int, scaled_decoding: int, workers: int) -> dict[
     """Peak resident memory in MB of this process, which classifies photographs in `workers` threads."""
     from skinclf import Predictor
 
-    predictor = Predictor(builtin_model(scaled_decoding), device="cpu", workers=workers, gate="off")
+    predictor = Predictor(builtin_model(scaled_decoding, MOBILENET), device="cpu", workers=workers, gate="off")
     failed = sum(not p.ok for p in predictor.stream(make_photographs(Path(images), count)))
     assert not failed
     # Not `getrusage`, whose peak includes that of the parent before this program was started.

@@ -167,10 +167,13 @@ def test_folds_beside_a_test_part_predict_the_others_and_leave_it_unseen(folds: 
         seed=1,
         workers=1,
     )
-    cross_validate(tiny(optim={"epochs": 1}), data, tmp_path / "out")
+    cross_validate(tiny(optim={"epochs": 1}, select="last"), data, tmp_path / "out")
     parts = {row["image_id"]: row["split"] for row in rows(data / "fold0" / "split.csv")}
     expected = {image for image, part in parts.items() if part != "test"}
     found = [row["image"] for row in rows(tmp_path / "out" / OUT_OF_FOLD)]
     assert sorted(found) == sorted(expected)
     assert not list((tmp_path / "out").rglob("predictions_test.csv"))
-    assert "common test part is untouched" in (tmp_path / "out" / "report.md").read_text()
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "it chose the temperature of that model, and the common test part is untouched" in text
+    card = (tmp_path / "out" / "fold0" / "bundle" / "README.md").read_text()
+    assert "it chose the temperature: no fair test" in card

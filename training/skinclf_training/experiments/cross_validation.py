@@ -24,13 +24,14 @@ from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
 from skinclf_training.experiments.backends import default_data_name, framework
 from skinclf_training.experiments.exported import is_exported
 from skinclf_training.recipes.batch_progress import BatchProgress
+from skinclf_training.recipes.run_folder import chosen_on_validation
 from skinclf_training.recipes.validation_metrics import FIGURES, validation_metrics
 
 log = logging.getLogger("skinclf")
 #: What a model had not seen of the part that its fold leaves out.
 _UNSEEN = {
     "test": "training or validation",
-    "val": "training; it chose the epoch and the temperature of that model, and the common test part is untouched",
+    "val": "training; it chose {chosen} of that model, and the common test part is untouched",
 }
 OUT_OF_FOLD, REPORT, EVALUATION = "predictions_oof.csv", "report.md", "evaluation"
 
@@ -184,6 +185,7 @@ def _report(
     together = dict(_together(whole.metrics))
     head = ["figure", "all images (95 % interval)", "mean of folds", "standard deviation"]
     head += [f"fold {i}" for i in range(len(folds))]
+    unseen = _UNSEEN[part].format(chosen=chosen_on_validation(config.select))
     lines = [
         f"# {config.name}, {len(folds)} folds",
         "",
@@ -191,7 +193,7 @@ def _report(
         "",
         (
             f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in "
-            f"{_UNSEEN[part]}. Figures over all images mix the models' scores; those by fold do not."
+            f"{unseen}. Figures over all images mix the models' scores; those by fold do not."
         ),
         "",
         "| " + " | ".join(head) + " |",

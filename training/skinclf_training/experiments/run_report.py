@@ -22,6 +22,7 @@ from skinclf.models.spec import ModelSpec
 from skinclf_training.config.read import load_config
 from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepared import image_files
+from skinclf_training.recipes.run_folder import chosen_on_validation
 
 log = logging.getLogger("skinclf")
 CURVES, REPORT = "curves.png", "report.md"
@@ -287,7 +288,7 @@ def _page(spec: ModelSpec, found: Diagnosis, metrics: Mapping[str, Mapping[str, 
         "",
         " ".join(found.sentences),
         "",
-        "The validation part chose the epoch and the temperature; only the test part is a fair test.",
+        f"The validation part chose {chosen_on_validation(t['config']['select'])}; only the test part is a fair test.",
         "",
         "| | " + " | ".join(metrics) + " |",
         "|---|" + "---|" * len(metrics),

@@ -30,7 +30,7 @@ from skinclf.models.spec import Golden, ModelSpec
 from skinclf_training.config.read import Config, load_config
 from skinclf_training.config.schema import LAST_EPOCH
 from skinclf_training.data.prepare import Prepared
-from skinclf_training.recipes.run_folder import BEST, CONFIG, ENVIRONMENT
+from skinclf_training.recipes.run_folder import BEST, CONFIG, ENVIRONMENT, chosen_on_validation
 from skinclf_training.recipes.validation_metrics import validation_metrics
 
 log = logging.getLogger("skinclf")
@@ -263,6 +263,7 @@ def _golden(network: nn.Module, spec: ModelSpec, path: Path | None) -> tuple[Gol
 
 def _card(spec: ModelSpec, figures: dict[str, float], images: int) -> str:
     t = spec.training
+    chosen = chosen_on_validation(t["config"]["select"])
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in figures.items())
     return (
         f"---\nlicense: {spec.license.lower()}\nlibrary_name: skinclf\n"
@@ -272,6 +273,6 @@ def _card(spec: ModelSpec, figures: dict[str, float], images: int) -> str:
         f"(split `{t['split_sha256'][:16]}`, seed {t['seed']}, start: {t['init']}; "
         f"{t['minutes']} minutes on {t['hardware']}).\n"
         f"Classes: {', '.join(f'{x.code} ({x.name})' for x in spec.labels)}.\n\n"
-        f"Validation part ({images} images; it chose the epoch and the temperature: no fair test):\n\n"
+        f"Validation part ({images} images; it chose {chosen}: no fair test):\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )

@@ -39,6 +39,15 @@ LAST = "checkpoints/last.ckpt"
 BEST = "checkpoints/best.ckpt"
 
 
+def chosen_on_validation(select: str) -> str:
+    """What the validation part decided of a model, in words: its figures are no fair test of that.
+
+    Args:
+        select: `Config.select`.
+    """
+    return "the temperature" if select == LAST_EPOCH else "the epoch and the temperature"
+
+
 def check_data(config: Config, prepared: Prepared) -> None:
     """Check that prepared data fit a configuration, and that it names a known validation figure.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import resource
 import statistics
@@ -53,7 +54,9 @@ DRAWN = 60
 
 
 def measured(model: LoadedModel, images: list[Path], cache: Path, name: str) -> Measured:
-    path = cache / f"{name}.npz"
+    """What the gate measures of images; kept for these weights, preprocessing and calibration alone."""
+    identity = json.dumps(model.spec.fingerprint, sort_keys=True).encode()
+    path = cache / f"{name}-{hashlib.sha256(identity).hexdigest()[:16]}.npz"
     if path.is_file():
         with np.load(path) as kept:
             return Measured(kept["features"], kept["measures"], kept["predicted"], kept["rows"])

@@ -77,7 +77,9 @@ def memory(images: str, count: int, scaled_decoding: int, workers: int) -> dict[
     """Peak resident memory in MB of this process, which classifies photographs in `workers` threads."""
     from skinclf import Predictor
 
-    predictor = Predictor(builtin_model(scaled_decoding, MOBILENET), device="cpu", workers=workers, gate="off")
+    predictor = Predictor(
+        builtin_model(scaled_decoding, MOBILENET), device="cpu", workers=workers, gate="off"
+    )
     failed = sum(not p.ok for p in predictor.stream(make_photographs(Path(images), count)))
     assert not failed
     # Not `getrusage`, whose peak includes that of the parent before this program was started.

@@ -220,12 +220,17 @@ class Batcher:
         except BaseException as error:  # the server stays, and says so
             logger.error("The server cannot classify any more: %s", type(error).__name__)  # noqa: TRY400 - no names
             logger.debug("Traceback", exc_info=True)
+            self._break(error)
             with self._changed:
-                self._broken = error
                 waiting, self._waiting = list(self._waiting), deque()
             for item in waiting:
                 item.ticket.fail(error)
             self._closed.put(None)
+
+    def _break(self, error: BaseException) -> None:
+        """Take no more images. Comes before a request is told, so that nobody who was told is taken in again."""
+        with self._changed:
+            self._broken = error
 
     def _collect(self) -> None:
         while True:
@@ -276,6 +281,7 @@ class Batcher:
         try:
             batch.decoding.append(self._decoder.submit(item.source, batch.buffer, len(batch.items) - 1))
         except BaseException as error:
+            self._break(error)
             for placed in batch.items:
                 placed.ticket.fail(error)
             raise
@@ -286,6 +292,8 @@ class Batcher:
             try:
                 self._score(batch)
             except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._break(error)
                 for item in batch.items:
                     item.ticket.fail(error)
                 if not isinstance(error, Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -159,13 +160,46 @@ def test_a_failing_batch_fails_its_requests_and_no_others():
 
 
 def test_a_broken_decoder_ends_requests_instead_of_hanging(monkeypatch: pytest.MonkeyPatch):
+    submitted = threading.Event()
+
+    def gone(*_: object) -> None:
+        submitted.wait(20)
+        raise SkinclfError("gone")
+
     with batcher(FakeScorer()) as made:
-        monkeypatch.setattr(made._decoder, "submit", lambda *_: (_ for _ in ()).throw(SkinclfError("gone")))
+        monkeypatch.setattr(made._decoder, "submit", gone)
+        ticket = made.submit(PICTURES[:1], seconds=60)
+        alive_when_told: list[bool] = []
+        ticket.done.add_done_callback(lambda _: alive_when_told.append(made.alive))
+        submitted.set()
         with pytest.raises(SkinclfError):
-            made.submit(PICTURES[:1], seconds=60).done.result(20)
+            ticket.done.result(20)
         assert not made.alive
         with pytest.raises(SkinclfError):
             made.submit(PICTURES[:2], seconds=60)
+    assert alive_when_told == [False]
+
+
+def test_a_network_thread_that_ends_takes_no_more_images_when_the_request_is_told():
+    class Stopped(BaseException):
+        pass
+
+    submitted = threading.Event()
+    scorer = FakeScorer()
+
+    def stop(_batch: object) -> None:
+        submitted.wait(20)
+        raise Stopped
+
+    scorer.score = stop  # type: ignore[assignment,method-assign]
+    with batcher(scorer) as made:
+        ticket = made.submit(PICTURES[:1], seconds=60)
+        alive_when_told: list[bool] = []
+        ticket.done.add_done_callback(lambda _: alive_when_told.append(made.alive))
+        submitted.set()
+        with pytest.raises(Stopped):
+            ticket.done.result(20)
+    assert alive_when_told == [False]
 
 
 def test_a_format_whose_package_is_missing_costs_a_row():

@@ -18,6 +18,7 @@ _GAINS = {
     "specificity_at_0.9_sensitivity": "specificity at 90 % sensitivity",
     "balanced_accuracy": "balanced accuracy",
 }
+_RATES = ("sensitivity", "specificity")
 _ROWS = (
     ("ROC-AUC malignant", "binary", "roc_auc"),
     ("PR-AUC malignant", "binary", "pr_auc"),
@@ -132,20 +133,43 @@ def preprocessing(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG00
 
 
 def folds(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001
-    """Figures of a cross-validation: of all images, and of each fold."""
+    """A cross-validation: figures of all images and of each fold, thresholds and what they do on the test part."""
     rows = [
         [
-            row["figure"],
+            row["figure"].replace("_", " "),
             "" if row["all"] is None else _interval(row["all"]),
             f"{row['mean']:.3f}",
             f"{row['std']:.3f}",
             *(f"{value:.3f}" for value in row["folds"]),
         ]
-        for row in results["rows"]
+        for row in results["figures"]
     ]
-    numbers = [f"fold {number}" for number in range(len(results["rows"][0]["folds"]))]
+    numbers = [f"fold {number}" for number in range(results["folds"])]
     head = ("figure", "all images (95 % interval)", "mean of folds", "standard deviation", *numbers)
-    return f"{machine_of(results)}\n\n{table(head, rows)}"
+    text = (
+        f"{results['images']:,} images; {results['epochs']} epochs a fold, seed {results['seed']}, "
+        f"{results['minutes']:.0f} minutes in all on {results['hardware']}."
+    )
+    return f"{text}\n\n{table(head, rows)}\n{_thresholds_of_folds(results)}"
+
+
+def _thresholds_of_folds(results: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            "all of them" if row["fold"] is None else f"fold {row['fold']}",
+            f"{row['malignant']:,}",
+            f"{row['threshold']:.3f}",
+            *(_interval(row[part][rate]) for part in ("left_out", "test") for rate in _RATES),
+        ]
+        for row in results["thresholds"]
+    ]
+    head = ("left-out images", "malignant", "threshold", *_RATES, *(f"{rate}, test part" for rate in _RATES))
+    text = (
+        f"Thresholds for a sensitivity of {100 * results['target_sensitivity']:.0f} % on the left-out images. "
+        "On the test part, that of a fold is\n"
+        "used with the model of that fold, that of all images with the mean of the models:"
+    )
+    return f"{text}\n\n{table(head, rows)}"
 
 
 def distilled(results: Mapping[str, Any], page: Path) -> str:  # noqa: ARG001

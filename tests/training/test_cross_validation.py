@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.training.folds import main as benchmark
 from skinclf.errors import InvalidArgumentError, MismatchError
 
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
 from support.train_fixtures import synthetic_data, tiny
 
+from skinclf.labels import parse_labels
 from skinclf.models.bundle import read_spec, read_weights
 from skinclf_cli.main import run as cli
 from skinclf_training.data.prepare import prepare, read_prepared
@@ -23,9 +29,11 @@ from skinclf_training.data.split import parse_ratios
 from skinclf_training.experiments import cross_validation
 from skinclf_training.experiments.backends import Framework, framework
 from skinclf_training.experiments.cross_validation import OUT_OF_FOLD, cross_validate, read_folds
+from skinclf_training.experiments.fold_report import FoldReport, fold_report
 from skinclf_training.torch.trainer import train
 
 CONFIG = tiny(optim={"epochs": 1})
+MALIGNANT = ("akiec", "bcc", "mel")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +175,8 @@ def test_folds_beside_a_test_part_predict_the_others_and_leave_it_unseen(folds: 
         seed=1,
         workers=1,
     )
-    cross_validate(tiny(optim={"epochs": 1}, select="last"), data, tmp_path / "out")
+    config = tiny(optim={"epochs": 1}, select="last")
+    cross_validate(config, data, tmp_path / "out")
     parts = {row["image_id"]: row["split"] for row in rows(data / "fold0" / "split.csv")}
     expected = {image for image, part in parts.items() if part != "test"}
     found = [row["image"] for row in rows(tmp_path / "out" / OUT_OF_FOLD)]
@@ -177,3 +186,81 @@ def test_folds_beside_a_test_part_predict_the_others_and_leave_it_unseen(folds: 
     assert "it chose the temperature of that model, and the common test part is untouched" in text
     card = (tmp_path / "out" / "fold0" / "bundle" / "README.md").read_text()
     assert "it chose the temperature: no fair test" in card
+    assert "sensitivity, test part" not in text
+    assert all(row["test"] is None for row in thresholds(tmp_path / "out"))
+
+    cross_validate(config, data, tmp_path / "out", test_part=True)
+    check_thresholds(tmp_path / "out")
+    check_benchmark(tmp_path / "out")
+
+
+def check_benchmark(output: Path) -> None:
+    """What the documents take of the run."""
+    assert benchmark.callback is not None
+    benchmark.callback(run=output, output=output / "folds.json")
+    found = json.loads((output / "folds.json").read_text())
+    metrics = json.loads((output / "evaluation" / "metrics.json").read_text())
+    assert found["thresholds"][0]["threshold"] == round(thresholds(output)[0]["threshold"], 3)
+    assert found["metrics"]["binary"]["roc_auc"]["value"] == round(metrics["binary"]["roc_auc"]["value"], 3)
+    assert found["epochs"] == 1
+    assert str(output) not in json.dumps(found)
+
+
+def thresholds(output: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((output / "report.json").read_text())["thresholds"]
+    return found
+
+
+def check_thresholds(output: Path) -> None:
+    """Those of the report, found again from the tables."""
+    left_out = rows(output / OUT_OF_FOLD)
+    tests = [rows(output / f"fold{i}" / "predictions_test.csv") for i in range(2)]
+    assert [row["fold"] for row in thresholds(output)] == [None, 0, 1]
+    for row in thresholds(output):
+        own = [one for one in left_out if row["fold"] in (None, int(one["fold"]))]
+        positive = sorted(score(one) for one in own if one["label"] in MALIGNANT)
+        # At most a tenth of the malignant images may lie below the threshold.
+        assert row["malignant"] == len(positive)
+        assert row["threshold"] == pytest.approx(positive[int(len(positive) * 0.1 + 1e-9)], abs=1e-6)
+        used = tests if row["fold"] is None else [tests[row["fold"]]]
+        scores = np.mean([[score(one) for one in table] for table in used], axis=0)
+        truth = np.array([one["label"] in MALIGNANT for one in tests[0]])
+        flagged = scores.astype(np.float32) >= np.float32(row["threshold"])
+        assert row["test"]["sensitivity"]["value"] == pytest.approx(flagged[truth].mean())
+        assert row["test"]["specificity"]["value"] == pytest.approx(1 - flagged[~truth].mean())
+    text = (output / "report.md").read_text()
+    point = thresholds(output)[1]
+    assert f"| fold 0 | {point['malignant']} | {point['threshold']:.3f} | " in text
+    assert "| sensitivity, test part |" in text
+
+
+def score(row: dict[str, str]) -> float:
+    return sum(float(row[f"p_{code}"]) for code in MALIGNANT)
+
+
+def report_of(left_out: list[dict[str, str]], tests: list[list[dict[str, str]]]) -> FoldReport:
+    return fold_report(left_out, tests, parse_labels("benign,malignant", malignant=["malignant"]), METRICS)
+
+
+def row_of(image: str, label: str, malignant: float, fold: int = 0) -> dict[str, str]:
+    p = {"p_benign": f"{1 - malignant}", "p_malignant": f"{malignant}"}
+    return {"image": image, "lesion_id": image, "label": label, "fold": str(fold), **p}
+
+
+METRICS: dict[str, Any] = {"multiclass": None, "binary": None}
+LEFT_OUT = [row_of(f"{i}", "malignant" if i % 2 else "benign", 0.1 * i, fold=i // 4) for i in range(8)]
+
+
+def test_a_fold_with_images_of_one_kind_has_no_thresholds() -> None:
+    assert len(report_of(LEFT_OUT, []).thresholds) == 3
+    of_one_kind = [*LEFT_OUT[:4], *(row for row in LEFT_OUT[4:] if row["label"] == "benign")]
+    assert report_of(of_one_kind, []).thresholds == ()
+
+
+def test_the_test_part_is_joined_by_image_and_another_one_is_refused() -> None:
+    test = [row_of("a", "benign", 0.2), row_of("b", "malignant", 0.9)]
+    found = report_of(LEFT_OUT, [test, test]).thresholds
+    assert all(one.test is not None and one.test.tp == 1 for one in found)
+    assert report_of(LEFT_OUT, [test, test[::-1]]).thresholds[0] == found[0]
+    with pytest.raises(MismatchError, match="different test parts"):
+        report_of(LEFT_OUT, [test, [*test, row_of("c", "benign", 0.1)]])

@@ -12,9 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from skinclf._utils.files import replace_file
 from skinclf._utils.notice import NOTICE
@@ -23,9 +21,9 @@ from skinclf_training.config.schema import Config
 from skinclf_training.data.prepared import FOLDS, Prepared, read_prepared
 from skinclf_training.experiments.backends import default_data_name, framework
 from skinclf_training.experiments.exported import is_exported
+from skinclf_training.experiments.fold_report import fold_report
 from skinclf_training.recipes.batch_progress import BatchProgress
 from skinclf_training.recipes.run_folder import chosen_on_validation
-from skinclf_training.recipes.validation_metrics import FIGURES, validation_metrics
 
 log = logging.getLogger("skinclf")
 #: What a model had not seen of the part that its fold leaves out.
@@ -33,7 +31,8 @@ _UNSEEN = {
     "test": "training or validation",
     "val": "training; it chose {chosen} of that model, and the common test part is untouched",
 }
-OUT_OF_FOLD, REPORT, EVALUATION = "predictions_oof.csv", "report.md", "evaluation"
+OUT_OF_FOLD, EVALUATION = "predictions_oof.csv", "evaluation"
+REPORT, REPORT_DATA = "report.md", "report.json"
 
 
 def is_folds(folder: Path) -> bool:
@@ -85,7 +84,7 @@ def cross_validate(
         config: Configuration of every run.
         folder: Folder of the folds.
         output: Output folder of `foldN/` (a run each), `predictions_oof.csv` (each image once, with its fold),
-            `evaluation/` (of all images together) and `report.md` (also fold by fold).
+            `evaluation/` (of all images together), `report.md` and `report.json` (also fold by fold, and thresholds).
         resume: Use of existing runs, as for `skinclf_training.torch.trainer.train`.
         max_steps: Largest number of steps of a run, as for `skinclf_training.torch.trainer.train`.
         golden_image: Image for the golden samples, as for `skinclf_training.torch.export.export_run`.
@@ -106,6 +105,8 @@ def cross_validate(
             f"Folds are trained in one process; received optim.devices {config.optim.devices}, expected 1. "
             f"Or train each fold as a run of its own: {folder / 'fold0'} and so on."
         )
+    from skinclf.evaluation.evaluate import evaluate
+
     chosen, folds = framework(config.framework), read_folds(folder)
     part = left_out_part(folder)
     runs = [output / fold.folder.name for fold in folds]
@@ -128,7 +129,21 @@ def cross_validate(
         )
     rows = _joined(runs, part)
     replace_file(output / OUT_OF_FOLD, _table(rows).encode())
-    return _report(config, folds, rows, output, part)
+    whole = evaluate(
+        output / OUT_OF_FOLD,
+        folds[0].folder / "split.csv",
+        label_set=folds[0].labels,
+        name=f"{config.name}, out of fold",
+    )
+    whole.write(output / EVALUATION)
+    tests = [_rows(run / "predictions_test.csv") for run in runs] if test_part and part != "test" else []
+    report = fold_report(rows, tests, folds[0].labels, whole.metrics)
+    unseen = _UNSEEN[part].format(chosen=chosen_on_validation(config.select))
+    head = f"# {config.name}, {len(folds)} folds\n\n{NOTICE}\n"
+    tail = f"\nFull report over all images: [{EVALUATION}]({EVALUATION}/report.html)\n"
+    replace_file(output / REPORT_DATA, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
+    replace_file(output / REPORT, f"{head}\n{report.markdown(unseen)}{tail}".encode())
+    return output / REPORT
 
 
 def _joined(runs: Sequence[Path], part: str) -> list[dict[str, str]]:
@@ -140,13 +155,17 @@ def _joined(runs: Sequence[Path], part: str) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     for number, run in enumerate(runs):
-        with (run / f"predictions_{part}.csv").open(encoding="utf-8", newline="") as file:
-            rows += [{**row, "fold": str(number)} for row in csv.DictReader(file)]
+        rows += [{**row, "fold": str(number)} for row in _rows(run / f"predictions_{part}.csv")]
     for row in rows:
         if row["image"] in seen:
             raise MismatchError(f"{row['image']} is left out by two folds; prepare the folds again.")
         seen.add(row["image"])
     return rows
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -155,67 +174,3 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def _report(
-    config: Config,
-    folds: Sequence[Prepared],
-    rows: Sequence[Mapping[str, str]],
-    output: Path,
-    part: str,
-) -> Path:
-    """Evaluate all rows together, and each fold's by itself."""
-    from skinclf.evaluation.evaluate import evaluate
-
-    labels = folds[0].labels
-    whole = evaluate(
-        output / OUT_OF_FOLD,
-        folds[0].folder / "split.csv",
-        label_set=labels,
-        name=f"{config.name}, out of fold",
-    )
-    whole.write(output / EVALUATION)
-    by_fold = []
-    for number in range(len(folds)):
-        own = [row for row in rows if row["fold"] == str(number)]
-        values = np.array([[float(row[f"p_{code}"]) for code in labels.codes] for row in own])
-        targets = np.array([labels.codes.index(row["label"]) for row in own])
-        by_fold.append(validation_metrics(values, targets, labels))
-    known = [name for name in FIGURES if name in by_fold[0]]
-    together = dict(_together(whole.metrics))
-    head = ["figure", "all images (95 % interval)", "mean of folds", "standard deviation"]
-    head += [f"fold {i}" for i in range(len(folds))]
-    unseen = _UNSEEN[part].format(chosen=chosen_on_validation(config.select))
-    lines = [
-        f"# {config.name}, {len(folds)} folds",
-        "",
-        NOTICE,
-        "",
-        (
-            f"{len(rows):,} images, each predicted once, by the model that did not see its lesion in "
-            f"{unseen}. Figures over all images mix the models' scores; those by fold do not."
-        ),
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-    ]
-    for name in known:
-        values = np.array([figures[name] for figures in by_fold])
-        spread = f"{values.std(ddof=1):.3f}"
-        cells = [name.replace("_", " "), together.get(name, ""), f"{values.mean():.3f}", spread]
-        lines.append("| " + " | ".join([*cells, *(f"{value:.3f}" for value in values)]) + " |")
-    lines += ["", f"Full report over all images: [{EVALUATION}]({EVALUATION}/report.html)", ""]
-    replace_file(output / REPORT, "\n".join(lines).encode())
-    return output / REPORT
-
-
-def _together(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    overall, binary = metrics["multiclass"] or {}, metrics["binary"] or {}
-    items = [(name, overall.get(name)) for name in ("accuracy", "balanced_accuracy")]
-    items += [("macro_auc", overall.get("roc_auc_macro"))]
-    items += [("malignant_auc", binary.get("roc_auc")), ("malignant_pr_auc", binary.get("pr_auc"))]
-    return [
-        (name, f"{item['value']:.3f} ({item['low']:.3f}-{item['high']:.3f})")
-        for name, item in items
-        if item and item["value"] is not None and item["low"] is not None
-    ]

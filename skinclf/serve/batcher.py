@@ -228,7 +228,7 @@ class Batcher:
             self._closed.put(None)
 
     def _break(self, error: BaseException) -> None:
-        """Take no more images. Comes before a request is told, so that nobody who was told is taken in again."""
+        """Take no more images; before a waiting request is told of the error, so that none is taken in after it."""
         with self._changed:
             self._broken = error
 

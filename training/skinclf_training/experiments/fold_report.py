@@ -39,8 +39,8 @@ class FoldFigure:
 
     Attributes:
         name: Name, one of `skinclf_training.recipes.validation_metrics.FIGURES`.
-        whole: Of all left-out images together, with its interval; None where that has none.
-        by_fold: Of each fold's own.
+        whole: Value over all left-out images together, with its interval; None where there is no interval.
+        by_fold: Values of the folds.
     """
 
     name: str
@@ -82,8 +82,8 @@ class FoldReport:
         images: Number of left-out images.
         folds: Number of folds.
         figures: Figures, in the order of the report.
-        thresholds: Of all left-out images, then of each fold; empty where the labels name no malignant class, or a
-            part has images of one kind only.
+        thresholds: Thresholds of all left-out images, then of each fold; empty where the labels name no malignant
+            class, or a part has images of one kind only.
     """
 
     images: int

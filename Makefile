@@ -25,7 +25,7 @@ TYPED := $(SOURCES) tests/support tests/conftest.py
 # A second environment with the oldest versions that pyproject.toml admits.
 OLDEST := .venv-oldest
 OLDEST_BIN := $(OLDEST)/$(notdir $(BIN))
-OLDEST_EXTRAS ?= train,onnx,int8,parquet,dicom
+OLDEST_EXTRAS ?= train,onnx,int8,parquet,dicom,serve
 
 # Stamps live inside .venv: no .venv, no stamps.
 MADE := $(VENV)/stamp-made

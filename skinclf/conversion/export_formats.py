@@ -138,7 +138,8 @@ class OpenVino(Exporter):
         graph.outputs[0].set_names({"probabilities"})
         try:
             ov.save_model(graph, path, compress_to_fp16=False)
-        except RuntimeError as error:  # OpenVINO's error for a full disk
+            ov.Core().read_model(path)  # before 2026, saving was silent about a full disk
+        except RuntimeError as error:  # OpenVINO's error for it
             raise OSError(" ".join(str(error).split())[:200]) from None
 
     def run(self, model: LoadedModel, path: Path, pixels: Float32) -> Float32:  # noqa: ARG002

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -148,6 +149,8 @@ async def _multipart(
     parser = _InMemory(headers, chunks, max_files=most, max_fields=fields, max_part_size=size)
     try:
         form = await parser.parse()
+    except FormParserError:  # starlette 1.6 lets it through
+        raise RequestError(400, "bad_multipart", "The multipart body is malformed.") from None
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise RequestError(413, "too_many_files", f"At most {most} files in one request.") from None

@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from skinclf import Predictor
@@ -26,7 +25,7 @@ from skinclf.evaluation.robustness.shifts import (
     white_balance,
 )
 from skinclf.images.synthetic import synthetic_lesion
-from skinclf_cli.main import cli
+from skinclf_cli.main import run
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_what_cannot_be_measured_is_said(data, tmp_path):
         measure_robustness(predictor, images, labels, shifts=["gamma-1.4"])
 
 
-def test_command_writes_what_a_card_reads(data, tmp_path):
+def test_command_writes_what_a_card_reads(data, tmp_path, capsys):
     output = tmp_path / "robustness.json"
     arguments = [
         "robustness",
@@ -168,10 +167,9 @@ def test_command_writes_what_a_card_reads(data, tmp_path):
         "--shift",
     ]
     arguments += ["jpeg-15", "--replicates", "20", "--threshold", "0.3", "--output", str(output), "--json"]
-    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    assert result.return_value == 3  # one image could not be read
+    assert run(arguments) == 3  # one image could not be read
     found = read_robustness(output)
-    assert found == json.loads(result.stdout)
+    assert found == json.loads(capsys.readouterr().out)
     assert found["threshold"] == 0.3
     assert found["failed_images"] == ["i11.png"]
     assert [row["shift"] for row in found["shifts"]] == ["none", "jpeg-15"]

@@ -84,12 +84,12 @@ def parts(e: Explainer) -> tuple[nn.Module, torch.Tensor, np.ndarray]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grad_cam_is_captums(name):
-    from captum.attr import LayerGradCam
+    captum = pytest.importorskip("captum.attr")
 
     e = explainer(name)
     network, inputs, pixels = parts(e)
-    captums = LayerGradCam(lambda x: network(x)[:, 0], network.get_submodule(e.layer))
-    wanted = captums.attribute(inputs, relu_attributions=False)[0, 0].detach().numpy()
+    theirs = captum.LayerGradCam(lambda x: network(x)[:, 0], network.get_submodule(e.layer))
+    wanted = theirs.attribute(inputs, relu_attributions=False)[0, 0].detach().numpy()
     found = e._gradients.grad_cam(pixels, make_target("malignant", e.predictor.spec.labels, 0), e._layer)
     assert np.ptp(wanted) > 0
     assert np.abs(found - wanted).max() <= 1e-6 * max(1, np.abs(wanted).max())
@@ -98,7 +98,7 @@ def test_grad_cam_is_captums(name):
 @pytest.mark.parametrize("method", ["saliency", "integrated-gradients"])
 @pytest.mark.parametrize("name", ["relu", "efficientnet"])
 def test_maps_of_pixels_are_captums(name, method):
-    from captum.attr import IntegratedGradients, Saliency
+    captum = pytest.importorskip("captum.attr")
 
     e = explainer(name, method)
     network, _, pixels = parts(e)
@@ -110,12 +110,12 @@ def test_maps_of_pixels_are_captums(name, method):
     batch = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
     target = make_target("malignant", e.predictor.spec.labels, 0)
     if method == "saliency":
-        wanted = Saliency(score).attribute(batch, abs=True)[0].amax(dim=0)
+        wanted = captum.Saliency(score).attribute(batch, abs=True)[0].amax(dim=0)
         found = e._gradients.saliency(pixels, target)
     else:
         start = batch.mean(dim=(2, 3), keepdim=True).expand_as(batch)
         how = {"n_steps": 32, "method": "riemann_middle", "internal_batch_size": 1}
-        wanted = IntegratedGradients(score).attribute(batch, start, **how)[0].sum(dim=0)
+        wanted = captum.IntegratedGradients(score).attribute(batch, start, **how)[0].sum(dim=0)
         found = e._gradients.integrated_gradients(pixels, target)
     expected = wanted.detach().numpy()
     assert np.ptp(expected) > 0

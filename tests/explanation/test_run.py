@@ -67,7 +67,7 @@ def test_ten_images_with_two_damaged_give_ten_rows_and_eight_maps(images, tmp_pa
             values = np.load(tmp_path / "maps" / row["map"])
             assert values.dtype == np.float32
             assert values.shape == SQUARE[:2]
-            assert float(row["maximum"]) == np.float32(values.max())
+            assert np.float32(row["maximum"]) == values.max()
             assert 30 <= float(row["centre_y"]) <= 48
             assert 70 <= float(row["centre_x"]) <= 88
             assert 0.5 < float(row["p"]) < 0.7

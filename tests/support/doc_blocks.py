@@ -167,7 +167,7 @@ class Reader:
         """A folder with the command `skinclf` of this Python."""
         if self._shim is None:
             self._shim = self.folder.with_name(f"{self.folder.name}-bin")
-            self._shim.mkdir()
+            self._shim.mkdir(exist_ok=True)
             for name, words in (("skinclf", "-m skinclf "), ("python", "")):
                 script = self._shim / name
                 script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words}"$@"\n')

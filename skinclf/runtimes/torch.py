@@ -147,6 +147,10 @@ def _whole_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+#: `torch.nn.functional.linear` itself, whose public name NNCF replaces in the process.
+_LINEAR = torch._C._nn.linear
+
+
 class _LastLinear(TorchFunctionMode):
     """Record of the input of the last linear layer that runs, whatever module it belongs to."""
 
@@ -155,7 +159,7 @@ class _LastLinear(TorchFunctionMode):
         self.input: torch.Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.linear:
+        if func is _LINEAR:
             self.input = args[0]
         return func(*args, **(kwargs or {}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,20 @@ def test_staged_pixels_give_the_same_scores(name: str, tiny_bundle: Path) -> Non
         assert str(getattr(ahead, "device", device)).startswith(device)
         np.testing.assert_array_equal(runtime.run(ahead), runtime.run(pixels))
         np.testing.assert_array_equal(runtime.embed(ahead)[1], runtime.embed(pixels)[1])
+
+
+def test_embeddings_are_found_where_another_library_has_replaced_the_linear_function(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As older versions of NNCF do in a process that has quantised a network."""
+    import torch
+
+    model = load(tiny_bundle)
+    runtime = create_runtime(model, runtime="torch", device="cpu")
+    pixels = pixels_for(model)
+    _, expected = runtime.embed(pixels)
+    monkeypatch.setattr(torch.nn.functional, "linear", partial(torch.nn.functional.linear))
+    np.testing.assert_array_equal(runtime.embed(pixels)[1], expected)
 
 
 def test_staging_pins_copies_and_keeps_the_memory_until_the_network_has_read_it(

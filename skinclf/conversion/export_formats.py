@@ -138,7 +138,7 @@ class OpenVino(Exporter):
         graph.outputs[0].set_names({"probabilities"})
         try:
             ov.save_model(graph, path, compress_to_fp16=False)
-            ov.Core().read_model(path)  # before 2026, saving was silent about a full disk
+            ov.Core().read_model(path)  # saving alone is silent about a full disk in 2025.1
         except RuntimeError as error:  # OpenVINO's error for it
             raise OSError(" ".join(str(error).split())[:200]) from None
 

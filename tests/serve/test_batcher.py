@@ -159,6 +159,17 @@ def test_a_failing_batch_fails_its_requests_and_no_others():
         assert made.alive
 
 
+def fail_when(submitted: threading.Event, made: Batcher, error: type[BaseException]) -> list[bool]:
+    """Whether the batcher took images at the moment at which a request was told of its error."""
+    ticket = made.submit(PICTURES[:1], seconds=60)
+    alive: list[bool] = []
+    ticket.done.add_done_callback(lambda _: alive.append(made.alive))
+    submitted.set()
+    with pytest.raises(error):
+        ticket.done.result(20)
+    return alive
+
+
 def test_a_broken_decoder_ends_requests_instead_of_hanging(monkeypatch: pytest.MonkeyPatch):
     submitted = threading.Event()
 
@@ -168,12 +179,7 @@ def test_a_broken_decoder_ends_requests_instead_of_hanging(monkeypatch: pytest.M
 
     with batcher(FakeScorer()) as made:
         monkeypatch.setattr(made._decoder, "submit", gone)
-        ticket = made.submit(PICTURES[:1], seconds=60)
-        alive_when_told: list[bool] = []
-        ticket.done.add_done_callback(lambda _: alive_when_told.append(made.alive))
-        submitted.set()
-        with pytest.raises(SkinclfError):
-            ticket.done.result(20)
+        alive_when_told = fail_when(submitted, made, SkinclfError)
         assert not made.alive
         with pytest.raises(SkinclfError):
             made.submit(PICTURES[:2], seconds=60)
@@ -193,12 +199,7 @@ def test_a_network_thread_that_ends_takes_no_more_images_when_the_request_is_tol
 
     scorer.score = stop  # type: ignore[assignment,method-assign]
     with batcher(scorer) as made:
-        ticket = made.submit(PICTURES[:1], seconds=60)
-        alive_when_told: list[bool] = []
-        ticket.done.add_done_callback(lambda _: alive_when_told.append(made.alive))
-        submitted.set()
-        with pytest.raises(Stopped):
-            ticket.done.result(20)
+        alive_when_told = fail_when(submitted, made, Stopped)
     assert alive_when_told == [False]
 
 

@@ -1,6 +1,6 @@
 """Figures of a cross-validation for the documents: `python -m benchmarks.training.folds runs/folds --json FILE`.
 
-The argument is the folder that `skinclf train` wrote with folds as `--data`, best with `--test-part`.
+The argument is the folder that `skinclf train` wrote with folds as `--data` and `--test-part`.
 """
 
 from __future__ import annotations

@@ -255,6 +255,8 @@ def test_a_fold_with_images_of_one_kind_has_no_thresholds() -> None:
     assert len(report_of(LEFT_OUT, []).thresholds) == 3
     of_one_kind = [*LEFT_OUT[:4], *(row for row in LEFT_OUT[4:] if row["label"] == "benign")]
     assert report_of(of_one_kind, []).thresholds == ()
+    assert "No thresholds: " in report_of(of_one_kind, []).markdown("training")
+    assert "No thresholds: " not in report_of(LEFT_OUT, []).markdown("training")
 
 
 def test_the_test_part_is_joined_by_image_and_another_one_is_refused() -> None:

@@ -143,7 +143,10 @@ class FoldReport:
 
     def _thresholds(self) -> str:
         if not self.thresholds:
-            return ""
+            return (
+                "\nNo thresholds: the labels name no malignant class, or the images of a part are all malignant or "
+                "all benign.\n"
+            )
         tested = self.thresholds[0].test is not None
         head = [
             "threshold chosen on",
